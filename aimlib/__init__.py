@@ -1,8 +1,8 @@
 """Networks with memory (AiM), their data and their training.
 
-Importing this package is cheap and imports no torch: `aimlib.config`, `aimlib.records`, `aimlib.registry`
-and `aimlib.seeding` serve programs that only read results or list plugins. The subpackages build and train networks,
-and import torch.
+Importing this package is cheap and does not import torch. Programs that only read results or list plugins use
+`aimlib.config`, `aimlib.records`, `aimlib.registry` and `aimlib.seeding`. The subpackages build and train networks, and
+import torch.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ MOVED = {
     "analysis.query": "analysis.reading.query",
     "analysis.statistics.sequential": "analysis.looks.sequential",
 }
-"""Current names of modules by the earlier names under which documentation or plugins import them."""
+"""Current module names, keyed by the earlier names under which documentation or plugins import the modules."""
 
 
 class _MovedModules:
-    """Finder and loader that import a moved module under its old name as well, with a warning.
+    """Finder and loader that also import a moved module under its old name, with a warning.
 
-    It does not use the base classes of `importlib.abc`, whose import takes longer than everything else here.
+    The class does not use the base classes in `importlib.abc`, because importing that module takes longer than
+    everything else here.
     """
 
     def find_spec(
@@ -58,14 +59,14 @@ class _MovedModules:
         return ModuleSpec(fullname, self) if fullname in MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Let Python create the module."""
+        """Let Python create the module object."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Replace the created module by the moved one, which must not exist twice."""
+        """Replace the created module with the moved one, so that the moved module does not exist twice."""
         old = module.__name__
         warnings.warn(f"{old} is now {MOVED[old]}; import that", DeprecationWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(MOVED[old])
 
 
-# First: the path of a moved package would find its modules a second time.
+# The finder comes first, because the path of a moved package would find its modules a second time.
 sys.meta_path.insert(0, _MovedModules())

@@ -1,13 +1,13 @@
-"""The configuration of a plugin, and the dimensions over which its options may be searched.
+"""The configuration of a plugin, and the dimensions along which its options can be searched.
 
-A configuration is frozen, strict, and has a lasting identity.
+A configuration is frozen and strict, and its identity is permanent.
 
-The identity of a configuration (what the run id hashes) leaves out fields at their default and fields
-marked `local`. A new field with a default therefore leaves old ids unchanged, and a path or a device never enters an
-id. In return, a change of a default, or of what a component computes, must raise its `version`.
+The identity of a configuration is what the run id hashes. It omits fields that have their default value and fields
+marked `local`. Adding a field with a default therefore leaves old ids unchanged, and paths and devices never become
+part of an id. In return, whoever changes a default, or what a component computes, must raise the component's `version`.
 
-A plugin declares its dimensions as ``search_space = {"channels": Integer(16, 1024, log=True)}``; a search turns them
-into Optuna's distributions, whose vocabulary the three kinds and their fields follow.
+A plugin declares its dimensions as ``search_space = {"channels": Integer(16, 1024, log=True)}``; a search converts them
+to Optuna distributions. The names of the three kinds of dimension and of their fields follow Optuna's vocabulary.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from aimlib.errors import ConfigError, counted, did_you_mean
 
 
 def tuple_of(value: Any) -> Any:
-    """Turn a document's list into a tuple; leave everything else to the type check."""
+    """Convert a list from a document to a tuple; leave everything else to the type check."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -47,17 +47,17 @@ Names = Annotated[tuple[str, ...], BeforeValidator(tuple_of)]
 
 
 def local(default: Any, description: str, **constraints: Any) -> Any:
-    """Declare a field that locates something (a path), and is not part of the run's identity."""
+    """Declare a field that locates something, such as a path, and is not part of the run's identity."""
     return Field(default, description=description, json_schema_extra={"identity": False}, **constraints)
 
 
 class Frozen(BaseModel):
-    """Base of all configuration: immutable, no unknown keys, no silent conversion, no NaN."""
+    """Base class of all configurations: immutable, no unknown keys, no silent conversion, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
-        """Return the plain JSON that identifies this configuration: defaults and `local` fields left out."""
+        """Return the plain JSON that identifies this configuration, without defaults and `local` fields."""
         out: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
@@ -68,12 +68,12 @@ class Frozen(BaseModel):
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
-        """Validate `data`; on mistakes raise one ConfigError that names each with its key path.
+        """Validate `data`; if it contains mistakes, raise one ConfigError that lists each mistake with its key path.
 
         Parameters
         ----------
         data : plain JSON values, as in a YAML or JSON document.
-        where : the path of `data` in its document, prefixed to every key path.
+        where : the path of `data` in its document, which is prefixed to every key path.
         """
         try:
             return cls.model_validate(data)
@@ -82,7 +82,7 @@ class Frozen(BaseModel):
 
 
 class ComponentConfig(Frozen):
-    """Base of a plugin's configuration: its options, as fields.
+    """Base class of a plugin's configuration, with the plugin's options as fields.
 
     The registry sets the class variables when it registers the plugin.
     """
@@ -90,16 +90,18 @@ class ComponentConfig(Frozen):
     component: ClassVar[str] = ""
     version: ClassVar[int] = 1
     code: ClassVar[str] = ""
-    """Hash of the plugin's code if that belongs to no distribution; see `aimlib.own_code`."""
+    """Hash of the plugin's code if the code does not belong to a distribution; see `aimlib.own_code`."""
     initial_values: ClassVar[Literal["own", "rules"]] = "rules"
-    """Whether what the plugin builds keeps the initial values that it sets up itself; see `aimlib.memory.own_start`."""
+    """Whether modules that the plugin builds keep the initial values that they set themselves; see
+    `aimlib.memory.own_start`."""
     own_values_in_id: ClassVar[bool] = False
-    """Whether the identity says that they are kept, because the plugin's version 1 may have had them replaced."""
+    """Whether the identity records that initial values are kept, because the plugin's version 1 may have had them
+    replaced."""
 
     @model_validator(mode="before")
     @classmethod
     def _tuples_of_lists(cls, data: Any) -> Any:
-        """Read a document's list for an option that is annotated as a tuple."""
+        """Accept a list from a document for an option that is annotated as a tuple."""
         if not isinstance(data, dict):
             return data
         return {key: tuple_of(value) if _is_tuple(cls.model_fields.get(key)) else value for key, value in data.items()}
@@ -110,14 +112,14 @@ class ComponentConfig(Frozen):
         return type(self).component
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version, the hash of own code, kept initial values, and the options that are not defaults."""
+        """Return name, version, hash of the user's own code, kept initial values, and options that are not defaults."""
         cls = type(self)
         code = {"code": cls.code} if cls.code else {}
         own = {"initial_values": "own"} if cls.own_values_in_id else {}
         return {"name": self.name, "version": cls.version, **code, **own, **super().identity()}
 
     def with_absolute_paths(self) -> Self:
-        """Return the options with absolute paths in the fields marked `local`; URLs stay unchanged."""
+        """Return the options with the paths in `local` fields made absolute; URLs stay unchanged."""
         fields = type(self).model_fields
         given = {name: getattr(self, name) for name, field in fields.items() if is_local(field)}
         places = {name: absolute(value) for name, value in given.items() if isinstance(value, str)}
@@ -133,7 +135,7 @@ def _is_tuple(field: FieldInfo | None) -> bool:
 
 
 def absolute(place: str) -> str:
-    """Return a path made absolute from the current folder; a URL stays unchanged."""
+    """Return a path as an absolute path, resolved against the current folder; a URL stays unchanged."""
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
@@ -148,19 +150,20 @@ def _identity_of(value: Any) -> Any:
         return value.identity()
     if isinstance(value, (tuple, list)):
         return [_identity_of(item) for item in value]
-    return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but differs as text
+    return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but its text differs
 
 
 _MOST_PROBLEMS = 100
-"""Number of problems of one document that are explained: finding the nearest name takes milliseconds for each."""
+"""Maximum number of problems explained per document, because finding the nearest name takes milliseconds for each
+problem."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> list[str]:
-    """Return one message per mistake: key path, what is wrong, what would be right."""
+    """Return one message per mistake: the key path, what is wrong, and how to correct it."""
     messages: list[str] = []
     found = error.errors(include_url=False)
     for item in found[:_MOST_PROBLEMS]:
-        # A list index or a key is part of the path; the names of unions and functions that pydantic adds are not.
+        # List indices and keys are part of the path; the names of unions and functions that pydantic adds are not.
         loc = [part for part in item["loc"] if isinstance(part, int) or _is_key(str(part))]
         path = ".".join([where, *map(str, loc)]) if where else ".".join(map(str, loc))
         cause = item.get("ctx", {}).get("error")
@@ -174,7 +177,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
 
 
 _ADDED = re.compile(r"(function-\w+|tagged-union|union|nullable|list|dict|tuple|set|literal|is-instance)\[.*")
-"""Parts that pydantic inserts between the keys of a path: the kind of type that it tried."""
+"""Parts that pydantic inserts between the keys of a path to identify the kind of type that it tried."""
 
 
 def _is_key(part: str) -> bool:
@@ -191,7 +194,7 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
         listed = ", ".join(sorted(fields)) or f"none: {_no_options(model)}"
         return f"unknown key; {did_you_mean(str(loc[-1]), fields)}known keys: {listed}"
     if kind == "missing":
-        return "missing; this key has no default, so give it a value"
+        return "missing; this key has no default, so set a value"
     if kind == "value_error":
         return str(item["ctx"]["error"])
     message = item["msg"].removeprefix("Input ").replace("should be", "must be", 1)
@@ -206,7 +209,7 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
 
 
 def _as_share(item: Any) -> str:
-    """Return what to write if the value of a share looks like a percentage."""
+    """Return what to write if a value between 0 and 1 is expected but the given one looks like a percentage."""
     limit, given = (
         (item.get("ctx") or {}).get({"less_than": "lt", "less_than_equal": "le"}.get(item["type"])),
         item["input"],
@@ -215,9 +218,9 @@ def _as_share(item: Any) -> str:
 
 
 def _no_options(model: type[BaseModel]) -> str:
-    """Return why there are no options; a class of own code may lack its nested Config."""
+    """Return why there are no options; a class in the user's own code may lack its nested Config."""
     if issubclass(model, ComponentConfig) and model.code:
-        return "it takes no options; give its class a nested `class Config(ComponentConfig):` with this option"
+        return "it takes no options; add a nested `class Config(ComponentConfig):` with this option to its class"
     return "it takes no options"
 
 
@@ -226,24 +229,26 @@ _WORDS = (
     ("a valid tuple", "a list"),
     ("a valid list", "a list"),
 )
-"""Types as pydantic names them, and in the words of documents."""
+"""Pydantic's names of types, and the words for them in messages about documents."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 _TUPLE = re.compile(r"\((.*)\)")
 
 
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-"""Words for true and false in YAML 1.1; studies are YAML 1.2."""
+"""Words for true and false in YAML 1.1; studies are written in YAML 1.2."""
 
 
 def _as_scalar(kind: str, given: Any) -> str:
-    """Return what to write in place of a value that another tool or version of YAML reads as meant; may be empty."""
+    """Return what to write instead of a value that a different tool or YAML version reads as intended; may be empty."""
     if kind in ("int_type", "float_type") and isinstance(given, str):
         plain = re.sub(r"(?<=\d)[_,](?=\d{3})", "", given.strip())
         if _NUMBER.fullmatch(plain):
             return f"; write {given} without quotes" if plain == given else f"; write {plain}"
     if kind in ("int_type", "float_type") and isinstance(given, bool):
-        return "; it is no switch: write how much, such as " + ("0.5" if kind == "float_type" else "1")
+        return "; this option is a number, not a switch: write a value such as " + (
+            "0.5" if kind == "float_type" else "1"
+        )
     if kind == "int_type" and isinstance(given, float) and given.is_integer():
         return f"; write {int(given)}"
     if kind == "bool_type" and isinstance(given, str):
@@ -256,7 +261,7 @@ def _as_scalar(kind: str, given: Any) -> str:
 
 
 def _choice_meant(item: Any) -> str:
-    """Return the choice that a text nearly is, such as ``full_factorial`` for ``Full-Factorial``."""
+    """Return the choice that a text nearly matches, such as ``full_factorial`` for ``Full-Factorial``."""
     if item["type"] != "literal_error" or not isinstance(item["input"], str):
         return ""
     choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
@@ -353,6 +358,6 @@ def _check_range(low: float, high: float, *, log: bool) -> None:
     if not low < high:
         raise ValueError(f"a range needs low < high; got {low} and {high}")
     if math.inf in (-low, high):
-        raise ValueError(f"a range needs two finite ends; got {low} and {high}")
+        raise ValueError(f"both ends of a range must be finite; got {low} and {high}")
     if log and low <= 0:
         raise ValueError(f"a logarithmic range needs low > 0; got {low}")

@@ -1,6 +1,6 @@
-"""Errors that a user can correct; every message says what is wrong, where, and what to do.
+"""Errors that a user can correct; every message says what is wrong, where it is wrong, and what to do.
 
-The command line prints them without a traceback and exits with code 2. Any other exception is a bug of this package and
+The command line prints them without a traceback and exits with code 2. Any other exception is a bug in this package and
 keeps its traceback.
 """
 
@@ -21,7 +21,7 @@ class UsageError(ValueError):
     """Input that cannot be used unchanged. `str(error)` is written for the user."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython and notebooks show: the message, without the calls of this package that led to it."""
+        """Return what IPython and notebooks show: the message, without the calls inside this package."""
         return [f"{type(self).__name__}: {line}" for line in str(self).splitlines()]
 
 
@@ -43,22 +43,22 @@ class DataError(UsageError):
 
 
 class PluginError(UsageError):
-    """A plugin that is unknown, registered twice, or fails to import."""
+    """A plugin that is unknown, is registered twice, or cannot be imported."""
 
 
 class StoreError(UsageError):
-    """A result directory that cannot be read or written as one."""
+    """A results directory that cannot be read or written."""
 
 
 class ComputingError(RuntimeError):
-    """The same computation gave different bits: the device, or something else in the machine, computed a wrong number.
+    """Repeating a computation gave a different result: the device, or something else in the machine, made an error.
 
-    Unlike the others, this is not a mistake of the user. A study continues the run from its last checkpoint.
+    Unlike the other errors, this is not the user's mistake. A study continues the run from its last checkpoint.
 
     Parameters
     ----------
-    never_repeats : whether every further repetition differed as well, which is caused by code with hidden state rather
-        than by a device.
+    never_repeats : whether every further repetition also gave a different result; the cause is then code with hidden
+        state rather than a device.
     """
 
     def __init__(self, text: str = "", *, never_repeats: bool = False) -> None:
@@ -67,11 +67,11 @@ class ComputingError(RuntimeError):
 
 
 def text_of(error: BaseException) -> str:
-    """Return the message of any error; one that cannot be converted to text is described."""
+    """Return the message of any error; if the error cannot be converted to text, return a description of it."""
     try:
         return str(error)
-    except Exception as problem:  # noqa: BLE001 -- an error of a plugin may do anything
-        return f"(no message: {type(problem).__name__} while it was converted to text)"
+    except Exception as problem:  # noqa: BLE001 -- a plugin's exception class may do anything
+        return f"(no message: {type(problem).__name__} while converting it to text)"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -83,23 +83,23 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, word: str, choices: Iterable[str]) -> str:
-    """Return the message for a name that is not among `choices`: nearest name first, then all of them."""
+    """Return the message for a name that is not among `choices`: the nearest choice first, then all choices."""
     choices = sorted(choices)
     listed = ", ".join(choices) if choices else "none"
     return f"unknown {kind} {word!r}; {did_you_mean(word, choices)}known: {listed}"
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` with a given plural."""
+    """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` if the plural is passed."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 _TYPES = {"Module": "torch.nn.Module", "Optimizer": "torch.optim.Optimizer", "SupportsFloat": "a number"}
-"""Types as users write them, where their own name is not enough."""
+"""Types in the words that messages use, where the name of the class is not clear enough."""
 
 
 def checked(value: object, wanted: type[_T], what: str) -> _T:
-    """Return what a method of a plugin returned, if it is of the wanted type.
+    """Return what a plugin's method returned, if it has the required type.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def checked(value: object, wanted: type[_T], what: str) -> _T:
 
     Raises
     ------
-    PluginError: it is of another type, such as None where ``return`` was forgotten.
+    PluginError: the value has a different type, such as None because ``return`` was forgotten.
     """
     if isinstance(value, wanted):
         return value
@@ -126,7 +126,7 @@ def warn_renamed(old: str, new: str, level: int = 3) -> None:
 
 
 def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a function accept keywords by their earlier names, with a warning: ``@renamed(trials="runs")``."""
+    """Let a function accept keywords under their earlier names, with a warning: ``@renamed(trials="runs")``."""
 
     def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)

@@ -29,7 +29,7 @@ from aimlib.weights import fitting, reading
 
 
 def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    """Return the network on the meta device: shapes and names, no numbers. It takes milliseconds and no memory.
+    """Return the network on the meta device, with shapes and names but no values. This takes milliseconds and no RAM.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Initial values are not drawn: tensors on the meta device have none, and drawing them takes most of the time."""
+    """Initial values are not drawn, because tensors on the meta device have none and drawing takes most of the time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _DRAWS:
@@ -73,7 +73,7 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
 
 
 def weights_fit(model: ModelConfig, shape: ImageShape) -> fitting.Fit:
-    """Return what the network of a model with `weights` takes from its file; allocates no network.
+    """Return what the network of a model with `weights` takes from its file; this does not allocate a network.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
 
 
 def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) -> nn.Module:
-    """Return the network; without a seed, its values are not those that a run starts with."""
+    """Return the network; without a seed, its values are not the initial values of any run."""
     backbone = cast("Backbone", backbones.create(model.backbone))
     network = constructed(model.backbone, lambda: _network_of(backbone, shape), seed, "")
     if model.memory is None or model.placement is None:
@@ -112,7 +112,7 @@ def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) ->
 
 
 def _calls(backbone: ComponentConfig, network: nn.Module, shape: ImageShape) -> list[Call]:
-    """Return the module calls of a backbone's forward pass: the same for all memories, so traced once per process."""
+    """Return the module calls in a backbone's forward pass; traced once per process, because no memory changes them."""
     known = backbones.get(backbone.name), backbone.model_dump_json(), shape
     if known not in _traced:
         if len(_traced) == _TRACES:
@@ -130,7 +130,7 @@ def _network_of(backbone: Backbone, shape: ImageShape) -> nn.Module:
 
 
 def _layout_of(backbone: Backbone, network: nn.Module) -> Layout | None:
-    """Return the layout that a backbone states; None: it is inferred."""
+    """Return the layout that a backbone declares; None if the layout must be inferred."""
     found: object = backbone.layout(network)
     return None if found is None else checked(found, Layout, f"{backbones.described(backbone.config.name)}: layout()")
 
@@ -158,13 +158,13 @@ def count_parameters(network: nn.Module, *, trainable: bool = False) -> int:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """The cost of a network and the properties of its memory. See `aimlib.records.MODELS` for units.
+    """The cost of a network, and the properties of its memory. See `aimlib.records.MODELS` for units.
 
     Attributes
     ----------
-    weight_bytes : of all parameters and buffers.
-    trained_bytes : of the trained parameters.
-    nondeterministic_on_gpu : layers whose backward pass on CUDA does not give the same bits every time.
+    weight_bytes : size of all parameters and buffers.
+    trained_bytes : size of the trained parameters.
+    nondeterministic_on_gpu : layers whose backward pass on CUDA is not bitwise reproducible.
     """
 
     parameters: int
@@ -192,13 +192,13 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
 
 
 def controlled_skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    """Return `skeleton` with the model's control; raises what that raises."""
+    """Return the `skeleton` network with the model's control applied; raises the errors of both steps."""
     return _controlled(model, skeleton(model, shape))
 
 
 def summary_of(network: nn.Module, shape: ImageShape, batch_size: int) -> ModelSummary:
-    """Return the summary of a `controlled_skeleton`; see `summarize`."""
-    batch_size = max(2, batch_size)  # batch norm of a dense layer has no variance for a single image
+    """Return the summary of a `controlled_skeleton` network; see `summarize`."""
+    batch_size = max(2, batch_size)  # batch norm after a dense layer cannot compute a variance from a single image
     x_BCHW = torch.zeros(batch_size, shape.channels, shape.height, shape.width, device="meta")
     statistics = sum(b.numel() for name, b in network.named_buffers() if "running_" in name)
     memory: dict[str, Any] = {}
@@ -238,12 +238,12 @@ def _multiply_adds(network: nn.Module, x_BCHW: Tensor, classes: int | None = Non
 class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations by the formulas of `torch.utils.flop_counter`.
 
-    Its `FlopCounterMode` attributes them to modules as well, which takes most of its time. Operators without a formula
-    consist of others; outside inference mode these are counted here one by one.
+    The `FlopCounterMode` of that module also attributes the operations to modules, which takes most of its time.
+    Operators without a formula consist of other operators; outside inference mode, this class counts those one by one.
     """
 
     def __init__(self) -> None:
-        from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 -- imports triton; workers count nothing
+        from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 -- imports triton, which workers do not need
 
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: int = 0
@@ -259,8 +259,8 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _activation_bytes(network: nn.Module, x_BCHW: Tensor) -> int:
-    """Return the bytes that autograd keeps for the backward pass, parameters left out, each tensor counted once."""
-    # By storage: a dense layer keeps a transposed view of its weight.
+    """Return the bytes that autograd keeps for the backward pass, without parameters; each tensor is counted once."""
+    # Compare storages, because a dense layer keeps a transposed view of its weight.
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, Tensor] = {}
 

@@ -1,10 +1,11 @@
-"""Locations of results: a local directory, or a folder in object storage given by its URL.
+"""Locations of results: a local directory, or an object storage folder given by its URL.
 
-`ObjectPath` has the methods of `pathlib.Path` that readers of results use, so they need not distinguish the two.
+`ObjectPath` has those methods of `pathlib.Path` that readers of results use, so readers need not distinguish the two.
 
-A local folder may belong to a group: the group may write in it, and it has the setgid bit, with which the kernel gives
-new files to that group (``chgrp GROUP FOLDER; chmod g+rwxs FOLDER``). `share` and `make_folder` let the
-group read and write what this process makes there, whatever its umask is. Elsewhere they change no permission.
+A local folder may belong to a group. The group may then write to the folder, and the folder has the setgid bit, so the
+kernel assigns new files to that group (``chgrp GROUP FOLDER; chmod g+rwxs FOLDER``). `share` and `make_folder` let the
+group read and write what this process creates there, regardless of its umask. In other folders they do not change
+permissions.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from aimlib.errors import StoreError
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _WHOLE = 8 * 2**20
-"""Size in bytes up to which an object is read at once; from a larger object only the requested ranges are read."""
+"""Maximum size in bytes of an object that is read in one request; from a larger object, only the requested ranges are
+read."""
 
 _FOR_FILES = stat.S_IRGRP | stat.S_IWGRP
 _FOR_FOLDERS = stat.S_IRWXG | stat.S_ISGID
@@ -34,26 +36,26 @@ _SHARED = stat.S_IWGRP | stat.S_ISGID
 
 
 class ObjectPath(object_store.Address):
-    """A place in object storage, with the interface of `pathlib.Path`. `str` is its URL."""
+    """A location in object storage, with the interface of `pathlib.Path`. Its `str` is its URL."""
 
     @property
     def name(self) -> str:
-        """Last part of the key."""
+        """The last part of the key."""
         return self.key.rpartition("/")[2]
 
     @property
     def suffix(self) -> str:
-        """End of the name from its last dot."""
+        """The end of the name, starting at its last dot."""
         return Path(self.name).suffix
 
     @property
     def stem(self) -> str:
-        """Name without its suffix."""
+        """The name without its suffix."""
         return Path(self.name).stem
 
     @property
     def parent(self) -> ObjectPath:
-        """The folder it is in."""
+        """The folder that contains it."""
         return ObjectPath(self.bucket, self.key.rpartition("/")[0], self.scheme)
 
     def __truediv__(self, name: str) -> ObjectPath:
@@ -62,7 +64,7 @@ class ObjectPath(object_store.Address):
         return ObjectPath(self.bucket, "/".join([self.key, *parts]).lstrip("/"), self.scheme)
 
     def absolute(self) -> ObjectPath:
-        """Return the place itself: a URL is absolute."""
+        """Return the path itself, because a URL is absolute."""
         return self
 
     def exists(self) -> bool:
@@ -70,12 +72,12 @@ class ObjectPath(object_store.Address):
         return bool(self.key and object_store.head(self)) or bool(object_store.listing(self))
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """Yield the entries of the folder; nothing if there is no such folder."""
+        """Yield the entries of the folder; yield nothing if the folder does not exist."""
         for entry in object_store.listing(self):
             yield self / entry.name
 
     def read_bytes(self) -> bytes:
-        """Return the content; FileNotFoundError if there is no such object."""
+        """Return the content; raise FileNotFoundError if the object does not exist."""
         return object_store.get(self)[0]
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -84,21 +86,23 @@ class ObjectPath(object_store.Address):
 
 
 Place = Path | ObjectPath
-"""A directory or file of this machine, or of object storage."""
+"""A directory or file on this machine or in object storage."""
 
 
 def place(source: str | Place) -> Place:
-    """Return the place that a path or URL names, without reading it.
+    """Return the location that a path or URL refers to, without reading from it.
 
     Raises
     ------
-    StoreError: the URL is of an unknown kind, contains credentials, or is not that of a folder.
+    StoreError: the URL is of an unknown kind, contains credentials, or does not refer to a folder.
     """
     if isinstance(source, ObjectPath):
         return source
     text = str(source)
     if re.match(r"[a-z][a-z0-9+.-]*:/[^/]", text) and not Path(text).exists():
-        raise StoreError(f"{text}: a URL has two slashes; give it as text, because pathlib.Path removes one of them")
+        raise StoreError(
+            f"{text}: a URL has two slashes; pass it as a string, because pathlib.Path removes one of them"
+        )
     if "://" not in text:
         return Path(source)
     return _from_url(text)
@@ -113,23 +117,23 @@ def _from_url(text: str) -> ObjectPath:
         )
     if re.search(r"[?#]", rest):
         raise StoreError(
-            f"{re.split('[?#]', text)[0]}...: a study's URL has neither '?' nor '#'; give {object_store.FOLDERS}"
+            f"{re.split('[?#]', text)[0]}...: a study's URL must not contain '?' or '#'; use {object_store.FOLDERS}"
         )
     if scheme not in object_store.SCHEMES:
         raise StoreError(
-            f"{text}: results are stored in a directory or at {object_store.FOLDERS}; {scheme}:// is none of these"
+            f"{text}: results are stored in a directory or at {object_store.FOLDERS}, but not at a {scheme}:// URL"
         )
     parts = urlsplit(text)
     key, example = parts.path.strip("/"), f"{scheme}://bucket/folder"
     if not _BUCKET.fullmatch(parts.netloc):
-        raise StoreError(f"{text}: {parts.netloc!r} is not the name of a bucket; give {example}")
+        raise StoreError(f"{text}: {parts.netloc!r} is not the name of a bucket; use {example}")
     if key and not all(map(object_store.is_name, key.split("/"))):
-        raise StoreError(f"{text}: has an empty part, '.' or '..' in it; give {example}")
+        raise StoreError(f"{text}: contains an empty part, '.' or '..'; use {example}")
     return ObjectPath(parts.netloc, key, scheme)
 
 
 def is_remote(source: str | Place) -> bool:
-    """Return whether a path or URL names a place in object storage."""
+    """Return whether a path or URL refers to a location in object storage."""
     return isinstance(place(source), ObjectPath)
 
 
@@ -141,7 +145,7 @@ def read_file(path: Place, most: int = 2**30) -> bytes:
     Raises
     ------
     FileNotFoundError: there is no such file.
-    OSError: it is not a regular file, is a link to nothing or larger than `most` bytes, or cannot be read.
+    OSError: it is not a regular file, is a broken link, is larger than `most` bytes, or cannot be read.
     """
     if not isinstance(path, Path):
         return path.read_bytes()
@@ -169,7 +173,7 @@ def _refuse_special(found: os.stat_result) -> None:
 
 @contextmanager
 def _link_to_nothing_refused(path: Path) -> Iterator[None]:
-    """Raise another error than FileNotFoundError where a name exists: files that were removed meanwhile have none."""
+    """Raise an error other than FileNotFoundError if the directory entry exists; a removed file has no entry."""
     try:
         yield
     except FileNotFoundError:
@@ -179,7 +183,7 @@ def _link_to_nothing_refused(path: Path) -> Iterator[None]:
 
 
 def obstruction(path: Place) -> str:
-    """Return what is in the place of a file; empty for a regular file or an object, and if there is nothing."""
+    """Describe what is in the place of a file; empty for a regular file or an object, or if nothing is there."""
     if not isinstance(path, Path):
         return ""
     try:
@@ -195,8 +199,8 @@ def advice_on(error: BaseException, if_damaged: str = "") -> str:
 
     Parameters
     ----------
-    if_damaged : what to do if its content is damaged, or something else is in its place. A file that may not be read,
-        or a disk that fails, has another remedy: the file need not be damaged, and must not be deleted.
+    if_damaged : what to do if the file's content is damaged, or something else is in its place. Missing permissions and
+        failing disks need a different remedy: the file may be intact and must not be deleted.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number in _ADVICE:
@@ -206,7 +210,7 @@ def advice_on(error: BaseException, if_damaged: str = "") -> str:
     return if_damaged or "check the disk, and run again"
 
 
-_PERMISSION = "get permission to read it, or let its owner do this; it need not be damaged"
+_PERMISSION = "get permission to read it, or ask its owner to do this; the file may be intact"
 _ADVICE = {
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
@@ -217,7 +221,7 @@ _IN_THE_WAY = frozenset({errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENOTDIR}
 
 
 def resolved(path: Path) -> Path:
-    """Return a path without links, as `Path.resolve` does; of a link to itself, the path itself instead of an error."""
+    """Return a path with links resolved, like `Path.resolve`; return a link to itself unchanged instead of raising."""
     return Path(os.path.realpath(path))
 
 
@@ -227,7 +231,7 @@ def for_arrow(path: Place) -> Any:
     Raises
     ------
     FileNotFoundError: there is no such object.
-    OSError: it is not a regular file, or a link to nothing.
+    OSError: it is not a regular file, or it is a broken link.
     """
     if isinstance(path, Path):
         with _link_to_nothing_refused(path):
@@ -241,10 +245,10 @@ def for_arrow(path: Place) -> Any:
 
 
 def share(path: Path) -> None:
-    """Let the group read and write a file or folder that this process created, if it is in a group's folder."""
+    """Let the group read and write a file or folder that this process created, if its folder belongs to a group."""
     if not _is_shared(path.parent):
         return
-    with suppress(PermissionError, FileNotFoundError):  # another user owns and shares it, or it has been removed
+    with suppress(PermissionError, FileNotFoundError):  # another user owns and shares the file, or it has been removed
         mode = path.stat().st_mode
         wanted = mode | (_FOR_FOLDERS if stat.S_ISDIR(mode) else _FOR_FILES)
         if wanted != mode:
@@ -262,11 +266,11 @@ def share_opened(handle: int, path: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 or replace it at once, shared like its folder.
+    """Write or atomically replace a text file in UTF-8, shared like its folder.
 
     Raises
     ------
-    OSError: it cannot be written; nothing is left of the attempt.
+    OSError: the file cannot be written; the attempt does not leave anything behind.
     """
     temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -274,7 +278,7 @@ def replace_text(path: Path, text: str) -> None:
         share(temporary)
         temporary.replace(path)
     except BaseException:
-        with suppress(OSError):  # on a read-only file system even a missing file cannot be removed
+        with suppress(OSError):  # on a read-only file system, even removing a missing file fails
             temporary.unlink(missing_ok=True)
         raise
 
@@ -282,10 +286,10 @@ def replace_text(path: Path, text: str) -> None:
 def make_folder(path: Path) -> None:
     """Create a folder and its missing parents, each shared like its parent."""
     for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
-        with suppress(FileExistsError):  # created by another process meanwhile
+        with suppress(FileExistsError):  # another process created it meanwhile
             missing.mkdir()
             share(missing)
-    path.mkdir(exist_ok=True)  # refuses a file with that name
+    path.mkdir(exist_ok=True)  # raises an error if a file has that name
 
 
 def _is_shared(folder: Path) -> bool:

@@ -1,9 +1,9 @@
-"""One registry per plugin family. Importing this module imports no plugin and no torch.
+"""One registry per plugin family. Importing this module does not import any plugin or torch.
 
-Built-in plugins are one private file each: `every_layer` is in ``aimlib/placements/_every_layer.py`` and
-registers itself there with ``@placements.register("every_layer")``. Third parties list theirs in an entry point group
+Each built-in plugin is one private file: `every_layer` is in ``aimlib/placements/_every_layer.py`` and registers itself
+there with ``@placements.register("every_layer")``. Third parties list their plugins in an entry point group
 (``aimlib.placements``, ...). Names are listed without importing anything; a plugin is imported when it is first used,
-and one that fails to import affects only its own use.
+and a plugin that cannot be imported does not affect other plugins.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DISTRIBUTION = "aim-ablations"
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """The origin of a plugin; known without importing it.
+    """The origin of a plugin, which is known without importing the plugin.
 
     Attributes
     ----------
@@ -51,13 +51,13 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a plugin of own code comes from; see `aimlib.own_code`.
+    """The origin of a plugin in the user's own code; see `aimlib.own_code`.
 
     Attributes
     ----------
     file : name of the file without its folder, or ``notebook``.
-    code : hash of what the class reaches.
-    bundle : hash of everything that the file registers, by which the module of the class is named.
+    code : hash of the code that the class reaches.
+    bundle : hash of everything that the file registers; the module of the class is named after it.
     place : file and line, for messages.
     """
 
@@ -67,7 +67,7 @@ class Origin:
     place: str = ""
 
     def __str__(self) -> str:
-        """As rows store it."""
+        """The origin, as stored in rows."""
         return f"own code: {self.file}, sha256 {self.code}"
 
 
@@ -80,7 +80,8 @@ class Registry:
     kind : singular noun for messages.
     package : the package of the built-in plugins.
     methods : names that every plugin class of the family must define.
-    bases : names of the base classes that `package` offers; a class derives from one, or has its own constructor.
+    bases : names of the base classes that `package` offers; a plugin class derives from one of them, or has its own
+        constructor.
     """
 
     def __init__(
@@ -97,9 +98,10 @@ class Registry:
         """Return the class decorator that registers a plugin as `name`.
 
         The class may define `Config` (a ComponentConfig with its options), `search_space` (dimensions of those
-        options), `source` (origin of the idea) and `initial_values` (``own``: what it sets up itself is kept, the
-        default of own code; ``rules``: the rules of `aimlib.memory.initialization` replace it, the default of
-        distributions). `version` is part of every run id: raise it when the plugin computes something different.
+        options), `source` (origin of the idea) and `initial_values`. With ``own``, the default for the user's own code,
+        the initial values that the class sets itself are kept. With ``rules``, the default for distributions, the rules
+        of `aimlib.memory.initialization` replace them. `version` is part of every run id: raise it when the plugin
+        computes something different.
 
         Raises
         ------
@@ -116,7 +118,7 @@ class Registry:
         return decorate
 
     def adopt(self, name: str, cls: type, version: int, origin: Origin) -> None:
-        """Register a class of own code, in place of the class of that name that the user's process defined.
+        """Register a class of the user's own code, replacing the class of that name that the user's process defined.
 
         Raises
         ------
@@ -133,20 +135,20 @@ class Registry:
         self._classes[name], self._origins[name] = cls, origin
 
     def origin(self, name: str) -> Origin | None:
-        """Return where a plugin of own code comes from; None for any other."""
+        """Return the origin of a plugin in the user's own code; None for other plugins."""
         return self._origins.get(name)
 
     def unowned(self) -> dict[str, type]:
-        """Return the classes, by name, that no distribution lists and that were not adopted as own code."""
+        """Return the classes, by name, that no distribution lists and that were not adopted as the user's own code."""
         owned = {info.name for info in self._of_distributions()}
         return {name: cls for name, cls in self._classes.items() if name not in owned and name not in self._origins}
 
     def _refuse_duplicate(self, name: str, cls: type) -> None:
         own, other = f"{cls.__module__}.{cls.__qualname__}", self._classes.get(name)
-        if name in self._origins:  # the process defines it again; a study adopts that
+        if name in self._origins:  # the process defines the class again, and a study adopts the new definition
             other = None
         first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
-        # A built-in plugin need not have been imported yet to own its name.
+        # A built-in plugin owns its name even before it is imported.
         module = next((info.module for info in self._builtin() if info.name == name), cls.__module__)
         if module != cls.__module__:
             first = module
@@ -158,7 +160,7 @@ class Registry:
         if not isinstance(cls, type):
             raise PluginError(
                 f"{self.kind} {name!r} ({getattr(cls, '__qualname__', cls)!s}) is not a class; write a class with "
-                f"{' and '.join(f'{each}()' for each in self._methods)}, and decorate that"
+                f"{' and '.join(f'{each}()' for each in self._methods)}, and decorate the class"
             )
         where = self._described(name, cls, place)
         self._refuse_other_base(where, cls)
@@ -169,14 +171,14 @@ class Registry:
         if not (isinstance(given, type) and issubclass(given, ComponentConfig)):
             raise PluginError(
                 f"{where}: Config must be a subclass of aimlib.component.ComponentConfig; write `class "
-                f"Config(ComponentConfig):` with one line such as `width: int = 8` for each option"
+                f"Config(ComponentConfig):` with one line, such as `width: int = 8`, for each option"
             )
         own, config = f"{cls.__qualname__}.Config", given
         if (
             "Config" not in cls.__dict__ or config.__qualname__ != own
-        ):  # inherited or shared: copy it, so that name and version below are the plugin's own
+        ):  # Config is inherited or shared: copy it, so that the name and version set below belong to this plugin alone
             config = type("Config", (config,), {"__module__": cls.__module__, "__qualname__": own})
-            setattr(cls, "Config", config)  # noqa: B010 -- mypy knows no attribute of `type`
+            setattr(cls, "Config", config)  # noqa: B010 -- mypy does not know the attributes of a `type`
         elif config.__dict__.get("component", name) != name:
             raise PluginError(
                 f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) is already registered as "
@@ -188,11 +190,12 @@ class Registry:
         unknown = sorted(set(dimensions) - set(config.model_fields))
         if unknown:
             raise PluginError(
-                f"{self.kind} {name!r}: search_space names no option of Config: {', '.join(unknown)}; correct it"
+                f"{self.kind} {name!r}: search_space lists names that are not options of Config: "
+                f"{', '.join(unknown)}; correct them"
             )
 
     def described(self, name: str) -> str:
-        """Return a plugin's kind, name and place, for messages: ``loss 'bad' (bad.py, line 5, class Bad)``."""
+        """Return a plugin's kind, name and location, for messages: ``loss 'bad' (bad.py, line 5, class Bad)``."""
         origin = self._origins.get(name)
         return self._described(name, self.get(name), origin.place if origin else "")
 
@@ -200,7 +203,7 @@ class Registry:
         return f"{self.kind} {name!r} ({f'{place}, class {cls.__name__}' if place else _full_name(cls)})"
 
     def _refuse_other_base(self, where: str, cls: type) -> None:
-        """Refuse a class that neither derives from a base of the family nor says how it is constructed."""
+        """Refuse a class that neither derives from one of the family's base classes nor has its own constructor."""
         if not self._bases or any(
             each.__name__ in self._bases and f"{each.__module__}.".startswith(f"{self.package}.")
             for each in cls.__mro__
@@ -216,7 +219,7 @@ class Registry:
             )
 
     def _base(self) -> tuple[str, type]:
-        """Return the base class of the family, or the first of them, after the module that it is imported from."""
+        """Return the module that the family's first base class is imported from, and that class."""
         name = (
             self.package if hasattr(importlib.import_module(self.package), self._bases[0]) else f"{self.package}.base"
         )
@@ -236,7 +239,7 @@ class Registry:
         raise PluginError(f"{where} lacks {', '.join(lacking)}; {', and '.join(remedies)}")
 
     def _signature(self, cls: type, method: str) -> str:
-        """Return the first line of a method that a class lacks, as its base or the family's declares it."""
+        """Return the first line of a missing method, as declared in the base class of the plugin or of the family."""
         base = next((getattr(each, method) for each in cls.__mro__ if method in vars(each)), None)
         if base is None and self._bases:
             base = getattr(self._base()[1], method, None)
@@ -247,28 +250,29 @@ class Registry:
         return f"def {method}({', '.join(map(signatures.parameter, inspect.signature(base).parameters.values()))}):"
 
     def _state_start(self, name: str, cls: type, config: type[ComponentConfig]) -> None:
-        """Note whether the initial values that the class sets up itself are kept.
+        """Record whether the initial values that the class sets itself are kept.
 
-        By default own code keeps them, and classes of distributions do not, which version 0.1.0 replaced.
+        By default, the user's own code keeps them. Classes of distributions do not, because version 0.1.0 replaced
+        their values.
         """
         stated = getattr(cls, "initial_values", None)
         if stated not in (None, "own", "rules"):
             raise PluginError(
                 f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}): initial_values is {stated!r}; set it to "
-                f"'own', which keeps the values that the class sets up itself, or to 'rules'"
+                f"'own', which keeps the values that the class sets itself, or to 'rules'"
             )
         is_distributed = any(info.name == name for info in self._of_distributions())
         config.initial_values = stated or ("rules" if is_distributed else "own")
         config.own_values_in_id = is_distributed and config.initial_values == "own"
 
     def names(self) -> list[str]:
-        """Return every known name, sorted; imports no plugin."""
+        """Return all known names, sorted, without importing any plugin."""
         return sorted({info.name for info in self.plugins()})
 
     def plugins(self) -> list[PluginInfo]:
-        """Return the origin of every plugin, sorted by name; imports no plugin.
+        """Return the origins of all plugins, sorted by name, without importing any plugin.
 
-        A name that two distributions claim is listed once for each.
+        A name that two distributions claim is listed once for each of them.
         """
         found = self._of_distributions()
         listed = {info.name for info in found}
@@ -284,8 +288,8 @@ class Registry:
 
         Raises
         ------
-        PluginError: no such plugin (lists the choices), two distributions claim the name, or its import
-            failed (names distribution and cause).
+        PluginError: there is no such plugin (the message lists the choices), two distributions claim the name, or
+            importing the plugin failed (the message names the distribution and the cause).
         """
         claims = [info for info in self.plugins() if info.name == name]
         if len(claims) > 1:
@@ -302,9 +306,9 @@ class Registry:
         try:
             loaded = entry.load() if entry is not None else importlib.import_module(info.module)
         except (Exception, SystemExit) as error:
-            from aimlib.records.escaping import LONGEST_LINE, shortened  # noqa: PLC0415 -- only for an error
+            from aimlib.records.escaping import LONGEST_LINE, shortened  # noqa: PLC0415 -- needed only for an error
 
-            self._classes.pop(info.name, None)  # its module may have failed after registering it
+            self._classes.pop(info.name, None)  # the plugin's module may have failed after registering the plugin
             raise PluginError(
                 f"{self.kind} {info.name!r} of {info.distribution} cannot be imported from {info.module}: "
                 f"{type(error).__name__}: {shortened(text_of(error), LONGEST_LINE)}; repair or uninstall that "
@@ -313,12 +317,12 @@ class Registry:
         if info.name not in self._classes and isinstance(loaded, type):
             self.register(info.name)(loaded)
         elif info.name not in self._classes and self is trainers and callable(loaded):
-            from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- for training code alone
+            from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- needed only for training code
 
             self.register(info.name)(of_function(loaded))
         if info.name not in self._classes:
             raise PluginError(
-                f"{info.module} of {info.distribution} was imported but registered no {self.kind} {info.name!r}; "
+                f"{info.module} of {info.distribution} was imported but did not register {self.kind} {info.name!r}; "
                 f"correct its entry point"
             )
 
@@ -327,24 +331,26 @@ class Registry:
         return self.get(config.name)(config)
 
     def parse(self, value: object) -> ComponentConfig:
-        """Turn a document's value into the plugin's configuration.
+        """Convert a value from a document to the plugin's configuration.
 
         Parameters
         ----------
-        value : a name, a mapping with the key `name` and options, or a ready configuration of this family.
+        value : a name, a mapping with the key `name` and options, or an existing configuration of this family.
 
         Raises
         ------
-        ConfigError: with one message per mistake.
+        ConfigError: the value contains mistakes; the error has one message per mistake.
         """
         if isinstance(value, ComponentConfig):
             if type(value) is not self.get(value.name).Config:
-                raise ConfigError([f"{value.name!r} is no {self.kind}"])
+                raise ConfigError([f"{value.name!r} cannot be used as the {self.kind}"])
             return value
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-            raise ConfigError([f"name: missing: give the {self.kind} by name, one of {', '.join(self.names())}"])
+            raise ConfigError(
+                [f"name: missing: set it to the name of the {self.kind}, one of {', '.join(self.names())}"]
+            )
         options = {key: item for key, item in value.items() if key != "name"}
         try:
             config: type[ComponentConfig] = self.get(value["name"]).Config
@@ -371,9 +377,9 @@ def _full_name(cls: type) -> str:
 
 @cache
 def _modules(package: str) -> tuple[str, ...]:
-    """Return the modules of our own package that contain a plugin; cached, because every option needs them.
+    """Return the modules in this package that contain a plugin; cached, because every option needs them.
 
-    importlib.util.find_spec is not used, because it imports the parent packages, which import torch.
+    `importlib.util.find_spec` is not used, because it imports the parent packages, which import torch.
     """
     folder = Path(__file__).parent.parent.joinpath(*package.split("."))
     return tuple(module.name for module in pkgutil.iter_modules([str(folder)]) if module.name.startswith("_"))
@@ -381,7 +387,7 @@ def _modules(package: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _installed(group: str, _path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
-    """Return the entry points of a group; cached, because reading all distributions takes milliseconds."""
+    """Return the entry points in a group; cached, because reading all distributions takes milliseconds."""
     return importlib.metadata.entry_points(group=group)
 
 
@@ -425,7 +431,7 @@ FAMILIES: tuple[Registry, ...] = (
 
 
 def components_of(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
-    """Yield every component in a configuration, nested ones included, with its registry."""
+    """Yield every component in a configuration, including nested components, with its registry."""
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         for item in value if isinstance(value, tuple) else (value,):
@@ -437,7 +443,7 @@ def components_of(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
 
 
 def _registries(annotations: tuple[Any, ...]) -> Iterator[Registry]:
-    """Yield the registries in annotations, at any depth: ``Annotated[..., ComponentOf(x)] | None``."""
+    """Yield the registries in an annotation, at any depth: ``Annotated[..., ComponentOf(x)] | None``."""
     for annotation in annotations:
         if isinstance(annotation, ComponentOf):
             yield annotation.registry
@@ -450,21 +456,21 @@ class ComponentOf:
     """Field annotation: a component of `registry`, validated by name and written back with its name.
 
     ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``; if `optional`, null and the name ``none`` mean
-    that there is no such component.
+    that there is no component.
     """
 
     registry: Registry
     optional: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate through the registry, so that the plugin's own Config checks its options."""
+        """Validate through the registry, so that the plugin's own Config checks the options."""
         return core_schema.no_info_plain_validator_function(
             self._parse,
             serialization=core_schema.plain_serializer_function_ser_schema(_dump),
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return a mark with the family: the schemas of its components are known only once all are imported."""
+        """Return a placeholder with the family, because its components' schemas are known only after their import."""
         return {"x-family": self.registry.family, "x-optional": self.optional}
 
     def _parse(self, value: object) -> ComponentConfig | None:

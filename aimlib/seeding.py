@@ -1,8 +1,8 @@
 """One seed, many independent streams, each addressed by name.
 
-``seed_for(seed, "init", "layer1.0.conv1.weight")`` depends on nothing but its arguments: adding a memory
-layer changes no other layer's start, and the number of workers changes no augmentation draw. The idea of
-naming every random stream is DomainBed's (`seed_hash`, Gulrajani and Lopez-Paz, 2021).
+``seed_for(seed, "init", "layer1.0.conv1.weight")`` depends only on its arguments. Adding a memory layer does not change
+the initial values of other layers, and the number of workers does not change any augmentation draw. The idea of naming
+every random stream comes from DomainBed (`seed_hash`, Gulrajani and Lopez-Paz, 2021).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def seed_for(seed: int, *names: str | int) -> int:
 
     Raises
     ------
-    TypeError: a name that is neither text nor an integer (its text form might not be stable).
+    TypeError: a name is neither a string nor an integer; its string form might not be stable.
     """
     return int.from_bytes(hashlib.blake2b(_text(seed, *names).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def seeds_for(seed: int, *names: str | int, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Return ``seed_for(seed, *names, number)`` of each of `numbers`, three times as fast.
+    """Return ``seed_for(seed, *names, number)`` for each of `numbers`, three times as fast.
 
-    What the streams have in common is hashed once.
+    The part that the streams have in common is hashed once.
     """
     common = hashlib.blake2b(f"{_text(seed, *names)}\x1fi".encode(), digest_size=8)
     digests = []
@@ -44,7 +44,7 @@ def seeds_for(seed: int, *names: str | int, numbers: npt.NDArray[np.int64]) -> n
 def _text(*names: str | int) -> str:
     for part in names:
         if isinstance(part, bool) or not isinstance(part, (str, int, np.integer)):
-            raise TypeError(f"a stream's name is made of text and integers, not {type(part).__name__}: {part!r}")
+            raise TypeError(f"a stream's name consists of strings and integers, not {type(part).__name__}: {part!r}")
         if isinstance(part, str) and "\x1f" in part:
             raise ValueError(f"a stream's name must not contain the separator \\x1f: {part!r}")
     return "\x1f".join(f"{'s' if isinstance(part, str) else 'i'}{part}" for part in names)
@@ -53,8 +53,8 @@ def _text(*names: str | int) -> str:
 def uniforms(seeds: npt.NDArray[np.uint64], draws: int) -> npt.NDArray[np.float64]:
     """Return `draws` uniform numbers in [0, 1) for each seed: shape (len(seeds), draws).
 
-    Counter-based (SplitMix64; Steele, Lea and Flood, 2014), so a row depends on its own seed alone and the
-    whole batch is one vectorized call.
+    The generator is counter-based (SplitMix64; Steele, Lea and Flood, 2014), so each row depends only on its own seed,
+    and the entire batch is computed in one vectorized call.
     """
     with np.errstate(over="ignore"):
         counter = np.arange(1, draws + 1, dtype=np.uint64)

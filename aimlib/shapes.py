@@ -1,7 +1,7 @@
-"""Fast forward passes on the meta device, which compute shapes but no values.
+"""Fast forward passes on the meta device, which computes shapes but not values.
 
-Batch normalization has no kernel there: torch decomposes it in Python and imports its compiler for that, which takes
-more than a second and loads hundreds of modules. Its output has the shape of its input, so the decomposition is
+Batch normalization has no kernel there. Torch decomposes it in Python, and imports its compiler to do so, which takes
+more than a second and loads hundreds of modules. The output has the shape of the input, so the decomposition is
 skipped.
 """
 
@@ -18,9 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def quick_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Make the batch normalizations of `network` compute only shapes if their input is on the meta device.
+    """Make the batch norms of `network` compute only shapes if their input is on the meta device.
 
-    Hooks see the same tensors, and autograd keeps the same number of bytes.
+    Hooks receive the same tensors, and autograd keeps the same number of bytes.
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     for layer in layers:
@@ -50,7 +50,7 @@ class _SameShape(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, _bias: Tensor | None) -> Tensor:
         mean, inverse_sd = (torch.empty(x.shape[1], dtype=torch.float32, device=x.device) for _ in range(2))
         ctx.save_for_backward(x, *([] if weight is None else [weight]), mean, inverse_sd)
-        # `empty_like` is decomposed in Python there, which takes 20 times as long.
+        # On the meta device, `empty_like` is decomposed in Python, which takes 20 times as long.
         dense = x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
         if not dense:
             return torch.empty_like(x)
@@ -58,4 +58,4 @@ class _SameShape(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        raise NotImplementedError("shapes have no gradients")
+        raise NotImplementedError("tensors on the meta device have no gradients here")

@@ -1,6 +1,6 @@
-"""Networks that can have a memory, or serve as a baseline without one; one private file per backbone.
+"""Networks that can have a memory, or serve as a baseline without memory; one private file per backbone.
 
-The registry imports a plugin when it is first used; importing this package imports none of them.
+The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """
 
 from aimlib.backbones.base import Backbone

@@ -21,7 +21,7 @@ class MlpBackbone(Backbone):
     source = "J. Lunkad, Towards AI, 2021: memory for fully connected networks"
 
     class Config(ComponentConfig):
-        """Features of the hidden layers."""
+        """Sizes of the hidden layers."""
 
         widths: Annotated[Integers, Field(min_length=1)] = (256, 256)
         """Number of features of each hidden layer."""
@@ -41,6 +41,6 @@ class MlpBackbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return one stage of one block per hidden layer."""
+        """Return one stage with one block per hidden layer."""
         numbers = range(1, len(self.config.widths) + 1)
         return Layout(tuple((Block((f"fc{number}",), end=f"relu{number}"),) for number in numbers))

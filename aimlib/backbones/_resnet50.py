@@ -1,4 +1,4 @@
-"""ResNet50 as torchvision builds it (v1.5: the stride on the 3 x 3 convolution)."""
+"""ResNet50 as torchvision builds it (v1.5: the stride is on the 3 x 3 convolution)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib.registry import backbones
 
 
 class _WidenedResNet(ResNet):  # type: ignore[misc]
-    """torchvision's ResNet with a configurable inner width of the bottlenecks of each stage."""
+    """torchvision's ResNet, with a configurable inner width of the bottlenecks in each stage."""
 
     def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         self._widths = dict(zip((64, 128, 256, 512), widths, strict=True))
@@ -25,7 +25,7 @@ class _WidenedResNet(ResNet):  # type: ignore[misc]
     def _make_layer(
         self, block: type[Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False
     ) -> nn.Sequential:
-        # torchvision computes the inner width as int(planes * base_width / 64); half a unit keeps int() exact.
+        # torchvision computes the inner width as int(planes * base_width / 64); adding half a unit makes int() exact.
         self.base_width = 64 * (self._widths[planes] + 0.5) / planes
         layer: nn.Sequential = super()._make_layer(block, planes, blocks, stride, dilate)
         return layer
@@ -33,15 +33,15 @@ class _WidenedResNet(ResNet):  # type: ignore[misc]
 
 @backbones.register("resnet50")
 class ResNet50Backbone(Backbone):
-    """torchvision's ResNet50, untrained. The author used Keras's variant: stride on the first 1 x 1, biases."""
+    """torchvision's ResNet50, untrained. The author used Keras's variant (stride on the first 1 x 1, with biases)."""
 
     source = "He et al., 2016, in torchvision's v1.5"
 
     class Config(ComponentConfig):
-        """Inner width of the bottlenecks of each stage."""
+        """Inner widths of the bottlenecks in each stage."""
 
         widths: Annotated[BottleneckWidths, Field(min_length=4, max_length=4)] = (64, 128, 256, 512)
-        """Inner channels of the bottlenecks of each of the four stages."""
+        """Inner channels of the bottlenecks in each of the four stages."""
 
     config: Config
 
@@ -53,5 +53,5 @@ class ResNet50Backbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return four stages of 3, 4, 6 and 3 blocks."""
+        """Return four stages with 3, 4, 6 and 3 blocks."""
         return residual_layout(network)

@@ -1,4 +1,4 @@
-"""ResNet50 as Keras builds it: the network of both arms as run."""
+"""ResNet50 as Keras builds it: the network that both arms use as run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from aimlib.registry import backbones
 
 
 class KerasBottleneck(nn.Module):
-    """The bottleneck block of version 1: the stride on the first 1 x 1 convolution, convolutions with biases.
+    """The bottleneck block of version 1: stride on the first 1 x 1 convolution, and convolutions with biases.
 
     Parameters
     ----------
     in_channels : input channels.
-    width : inner channels; the block gives `expansion` x as many.
-    stride : 2 halves the map.
-    shortcut : whether the shortcut has a 1 x 1 convolution, as in the first block of every stage.
+    width : inner channels; the block outputs `expansion` times as many.
+    stride : with 2, the block halves the map.
+    shortcut : whether the shortcut contains a 1 x 1 convolution, as in the first block of every stage.
     norm : creates a batch norm for a number of channels.
     """
 
@@ -58,12 +58,12 @@ class KerasBottleneck(nn.Module):
 
 
 class KerasResNet(StagedResNet):
-    """7 x 7 stem, 3 x 3 max pool, stages of bottleneck blocks, global average pool, dense layer.
+    """A 7 x 7 stem, a 3 x 3 max pool, stages of bottleneck blocks, a global average pool, and a dense layer.
 
     Parameters
     ----------
     config : widths, blocks, stem stride and batch norms.
-    channels, classes : of the images.
+    channels, classes : number of channels of the images, and number of classes.
     """
 
     def __init__(self, config: ResNet50KerasBackbone.Config, channels: int, classes: int) -> None:
@@ -73,7 +73,9 @@ class KerasResNet(StagedResNet):
         self.conv1 = nn.Conv2d(channels, stem, 7, stride=config.stem_stride, padding=3)
         self.bn1 = norm(stem)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)  # Keras pads with zeros: the same after a ReLU
+        self.maxpool = nn.MaxPool2d(
+            3, stride=2, padding=1
+        )  # Keras pads with zeros, which gives the same result after a ReLU
 
         def block(in_channels: int, width: int, stride: int, first: bool) -> nn.Module:
             return KerasBottleneck(in_channels, width, stride, norm, shortcut=first)
@@ -87,26 +89,27 @@ class KerasResNet(StagedResNet):
 
 @backbones.register("resnet50_keras")
 class ResNet50KerasBackbone(Backbone):
-    """Keras's ResNet50 (version 1), untrained: stride on the first 1 x 1 of a stage, convolutions with biases.
+    """Keras's ResNet50 (version 1), untrained: a stage's stride is on the first 1 x 1, and convolutions have biases.
 
-    With 120 classes it has 23,833,592 parameters as Keras counts them, 53,120 of them running statistics. The
-    defaults are the control's; AiM as run has stem_stride 1 and bn_epsilon 1e-3.
+    With 120 classes it has 23,833,592 parameters as Keras counts them; 53,120 of these are running statistics. The
+    defaults are those of the control; AiM as run has stem_stride 1 and bn_epsilon 1e-3.
     """
 
     source = "keras.applications.ResNet50, as in github.com/Joy-Lunkad/AiM, commit 3d79d31; He et al., 2016"
     search_space: ClassVar[dict[str, Dimension]] = {"stem_stride": Categorical((1, 2))}
 
     class Config(StagedConfig):
-        """Inner width and number of blocks of each stage, stem, batch norms. The stem has the first width."""
+        """Inner width and number of blocks for each stage; stem; batch norms. The stem has the first of the widths."""
 
         widths: Annotated[BottleneckWidths, Field(min_length=1)] = (64, 128, 256, 512)
         blocks: Annotated[Integers, Field(min_length=1)] = (3, 4, 6, 3)
         stem_stride: Literal[1, 2] = 2
-        """Stride of the 7 x 7 convolution: with 1 every stage works on maps of twice the side, 4 x the positions."""
+        """Stride of the 7 x 7 convolution: with 1, every stage works on maps with twice the side length and 4 times as
+        many positions."""
         bn_epsilon: Annotated[float, Field(gt=0)] = 1.001e-5
-        """Number added to the variance in batch norms; as run 1.001e-5 in the control and 1e-3 in AiM."""
+        """Number added to the variance in batch norms; as run, 1.001e-5 in the control and 1e-3 in AiM."""
         bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
-        """Of the running statistics, in PyTorch's convention; Keras writes 1 minus this."""
+        """Momentum of the running statistics, in PyTorch's convention; Keras uses 1 minus this value."""
 
     config: Config
 
@@ -115,5 +118,5 @@ class ResNet50KerasBackbone(Backbone):
         return KerasResNet(self.config, shape.channels, shape.classes)
 
     def layout(self, network: nn.Module) -> Layout:
-        """One stage per resolution, one block per bottleneck."""
+        """Return one stage per resolution and one block per bottleneck."""
         return residual_layout(network, tuple(f"layer{i + 1}" for i in range(len(self.config.widths))))

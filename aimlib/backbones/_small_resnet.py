@@ -17,15 +17,16 @@ from aimlib.registry import backbones
 
 
 class Bottleneck(nn.Module):
-    """torchvision's bottleneck block (v1.5: the stride on the 3 x 3 convolution), layer for layer.
+    """A layer-by-layer copy of torchvision's bottleneck block (v1.5: the stride is on the 3 x 3 convolution).
 
-    It is written out because importing torchvision takes seconds in every worker; a test compares it with the original.
+    The block is a copy because importing torchvision takes seconds in every worker; a test compares it with the
+    original.
 
     Parameters
     ----------
     in_channels : input channels.
-    width : inner channels; the block gives `expansion` x as many.
-    stride : 2 halves the map.
+    width : inner channels; the block outputs `expansion` times as many.
+    stride : with 2, the block halves the map.
     """
 
     expansion = 4
@@ -40,7 +41,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.gate: nn.Module | None = None
-        """Weights the channels before the shortcut is added, where a network has one."""
+        """Module that weights the channels before the shortcut is added; None in networks without gates."""
         self.downsample: nn.Sequential | None = None
         if stride != 1 or in_channels != out_channels:
             shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
@@ -58,14 +59,14 @@ class Bottleneck(nn.Module):
 
 
 class SmallResNet(StagedResNet):
-    """3 x 3 stem, stages of bottleneck blocks, global average pool, dense layer.
+    """A 3 x 3 stem, stages of bottleneck blocks, a global average pool, and a dense layer.
 
     Parameters
     ----------
-    widths : inner width of the blocks of each stage; a stage gives 4 x this many channels.
-    blocks : number of blocks of each stage.
-    stem_stride : 1 or 2; with 2 the stages work on maps of half the size.
-    channels, classes : of the images.
+    widths : inner width of the blocks in each stage; a stage outputs 4 times as many channels.
+    blocks : number of blocks in each stage.
+    stem_stride : 1 or 2; with 2, the stages work on maps of half the size.
+    channels, classes : number of channels of the images, and number of classes.
     """
 
     def __init__(
@@ -89,18 +90,18 @@ class SmallResNet(StagedResNet):
 
 @backbones.register("small_resnet")
 class SmallResNetBackbone(Backbone):
-    """A bottleneck ResNet of any width and depth; reads and updates work exactly as in ResNet50."""
+    """A bottleneck ResNet with any width and depth; reads and updates work exactly as in ResNet50."""
 
     source = "He et al., 2016: bottleneck residual networks, with the 3 x 3 stem used for small images"
     search_space: ClassVar[dict[str, Dimension]] = {"stem_stride": Categorical((1, 2))}
 
     class Config(StagedConfig):
-        """Inner width and number of blocks of each stage, and the stem."""
+        """Inner width and number of blocks for each stage, and the stem."""
 
         widths: Annotated[BottleneckWidths, Field(min_length=1)] = (8, 16, 32)
         blocks: Annotated[Integers, Field(min_length=1)] = (1, 1, 1)
         stem_stride: Literal[1, 2] = 1
-        """Stride of the first convolution: with 2 every stage works on maps of half the side."""
+        """Stride of the first convolution: with 2, every stage works on maps with half the side length."""
 
     config: Config
 

@@ -16,12 +16,12 @@ from aimlib.registry import backbones
 
 
 class SqueezeExcitation(nn.Module):
-    """Weights the channels of a map by a gate between 0 and 1 that is computed from the map's means.
+    """Weights the channels of a map by a gate between 0 and 1 that is computed from the channel means.
 
     Parameters
     ----------
-    channels : of the map.
-    reduction : ratio of the channels to the hidden units of the gate.
+    channels : number of channels in the map.
+    reduction : ratio of the channels to the gate's hidden units.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -58,7 +58,7 @@ _GATES = {"learned": SqueezeExcitation, "constant": ConstantGate, "frozen": _fro
 
 @backbones.register("small_se_resnet")
 class SmallSEResNetBackbone(SmallResNetBackbone):
-    """`small_resnet` whose blocks weight their channels before the shortcut is added; gate none leaves it unchanged."""
+    """`small_resnet` with blocks that weight their channels before adding the shortcut (except with gate none)."""
 
     source = "Hu, Shen and Sun, 2018: squeeze-and-excitation networks"
     search_space: ClassVar[dict[str, Dimension]] = {
@@ -68,17 +68,17 @@ class SmallSEResNetBackbone(SmallResNetBackbone):
     }
 
     class Config(SmallResNetBackbone.Config):
-        """`small_resnet`, and the gate of its blocks.
+        """Options of `small_resnet`, and the gate of its blocks.
 
-        gate: learned (squeeze-and-excitation); frozen: with the weights that it starts with; constant: learned, and the
-        same for every image; none. reduction: ratio of a block's channels to the hidden units of its gate.
+        gate: learned (squeeze-and-excitation); frozen (keeps its initial weights); constant (learned, but the same for
+        every image); or none (no gate). reduction: ratio of a block's channels to its gate's hidden units.
         """
 
         gate: Literal["learned", "frozen", "constant", "none"] = "learned"
-        """What weights the channels of a block. learned: squeeze-and-excitation. frozen: the same, never trained.
-        constant: a learned gate that is the same for every image. none: nothing."""
+        """What weights the channels of a block. learned: squeeze-and-excitation. frozen: squeeze-and-excitation that is
+        never trained. constant: a learned gate that is the same for every image. none: no gate."""
         reduction: Annotated[int, Field(ge=1)] = 4
-        """Ratio of a block's channels to the hidden units of its gate."""
+        """Ratio of a block's channels to its gate's hidden units."""
 
     config: Config
 

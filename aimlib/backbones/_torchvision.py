@@ -1,4 +1,4 @@
-"""Any classification network of torchvision, by name."""
+"""Any torchvision classification network, by name."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TorchvisionBackbone(Backbone):
     """A network of ``torchvision.models``, untrained: ``{name: torchvision, architecture: densenet121}``.
 
     Its stages and blocks are inferred by one rule for all networks (`aimlib.memory.inference`). Layers that cannot read
-    a memory, such as depthwise convolutions, are skipped, and `ablate check` lists them. Auxiliary heads are omitted.
-    Convolutions and dense layers are initialized by the study's rules, as in every backbone, not by torchvision's.
+    a memory, such as depthwise convolutions, are skipped and listed by `ablate check`. Auxiliary heads are omitted. As
+    in every backbone, convolutions and dense layers are initialized by the study's rules, not by torchvision's.
     """
 
     source = "torchvision.models"
@@ -32,7 +32,7 @@ class TorchvisionBackbone(Backbone):
         """The network's name in torchvision."""
 
         architecture: str
-        """Name of a classification network of torchvision, e.g. densenet121."""
+        """Name of a torchvision classification network, e.g. densenet121."""
 
     config: Config
 
@@ -49,8 +49,8 @@ class TorchvisionBackbone(Backbone):
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise UsageError(f"backbone.architecture: {unknown_name('torchvision network', name, known)}")
-        # With auxiliary heads the outputs in training and evaluation differ, and torchvision's initialization of these
-        # networks takes a minute.
+        # With auxiliary heads, the outputs differ between training and evaluation. Torchvision's initialization of
+        # these networks takes a minute.
         options: dict[str, Any] = (
             {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
         )
@@ -60,7 +60,7 @@ class TorchvisionBackbone(Backbone):
         except NotImplementedError:  # regnet computes its widths with tensors, which have no values on the meta device
             with torch.device("cpu"):
                 network = torchvision.models.get_model(name, **options)
-            network.to(torch.empty(0).device)  # get_default_device of torch 2.7 does not know of `with`
+            network.to(torch.empty(0).device)  # get_default_device in torch 2.7 ignores `with`
         if shape.channels != 3:
             _take_channels(network, shape.channels)
         leave_out_idle_pooling(network)
@@ -73,11 +73,11 @@ class TorchvisionBackbone(Backbone):
 
 
 def _take_channels(network: nn.Module, channels: int) -> None:
-    """Replace the first convolution by one for images of `channels` channels."""
+    """Replace the first convolution with one for images with `channels` channels."""
     name, first = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
     if first.groups != 1:
         taken = counted(channels, "channel")
-        raise UsageError(f"{name}: a first convolution with groups cannot take images of {taken}")
+        raise UsageError(f"{name}: its first convolution has groups and cannot take images with {taken}")
     parent, _, own = name.rpartition(".")
     new = nn.Conv2d(
         channels,

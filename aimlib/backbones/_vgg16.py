@@ -1,4 +1,4 @@
-"""VGG16 as Keras builds it, with the dense head of the author's control."""
+"""VGG16 as Keras builds it, with the dense head from the author's control."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class KerasVgg16(nn.Sequential):
 
 @backbones.register("vgg16")
 class Vgg16Backbone(Backbone):
-    """Thirteen 3 x 3 convolutions without batch norm, then flatten, batch norm and three dense layers.
+    """Thirteen 3 x 3 convolutions without batch norm, followed by a flatten layer, a batch norm and three dense layers.
 
-    As run: with 120 classes at 224 px it has 134,852,536 parameters as Keras counts them. When it was trained as the
-    author did (Adam at 1e-2), it stayed at chance level; `vgg16_bn` is the variant that can be trained. The features of
-    the dense head are in Keras's order: rows, columns, channels.
+    As run: with 120 classes at 224 px, the network has 134,852,536 parameters as Keras counts them. Trained as the
+    author trained it (Adam at 1e-2), it stayed at chance level; `vgg16_bn` is the variant that can be trained. The
+    features that enter the dense head are in Keras's order: rows, columns, channels.
     """
 
     source = "keras.applications.VGG16 with the head of github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb"
 
     class Config(ComponentConfig):
-        """Channels of each stage, features of the hidden dense layers, the head's batch norm."""
+        """Channels of each stage, sizes of the hidden dense layers, and the head's batch norm."""
 
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
         """Channels of each of the five stages."""
         dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
-        """Features of the two hidden dense layers."""
+        """Sizes of the two hidden dense layers."""
         bn_epsilon: Annotated[float, Field(gt=0)] = 1e-3
         """Number added to the variance in the head's batch norm."""
         bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
-        """Of the running statistics, in PyTorch's convention; Keras writes 1 minus this."""
+        """Momentum of the running statistics, in PyTorch's convention; Keras uses 1 minus this value."""
         bn_variance: Literal["unbiased", "population"] = "unbiased"
-        """Which variance of a batch enters the running one. unbiased: times n / (n - 1) for n images, as PyTorch does;
-        population: as it is, as Keras does (as run)."""
+        """Which batch variance enters the running variance. unbiased: the variance multiplied by n / (n - 1) for n
+        images, as in PyTorch; population: the unmodified variance, as in Keras (as run)."""
 
     config: Config
 
@@ -63,7 +63,7 @@ class Vgg16Backbone(Backbone):
 
         Raises
         ------
-        UsageError: images are smaller than 32 px, for which the last of the five poolings has no output.
+        UsageError: the images are smaller than 32 px, so the last of the five pooling layers has no output.
         """
         if min(shape.height, shape.width) < 32:
             raise UsageError(
@@ -90,7 +90,7 @@ class Vgg16Backbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return five stages of one block each: the convolutions up to and including a pooling layer."""
+        """Return five stages with one block each; a block ends with a pooling layer."""
         return Layout(
             tuple(
                 (Block(tuple(f"block{stage}_conv{i}" for i in range(1, count + 1)), end=f"block{stage}_pool"),)

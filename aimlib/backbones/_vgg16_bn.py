@@ -21,17 +21,17 @@ _CONVOLUTIONS = (2, 2, 3, 3, 3)
 
 @backbones.register("vgg16_bn")
 class Vgg16BnBackbone(Backbone):
-    """Thirteen 3 x 3 convolutions with batch norm in five stages, two hidden dense layers with dropout."""
+    """Thirteen 3 x 3 convolutions with batch norm in five stages, and two hidden dense layers with dropout."""
 
     source = "Simonyan and Zisserman, 2015: configuration D, with batch norm, in torchvision"
 
     class Config(ComponentConfig):
-        """Channels of each stage, features of the hidden dense layers, and dropout between these."""
+        """Channels of each stage, sizes of the hidden dense layers, and the dropout between these layers."""
 
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
         """Channels of each of the five stages."""
         dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
-        """Features of the two hidden dense layers."""
+        """Sizes of the two hidden dense layers."""
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
         """Share of features that dropout sets to 0 after each hidden dense layer."""
 
@@ -46,7 +46,7 @@ class Vgg16BnBackbone(Backbone):
         features: nn.Sequential = make_layers(plan, batch_norm=True)
         if shape.channels != 3:
             features[0] = nn.Conv2d(shape.channels, options.widths[0], kernel_size=3, padding=1)
-        with torch.device("meta"):  # its dense layers, 0.5 GB at their usual size, are replaced below
+        with torch.device("meta"):  # its dense layers, which take 0.5 GB at their usual size, are replaced below
             network: nn.Module = VGG(nn.Sequential(), num_classes=shape.classes, init_weights=False)
         network.features = features
         leave_out_idle_pooling(network)
@@ -63,7 +63,7 @@ class Vgg16BnBackbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Return five stages of one block each: the convolutions up to and including a pooling layer."""
+        """Return five stages with one block each; a block ends with a pooling layer."""
         features = network.get_submodule("features")
         stages: list[tuple[Block, ...]] = []
         convolutions: list[str] = []

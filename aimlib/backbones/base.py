@@ -1,4 +1,4 @@
-"""The base of all backbones."""
+"""The base class of all backbones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aimlib.datasets.base import ImageShape
 from aimlib.memory.structure import Block, Layout
 
 BottleneckWidths = Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of)]
-"""Inner widths of bottlenecks. Below 4 the strided shortcuts have fewer than 16 channels, for which the backward pass
-of oneDNN's strided 1 x 1 convolution is faulty (see `aimlib.memory.readers`)."""
+"""Inner widths of bottlenecks. With widths below 4, the strided shortcuts have fewer than 16 channels; for these, the
+backward pass of oneDNN's strided 1 x 1 convolution is faulty (see `aimlib.memory.readers`)."""
 
 
 class Backbone(ABC):
-    """Base of the family `aimlib.backbones`: a network with its stages and blocks.
+    """Base class of the family `aimlib.backbones`: a network with its stages and blocks.
 
     A backbone whose Config has the field `widths` can be widened by the control `matched_parameters`.
     """
@@ -30,9 +30,9 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network for images of `shape`: [batch, channels, height, width] to logits [batch, classes].
+        """Return the network for images with `shape`, from [batch, channels, height, width] to logits [batch, classes].
 
-        Under ``torch.device("meta")`` it must allocate no memory.
+        Under ``torch.device("meta")`` it must not allocate memory.
         """
 
     @abstractmethod
@@ -41,7 +41,7 @@ class Backbone(ABC):
 
 
 def residual_layout(network: nn.Module, stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")) -> Layout:
-    """Return the layout of a torchvision-style ResNet: one block per child of each stage, without shortcuts."""
+    """Return the layout of a torchvision-style ResNet: each child of a stage is one block; shortcuts are excluded."""
 
     def block(name: str) -> Block:
         module = network.get_submodule(name)

@@ -1,14 +1,14 @@
-"""Conversion of the author's Keras weights to state dicts of this package's networks, with the same outputs.
+"""Conversion of the author's Keras weights to state dicts for this package's networks, with the same outputs.
 
-The networks of both arms as run are `resnet50_keras` without and with memory; `vgg16` is the author's other control,
-which here may have memory too. Their layout is channels first, and they read the memory by a sum; the original is
-channels last and concatenates. The results are the same:
-kernels are transposed, and a kernel over ``[input; memory]`` is split into the layer's own part and the reading part.
+The networks of the two arms as run are `resnet50_keras` without and with memory; `vgg16` is the author's other control,
+which can also have memory here. These networks are channels first and read the memory as a sum; the original is
+channels last and concatenates. The results are the same: kernels are transposed, and a kernel over ``[input; memory]``
+is split into the layer's own part and the reading part.
 
-Names are those of the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
-convolution of the first block of stage 2, here ``layer1.0.conv1``; ``mem_conv2a_branch_a`` the first convolution of the
-update after that block. The control came from ``keras.applications``, whose names (``conv2_block1_1_conv``) are also
-accepted.
+The names are those used in the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
+convolution in the first block of stage 2, here ``layer1.0.conv1``; ``mem_conv2a_branch_a`` is the first convolution of
+the update after that block. The control came from ``keras.applications``; the names used there
+(``conv2_block1_1_conv``) are also accepted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from aimlib.memory.readers import ConvReader, LinearReader
 from aimlib.updates._conv_sigmoid import ConvSigmoid
 
 Arrays = Sequence[npt.NDArray[Any]]
-"""A layer's weights in Keras's order: kernel, bias; of a batch norm gamma, beta, moving mean, moving variance."""
+"""A layer's weights in Keras's order: kernel, bias; for a batch norm gamma, beta, moving mean, moving variance."""
 
 _VGG_CONVOLUTION, _VGG_END = re.compile(r"block\d_conv\d"), re.compile(r"block(\d)_pool")
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(conv|bn)(\d)|layer(\d+)\.(\d+)\.downsample\.([01])")
@@ -43,24 +43,25 @@ def from_keras(
     head: tuple[str, str, str] = ("batch_normalization_3", "dense_2", "dense_3"),
     unused: Sequence[str] = (),
 ) -> dict[str, Tensor]:
-    """Return the state dict of `network` with the weights of a Keras model.
+    """Return a state dict for `network` with the weights of a Keras model.
 
     Parameters
     ----------
-    weights : arrays by the name of the Keras layer; kernels [rows, columns, in, out], dense kernels [in, out]. Layers
-        without weights may be included.
+    weights : arrays, keyed by the name of the Keras layer; kernels are [rows, columns, in, out], dense kernels [in,
+        out]. Layers without weights may be included.
     network : `resnet50_keras` or `vgg16` as `aimlib.models.build` or `skeleton` returns it, without memory, or with
-        it as run (update conv_sigmoid or none, memory conv_ones). It is not changed. The author had no VGG16 with
-        memory; the layers of its updates are expected under the number of the stage (``mem_conv1_branch_a``).
-    static_memory : Keras's name of the second memory layer of the routing ``as_run``. It was generated, and
+        memory as run (update conv_sigmoid or none, memory conv_ones). The network is not changed. The author had no
+        VGG16 with memory; the update layers of such a network are expected under the number of the stage
+        (``mem_conv1_branch_a``).
+    static_memory : Keras's name for the second memory layer of the routing ``as_run``. Keras generated the name, which
         depends on the layers that the author's process had built before.
-    head : Keras's names of the batch norm and the two hidden dense layers of VGG16. They were generated as well; the
-        defaults are the names in the author's notebook.
-    unused : names or patterns of layers that the network does not have (an update block that feeds nothing).
+    head : Keras's names for the batch norm and the two hidden dense layers of VGG16. Keras generated these names as
+        well; the defaults are the names in the author's notebook.
+    unused : names or patterns of layers that the network does not have (an update block whose output is not used).
 
     Raises
     ------
-    UsageError: with one line per problem: a layer that is missing, has another shape, or is left over.
+    UsageError: a layer is missing, has a different shape, or is left over; the message has one line per problem.
     """
     problems: list[str] = []
     state: dict[str, Tensor] = {}
@@ -68,7 +69,7 @@ def from_keras(
     for prefix, module, names in _layers(network, static_memory, head):
         name = next((name for name in names if name in weights), None)
         if name is None:
-            problems.append(f"{names[0]}: missing, needed for {prefix}")
+            problems.append(f"{names[0]}: missing; it is needed for {prefix}")
             continue
         used.add(name)
         try:
@@ -77,10 +78,12 @@ def from_keras(
             problems.append(f"{name}: {error}, for {prefix}")
     left = [name for name, arrays in weights.items() if len(arrays) and name not in used]
     left = [name for name in left if not any(fnmatchcase(name, pattern) for pattern in unused)]
-    problems += [f"{name}: this network has no such layer; name it in `unused` to leave it out" for name in left]
+    problems += [f"{name}: this network has no such layer; list it in `unused` to leave it out" for name in left]
     if not problems:
         problems = [
-            f"{name}: no layer of the Keras model provides it" for name in network.state_dict() if name not in state
+            f"{name}: no layer of the Keras model provides weights for it"
+            for name in network.state_dict()
+            if name not in state
         ]
     if problems:
         raise UsageError("the Keras weights do not fit this network:\n  " + "\n  ".join(problems))
@@ -88,7 +91,7 @@ def from_keras(
 
 
 class _Update:
-    """The first convolution of an update, stored here as two: one over the features, one over the memory."""
+    """An update's first convolution, stored here as two: one over the features and one over the memory."""
 
     def __init__(self, update: ConvSigmoid) -> None:
         self.see, self.read = update.see, update.read
@@ -97,7 +100,7 @@ class _Update:
 def _layers(
     network: nn.Module, static_memory: str, head: tuple[str, str, str]
 ) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Yield every layer with weights: its name here, the layer, and its possible names in Keras."""
+    """Yield, for every layer with weights, its name here, the layer, and its possible names in Keras."""
     aim = network if isinstance(network, AimNetwork) else None
     inside = "" if aim is None else "network."
     for name, module in (network if aim is None else aim.network).named_modules():
@@ -114,7 +117,7 @@ def _layers(
 
 
 def _network_names(name: str, head: tuple[str, str, str]) -> tuple[str, ...]:
-    """Return the notebook's name of a layer of the network, and that of ``keras.applications``."""
+    """Return a layer's name in the notebook and its name in ``keras.applications``."""
     if _VGG_CONVOLUTION.fullmatch(name) or name == "pred":
         return (name,)
     fixed = {
@@ -127,7 +130,10 @@ def _network_names(name: str, head: tuple[str, str, str]) -> tuple[str, ...]:
         return fixed[name]
     found = _BLOCK.fullmatch(name)
     if found is None:
-        raise UsageError(f"the author's models have no layer for {name}; convert into backbone resnet50_keras or vgg16")
+        raise UsageError(
+            f"the author's models have no layer for {name}; convert the weights for the backbone "
+            f"resnet50_keras or vgg16"
+        )
     if found[5] is not None:
         stage, block, kind, branch, number = found[5], found[6], ("conv", "bn")[int(found[7])], "1", "0"
     else:
@@ -138,9 +144,9 @@ def _network_names(name: str, head: tuple[str, str, str]) -> tuple[str, ...]:
 
 
 def _block(place: str) -> str:
-    """Return Keras's name of a block, e.g. ``2a`` for layer1.0: stages count from 2, as the stem is stage 1.
+    """Return Keras's name of a block, e.g. ``2a`` for layer1.0; stages start at 2, because the stem is stage 1.
 
-    A stage of VGG16 is one block, and its name is its number.
+    In VGG16, a stage is one block, named by its number.
     """
     if vgg := _VGG_END.fullmatch(place):
         return vgg[1]
@@ -152,7 +158,7 @@ def _block(place: str) -> str:
 
 def _update_layers(prefix: str, update: nn.Module, block: str) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
     if not isinstance(update, ConvSigmoid):
-        raise UsageError(f"{prefix}: the author's model has updates conv_sigmoid only, not {type(update).__name__}")
+        raise UsageError(f"{prefix}: the author's model has only conv_sigmoid updates, not {type(update).__name__}")
     yield prefix, _Update(update), (f"mem_conv{block}_branch_a",)
     convolutions, norms = "bcdefgh", "abcdefgh"
     counts = {nn.Conv2d: 0, nn.BatchNorm2d: 0}
@@ -167,7 +173,7 @@ def _update_layers(prefix: str, update: nn.Module, block: str) -> Iterator[tuple
 
 
 def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
-    """Return the parameters and buffers of one layer, by their names within it.
+    """Return the parameters and buffers of one layer, keyed by their names within the layer.
 
     Raises
     ------
@@ -203,7 +209,7 @@ def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
 
 
 def _split(arrays: Arrays, conv: nn.Conv2d, memory_channels: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Return the layer's own weight and bias, and the weight over the memory's channels, which are the last ones."""
+    """Return the layer's own weight and bias, and the weight over the memory's channels, which come last."""
     in_channels = conv.in_channels + memory_channels
     kernel, bias = _checked(arrays, [(*conv.kernel_size, in_channels, conv.out_channels), (conv.out_channels,)])
     weight = kernel.permute(3, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""Adaptive average pooling, with which torchvision's networks end."""
+"""The adaptive average pooling at the end of torchvision's networks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aimlib.memory.structure import replace_module, trace
 class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
     """torch's adaptive average pooling, skipped for maps that already have its output size.
 
-    It would return such maps unchanged. But on CUDA its backward pass is nondeterministic if it pools to more than
-    one value per channel, because the order of its sums varies.
+    Pooling would return these maps unchanged. However, on CUDA its backward pass is nondeterministic if it pools to
+    more than one value per channel, because the order of summation varies.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- torch's name
@@ -22,14 +22,14 @@ class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
 
 
 def leave_out_idle_pooling(network: nn.Module) -> None:
-    """Make a network skip every adaptive average pooling that would change nothing. Names do not change."""
+    """Make a network skip every adaptive average pooling that would have no effect. Names do not change."""
     for name, module in list(network.named_modules()):
         if type(module) is nn.AdaptiveAvgPool2d:
             replace_module(network, name, AdaptiveAveragePool(module.output_size))
 
 
 def nondeterministic_poolings(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """Return the names of the poolings whose backward pass on CUDA is nondeterministic.
+    """Return the names of the pooling layers whose backward pass on CUDA is nondeterministic.
 
     Parameters
     ----------

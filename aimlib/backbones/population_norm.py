@@ -1,4 +1,4 @@
-"""Batch norm of features whose running variance is kept as Keras keeps it."""
+"""Batch norm of features with a running variance computed as in Keras."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch.nn import functional
 
 
 class PopulationBatchNorm1d(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` whose running variance averages the variances of batches as they are.
+    """`nn.BatchNorm1d` whose running variance averages the unmodified variances of the batches.
 
-    PyTorch multiplies them by n / (n - 1) first, for batches of n. Keras does the same in maps (fused batch norm), but
-    not in features, where a batch of 64 differs by 1.6 %. What a batch is normalized by in training is the same in
-    both.
+    PyTorch first multiplies them by n / (n - 1), for batches of n. Keras does the same for maps (fused batch norm), but
+    not for features; with a batch of 64, the difference is 1.6 %. During training, both normalize a batch by the same
+    value.
     """
 
     running_mean: Tensor

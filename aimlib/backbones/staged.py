@@ -1,4 +1,4 @@
-"""The common part of this package's own residual networks: stages of blocks, and a pooled dense head."""
+"""The code shared by this package's residual networks: stages of blocks, and a pooled dense head."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from aimlib.component import ComponentConfig, Integers
 
 
 class StagedConfig(ComponentConfig):
-    """Inner width and number of blocks of each stage."""
+    """Inner width and number of blocks for each stage."""
 
     widths: BottleneckWidths
-    """Inner channels of the blocks of each stage, one number per stage."""
+    """Inner channels of the blocks in each stage, one number per stage."""
     blocks: Integers
-    """Number of blocks of each stage, one number per stage."""
+    """Number of blocks in each stage, one number per stage."""
 
     @model_validator(mode="after")
     def _same_stages(self) -> Self:
         if len(self.widths) != len(self.blocks):
             raise ValueError(
-                f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; "
-                f"give one number per stage in both"
+                f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; list one number per stage "
+                f"in both"
             )
         return self
 
 
 class StagedResNet(nn.Module):
-    """Stages ``layer1``, ``layer2``, ... of blocks, global average pool, dense layer ``fc``.
+    """Stages of blocks (``layer1``, ``layer2``, ...), a global average pool, and a dense layer ``fc``.
 
-    The first block of every stage except the first halves the map. A subclass adds its stem before it calls
-    `add_stages`, and runs it before `from_stem`.
+    The first block of every stage except the first stage halves the map. A subclass adds its stem before it calls
+    `add_stages`, and runs the stem before it calls `from_stem`.
     """
 
     def add_stages(
@@ -46,13 +46,14 @@ class StagedResNet(nn.Module):
         classes: int,
         expansion: int = 4,
     ) -> None:
-        """Add stages and head.
+        """Add the stages and the head.
 
         Parameters
         ----------
         in_channels : output channels of the stem.
-        block : creates a block from input channels, inner width, stride, and whether it is the first of its stage.
-        expansion : ratio of a block's output channels to its inner width.
+        block : creates a block from its input channels, inner width and stride, and whether it is the first in its
+            stage.
+        expansion : ratio between a block's output channels and its inner width.
         """
         self.stages = len(widths)
         for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
@@ -66,7 +67,7 @@ class StagedResNet(nn.Module):
         self.fc = nn.Linear(in_channels, classes)
 
     def from_stem(self, x_BCHW: Tensor) -> Tensor:
-        """Return logits [batch, classes] from the output of the stem."""
+        """Return logits [batch, classes], given the output of the stem."""
         for number in range(1, self.stages + 1):
             x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
         logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))

@@ -1,4 +1,4 @@
-"""A control whose memory is not learned."""
+"""A control in which the memory is not learned."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from aimlib.registry import controls
 
 @controls.register("frozen_memory")
 class FrozenMemory(Control):
-    """The same network, in which memory source and updates keep their initial parameters; readers are trained.
+    """The same network, but the memory source and the updates keep their initial parameters; the readers are trained.
 
-    The batch norms of updates still normalize and track their statistics: these are not learned
-    parameters, and without them the control would also differ from AiM in the scale of its memory. A memory that is
-    carried across batches still changes, because it is not a parameter either.
+    The batch norms in updates still normalize and track statistics. The statistics are not learned parameters, and
+    without them the control would also differ from AiM in the scale of its memory. A memory that is carried across
+    batches still changes, because that memory is not a parameter either.
     """
 
     source = "control for: is it what the memory learns, or that there are more inputs to read?"
     role: ClassVar[str] = "frozen"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
-        """Return the same model with this control."""
+        """Return the same model, with this control set."""
         return model.model_copy(update={"control": self.config})
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Exclude the parameters of sources and updates from training."""
+        """Exclude the parameters of memory sources and updates from training."""
         for source in network.sources():
             source.requires_grad_(False)
         network.updates.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""A control that computes as much as the AiM model, without memory."""
+"""A control without memory that performs as much computation as the AiM model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from aimlib.registry import controls
 
 @controls.register("matched_multiply_adds")
 class MatchedMultiplyAdds(Matching):
-    """The baseline without memory, widened until an image costs as many multiply-adds as in the AiM model.
+    """The baseline without memory, widened until it needs as many multiply-adds per image as the AiM model.
 
-    The convolutions and dense layers of the forward pass are counted. Computations that the AiM model does once per
+    The convolutions and dense layers of the forward pass are counted. Computations that the AiM model performs once per
     batch are divided by `batch_size`. Widened layers do not share their initial values with the other arms.
     """
 
@@ -29,10 +29,10 @@ class MatchedMultiplyAdds(Matching):
     unit = "multiply-adds per image"
 
     class Config(Matching.Config):
-        """How closely the costs must match, and how many images share the computations done once per batch."""
+        """How closely the costs must match, and how many images share computations performed once per batch."""
 
         batch_size: Annotated[int, Field(ge=1)] = 64
-        """Number of images over which computations that are done once per batch are shared."""
+        """Number of images that share the computations performed once per batch."""
 
     config: Config
 
@@ -41,7 +41,7 @@ class MatchedMultiplyAdds(Matching):
         return summarize(model, shape, self.config.batch_size).multiply_adds
 
     def cost(self, model: ModelConfig, shape: ImageShape) -> int:
-        """Return the multiply-adds of a baseline, from the shapes of one forward pass."""
+        """Return the multiply-adds of a baseline, computed from the shapes in one forward pass."""
         network = skeleton(model, shape)
         modules = dict(network.named_modules())
         total = 0

@@ -1,4 +1,4 @@
-"""A control with as many parameters as the AiM model, without memory."""
+"""A control without memory that has as many parameters as the AiM model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from aimlib.registry import controls
 class MatchedParameters(Matching):
     """The baseline without memory, widened until it has as many parameters as the AiM model.
 
-    All stages are widened by one factor, then single stages by single units while this reduces the difference. The
-    widened network has different layers, so it does not share its initial values with the other arms.
+    First, all stages are widened by the same factor; then individual stages are widened unit by unit, as long as this
+    reduces the difference. The layers of the widened network differ, so it does not share its initial values with the
+    other arms.
     """
 
     source = "control for: is it the memory, or the parameters that come with it?"
@@ -24,9 +25,9 @@ class MatchedParameters(Matching):
     unit = "parameters"
 
     def target(self, model: ModelConfig, shape: ImageShape) -> int:
-        """Return the parameters of the AiM model."""
+        """Return the number of parameters of the AiM model."""
         return self.cost(model, shape)
 
     def cost(self, model: ModelConfig, shape: ImageShape) -> int:
-        """Return the parameters of a model."""
+        """Return the number of parameters of a model."""
         return count_parameters(skeleton(model, shape))

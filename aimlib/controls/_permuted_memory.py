@@ -1,4 +1,4 @@
-"""A control in which every image reads the memory of another image."""
+"""A control in which every image reads a different image's memory."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from aimlib.registry import controls
 
 
 class _Neighbour:
-    """The memory of the next image in the batch; the last image reads that of the first."""
+    """The memory of the next image in the batch; the last image reads the memory of the first."""
 
     def __init__(self, own: MemoryView) -> None:
         self.own = own
 
     def read(self) -> Tensor:
-        """Return the memory [1 or batch, channels, rows, columns], rotated by one image along the batch."""
+        """Return the memory [1 or batch, channels, rows, columns], rotated by one image along the batch dimension."""
         return self.own.read().roll(-1, dims=0)
 
 
 @controls.register("permuted_memory")
 class PermutedMemory(Control):
-    """The same network, in which every layer reads the memory of another image, in training and evaluation.
+    """The same network, in which every layer reads a different image's memory, in training and in evaluation.
 
-    The capacity is the same, so the accuracy lost against AiM is due to the memory's information about the image. The
-    updates still use each image's own memory. Images are evaluated in one fixed order that mixes the classes, so the
-    other image is of the same class no more often than by chance. A single image in a batch reads its own memory.
+    The capacity is the same, so any loss in accuracy compared with AiM is due to the memory's information about the
+    image. The updates still use each image's own memory. Images are evaluated in one fixed order that mixes the
+    classes, so the other image belongs to the same class only as often as expected by chance. If a batch contains only
+    one image, that image reads its own memory.
     """
 
     source = "control for: is it the memory's content about the image?"
     role: ClassVar[str] = "permuted"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
-        """Return the same model with this control.
+        """Return the same model, with this control set.
 
         Raises
         ------
@@ -47,13 +48,13 @@ class PermutedMemory(Control):
         """
         if model.update is None:
             raise UsageError(
-                "control 'permuted_memory' would change nothing: without an update the memory contains no "
-                "information about an image; give the arm an update, or remove this control"
+                "control 'permuted_memory' would have no effect: without an update, the memory does not contain any "
+                "information about an image; set an update for the arm, or remove this control"
             )
         return model.model_copy(update={"control": self.config})
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Let the readers read another image's memory."""
+        """Let the readers read a different image's memory."""
         for reader in network.readers():
             reader.memory = _Neighbour(reader.memory)
         return network

@@ -1,4 +1,4 @@
-"""A control with a learned bias for every position instead of a memory."""
+"""A control that has a learned bias for every position instead of a memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aimlib.registry import controls
 
 
 class AddedBias(nn.Module):
-    """Adds a learned bias for every position and channel: [1, out channels, rows, columns], or [1, out features]."""
+    """Adds a learned bias for every position and channel, [1, out channels, rows, columns] or [1, out features]."""
 
     def __init__(self, bias: Tensor) -> None:
         super().__init__()
@@ -30,18 +30,18 @@ class AddedBias(nn.Module):
 
 
 def as_position_biases(network: AimNetwork) -> nn.Module:
-    """Return the network without memory, with biases that equal what its layers currently read from the memory.
+    """Return the network without memory, with biases equal to what its layers currently read from the memory.
 
-    A memory that no update rewrites is the same for every image. A layer then reads the same map for every image,
-    which is a bias per position and channel. So the outputs of the returned network equal those of `network`, which
-    is modified.
+    A memory that no update rewrites is the same for every image. A layer then reads the same map for every image; this
+    map is a bias per position and channel. The outputs of the returned network therefore equal those of `network`,
+    which is modified.
 
     Raises
     ------
-    UsageError: the network has updates, so the memory differs between images and no biases can replace it.
+    UsageError: the network has updates, so the memory differs between images and cannot be replaced by biases.
     """
     if len(network.updates):
-        raise UsageError("a memory with updates differs from image to image; biases cannot express it")
+        raise UsageError("a memory with updates differs from image to image; biases cannot represent it")
     network.memory.write(network.source(1))
     if network.static_source is not None and network.static_memory is not None:
         network.static_memory.write(network.static_source(1))
@@ -61,22 +61,22 @@ def as_position_biases(network: AimNetwork) -> nn.Module:
 class PositionBias(Control):
     """A network without memory: every layer that would read it has a learned bias per position, initially zero.
 
-    AiM without updates can express nothing else (`as_position_biases` converts any such network); only its parameters
-    differ. So if this control is as accurate as AiM without updates, the memory is equivalent to biases. The layers
-    have the same initial values as in the other arms. Size and source of the memory have no effect; its placement
-    determines the layers.
+    AiM without updates cannot express anything else (`as_position_biases` converts any AiM network without updates);
+    only the parameters differ. If this control is as accurate as AiM without updates, the memory is therefore
+    equivalent to biases. The layers have the same initial values as in the other arms. The memory's size and source
+    have no effect; its placement determines the layers.
     """
 
     source = "control for: is it a memory, or a bias for every position?"
     role: ClassVar[str] = "other"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
-        """Return the model with this control and without the options that change a memory or its reading."""
+        """Return the model with this control set, and without the options that affect the memory or how it is read."""
         gone = dict.fromkeys(("update", "update_after", "routing", "carry", "read_init"))
         return model.model_copy(update={**gone, "control": self.config})
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Return the network with biases, initially zero, in place of reads."""
+        """Return the network with biases, initially zero, in place of memory reads."""
         biased = as_position_biases(network)
         for module in biased.modules():
             if isinstance(module, AddedBias):

@@ -1,4 +1,4 @@
-"""The base of all controls."""
+"""The base class of all controls."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
 
-if TYPE_CHECKING:  # studies are read without torch
+if TYPE_CHECKING:  # reading a study must not import torch
     from torch import nn
 
     from aimlib.memory.attach import AimNetwork
 
 
 class Control(ABC):
-    """Base of the family `aimlib.controls`: a transformation that removes from an AiM arm what is to be explained.
+    """Base class of `aimlib.controls`: a transformation that removes from an AiM arm what is to be explained.
 
     Attributes
     ----------
@@ -32,24 +32,24 @@ class Control(ABC):
 
     @abstractmethod
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
-        """Return the control's model for the AiM model `model` on images of `shape`.
+        """Return the control's model for the AiM model `model` on images with `shape`.
 
         Raises
         ------
-        UsageError: the control is not possible for this model; the message says why.
+        UsageError: this model cannot have the control; the message says why.
         """
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Return the control's network, made from the built and initialized AiM network, which may be modified.
+        """Return the control's network, created from the built and initialized AiM network, which may be modified.
 
-        Called if `ModelConfig.control` names this control, also on the meta device.
+        It is called if `ModelConfig.control` names this control, including on the meta device.
 
         Raises
         ------
-        UsageError: the control changes only the configuration, but was written into the model; or it would change
-            nothing in this network.
+        UsageError: the control changes only the configuration but was set in the model, or it would not change anything
+            in this network.
         """
         raise UsageError(
-            f"control {self.config.name!r} changes nothing in a built network: write it as the control of the arm, not "
-            f"into its model, or call its transform"
+            f"control {self.config.name!r} does not change a network after it is built: set it as the arm's control, "
+            f"not in the arm's model, or call its transform"
         )

@@ -1,4 +1,4 @@
-"""Widening a baseline until it costs as much as an AiM model: the common part of the matched controls."""
+"""Widening a baseline until it costs as much as an AiM model; the code shared by the matched controls."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from aimlib.registry import backbones, memories, placements, updates
 
 
 class Matching(Control):
-    """Base of the controls that widen the baseline, without memory, until it costs as much as the AiM model.
+    """Base class of controls that widen the baseline without memory until it costs as much as the AiM model.
 
-    All stages are widened by one factor, then single stages by single units while this reduces the difference. The
-    widened network has different layers, so it does not share its initial values with the other arms.
+    First, all stages are widened by the same factor; then individual stages are widened unit by unit, as long as this
+    reduces the difference. The layers of the widened network differ, so it does not share its initial values with the
+    other arms.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class Matching(Control):
         """How closely the costs must match."""
 
         tolerance: Annotated[float, Field(gt=0, lt=0.1)] = 0.005
-        """Largest difference, as a fraction of the AiM model's cost."""
+        """Maximum difference, as a fraction of the AiM model's cost."""
 
     config: Config
 
@@ -51,18 +52,19 @@ class Matching(Control):
 
         Raises
         ------
-        UsageError: the model starts from weights, the backbone has no widths, or no widths within the tolerance exist.
+        UsageError: the model starts from weights, the backbone has no widths, or there are no widths within the
+            tolerance.
         """
         if model.weights is not None:
             raise UsageError(
                 f"control {self.config.name!r} widens the network, and {model.weights.source} does not fit a wider "
-                "one; control the arm with frozen_memory or permuted_memory, or give it `of` an arm with weights: "
-                "none"
+                f"network; use frozen_memory or permuted_memory as the arm's control, or set `of` to an arm with "
+                f"weights: none"
             )
         if "widths" not in type(model.backbone).model_fields:
             raise UsageError(
                 f"backbone {model.backbone.name!r} cannot be widened (its options have no 'widths'), so control "
-                f"{self.config.name!r} has nothing to match with; remove this arm"
+                f"{self.config.name!r} cannot match the cost; remove this arm"
             )
         known = (type(self), self.config.model_dump_json(), _identity(model), shape)
         if known not in _widened:
@@ -87,11 +89,12 @@ class Matching(Control):
 
 
 _widened: dict[tuple[Any, ...], ModelConfig] = {}
-"""Results found in this process: the search takes seconds, and a session expands its study several times."""
+"""Results found by this process; kept because the search takes seconds and a session expands its study several
+times."""
 
 
 def _identity(model: ModelConfig) -> tuple[Any, ...]:
-    """Return a key of a model: its options and the classes that its parts name now."""
+    """Return a cache key for a model: its options, and the classes that the names of its parts currently refer to."""
     families = {"backbone": backbones, "memory": memories, "placement": placements, "update": updates}
     parts = ((family, getattr(model, part)) for part, family in families.items())
     return (model.model_dump_json(), *(family.get(part.name) for family, part in parts if part is not None))
@@ -104,13 +107,13 @@ def baseline_at(model: ModelConfig, widths: tuple[int, ...]) -> ModelConfig:
 
 
 def match_widths(widths: tuple[int, ...], target: int, count: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:
-    """Return the widths, never below the given ones, whose cost is the nearest to `target` that the search finds.
+    """Return the widths, at least as large as the given ones, with the cost nearest to `target` that the search finds.
 
     Parameters
     ----------
     widths : the widths to start from.
     target : desired cost, e.g. a number of parameters.
-    count : function from widths to their cost; it increases with every width.
+    count : function that returns the cost of given widths; the cost increases with every width.
     """
     count = cache(count)
     best = _widen_evenly(widths, target, count)
@@ -136,7 +139,7 @@ def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
 
 
 def _neighbours(widths: tuple[int, ...], least: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the widths that differ by one unit in one stage, or by +1 in one stage and -1 in another."""
+    """Return the widths that differ by one unit in one stage, or by +1 in one stage and by -1 in a second stage."""
     stages = range(len(widths))
     moves = [{i: step} for i in stages for step in (1, -1)]
     moves += [{i: 1, j: -1} for i in stages for j in stages if i != j]

@@ -1,6 +1,6 @@
-"""Memory: the shape rule, the layers that read, and a network's structure as placements see it.
+"""Memory: the shape rule, the layers that read, and the structure of a network as placements see it.
 
-`aimlib.memory.attach.attach_memory` puts them into a network.
+`aimlib.memory.attach.attach_memory` attaches a memory to a network.
 """
 
 from aimlib.memory.current import CurrentMemory

@@ -25,14 +25,14 @@ from aimlib.placements.base import Placement
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
 
 _NAMED = 12
-"""Layers that a message lists."""
+"""Maximum number of layers that a message lists."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One layer that reads: its name, the map that enters it, and the channels (or features) that memory adds.
+    """One layer that reads memory: its name, its input map's size, and the channels (or features) that memory adds.
 
-    `memory` is ``current``, or ``static`` where the layer reads the second memory of the routing ``as_run``.
+    `memory` is ``current``, or ``static`` if the layer reads the second memory of the routing ``as_run``.
     """
 
     layer: str
@@ -48,10 +48,10 @@ class Attachment:
 
     Attributes
     ----------
-    readers : the layers that read, in the order of the forward pass.
-    updates : modules after which the memory is updated, in that order.
+    readers : the layers that read memory, in the order of the forward pass.
+    updates : modules after which the memory is updated, in the same order.
     skipped : layers that the placement chose but that cannot read, with the reason.
-    unread_updates : places without an update, because no later layer would read its result.
+    unread_updates : places where no update is built, because no later layer would read its result.
     """
 
     readers: tuple[Reading, ...]
@@ -61,20 +61,20 @@ class Attachment:
 
 
 class AimNetwork(nn.Module):
-    """A network whose chosen layers read a memory. Made by `attach_memory`.
+    """A network in which the chosen layers read a memory. Created by `attach_memory`.
 
     Attributes
     ----------
     network : the given network, with its chosen layers replaced by readers.
     source : initial memory of every forward pass.
     static_source : second memory of the routing ``as_run``, which no update changes; None otherwise.
-    updates : the update after each module named in `attachment.updates`, by that name with / for every dot.
-    carry : the running memory across batches; None if batches pass on nothing.
-    attachment : the layers that read, and the updates.
+    updates : the updates, keyed by the name in `attachment.updates` of the module they follow, with / for every dot.
+    carry : the running memory across batches; None if no memory is passed on between batches.
+    attachment : the layers that read memory, and the updates.
     """
 
     baseline_prefix: ClassVar[str] = "network."
-    """Prefix of the names of the given network's parameters, see `aimlib.memory.initialization.initialize`."""
+    """Prefix of the names of the given network's parameters; see `aimlib.memory.initialization.initialize`."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class AimNetwork(nn.Module):
             self.static_source, self.static_memory = static
         names = [
             name.replace(".", "/") for name in attachment.updates
-        ]  # keyed by place, so that the same place has the same initial values
+        ]  # keyed by place, so that an update in the same place has the same initial values
         self.updates = nn.ModuleDict(dict(zip(names, updates, strict=True)))
         self.carry = carry
         self.attachment = attachment
@@ -128,7 +128,7 @@ class AimNetwork(nn.Module):
             yield module
 
     def sources(self) -> Iterable[MemorySource]:
-        """Yield the memory source and, with the routing ``as_run``, the second one."""
+        """Yield the memory source and, with the routing ``as_run``, the second memory source."""
         yield self.source
         if self.static_source is not None:
             yield self.static_source
@@ -137,7 +137,7 @@ class AimNetwork(nn.Module):
 class _UpdateHook:
     """Runs one update after a module's forward pass.
 
-    It is a class rather than a closure, so that networks can be copied.
+    This is a class rather than a closure, so that networks can be copied.
     """
 
     def __init__(self, update: MemoryUpdate, memory: CurrentMemory) -> None:
@@ -170,21 +170,22 @@ def attach_memory(
     ----------
     network : any network of convolutions and dense layers.
     source : returns the memory at the start of every forward pass.
-    placement : chooses the layers that read.
+    placement : chooses the layers that read the memory.
     update : creates the update for a module's features; None: the source's memory does not change.
     input_shape : channels, height, width of the images; other sizes are refused afterwards.
-    layout : stages and blocks, on which some placements and all updates except those after named modules depend; None
-        infers them, see `aimlib.memory.inference`.
-    update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result no later
-        layer, and with `carry` no later batch, reads is not built.
-    static_source : gives a second memory, of the same size, to the layers outside the first block of each stage: the
-        routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
-    carry : passes a running memory on from batch to batch.
-    calls : of the network's forward pass, as `trace` returns them; None: one image is sent through it.
+    layout : stages and blocks; needed by some placements, and by all updates except those after named modules. None:
+        they are inferred, see `aimlib.memory.inference`.
+    update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update is not built if its
+        result is not read by any later layer or, with `carry`, by a later batch.
+    static_source : provides a second memory of the same size for the layers outside the first block of each stage. This
+        is the routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
+    carry : configuration of a running memory that is passed on from batch to batch.
+    calls : the module calls in the network's forward pass, as `trace` returns them; None: one image is sent through the
+        network.
 
     Raises
     ------
-    UsageError: no layer reads, no update has a reader, or no layer would read the second memory.
+    UsageError: no layer reads the memory, no update's result is read, or no layer would read the second memory.
     """
     calls = trace(network, input_shape) if calls is None else calls
     layout = infer_layout(network, calls) if layout is None else layout
@@ -233,22 +234,22 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
     for name in wanted:
         if name not in names:
             raise UsageError(
-                f"placement {placement.config.name!r} names a layer {name!r} that the network does not have; "
+                f"placement {placement.config.name!r} chose a layer {name!r} that the network does not have; "
                 f"{_nearest(name, [layer.name for layer in found])}"
             )
     skipped = {layer.name: layer.obstacle for layer in found if layer.name in wanted and layer.obstacle}
     chosen = [layer for layer in found if layer.name in wanted and not layer.obstacle]
     if not chosen:
-        why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or "it selects none of them"
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or "it selects no layers"
         raise UsageError(
-            f"placement {placement.config.name!r} lets no layer of this network read the memory ({why}); "
+            f"placement {placement.config.name!r} does not let any layer of this network read the memory ({why}); "
             f"layers: {', '.join(layer.name for layer in found)}"
         )
     return chosen, skipped
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """Return the layers whose names are nearest to one that does not exist; all of them if they are few."""
+    """Return the layers whose names are nearest to a name that does not exist, or all layers if there are few."""
     shown = known if len(known) <= _NAMED else difflib.get_close_matches(name, known, n=_NAMED, cutoff=0)
     listed = ", ".join(known_name for known_name in known if known_name in shown)
     few = len(known) <= _NAMED

@@ -1,7 +1,7 @@
 """A running memory that is passed from batch to batch.
 
-The post's third goal: "the new updated memory should be passed on to next batches". In the author's code only the
-weights change between batches; this module passes on the memory itself.
+This is the post's third goal: "the new updated memory should be passed on to next batches". In the author's code, only
+the weights change between batches; this module passes on the memory itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from aimlib.memory.sources.base import MemoryConfig
 
 
 class Carry(nn.Module):
-    """An exponential moving average of the memory at the end of training batches, as buffers.
+    """An exponential moving average of the memory at the end of training batches, stored in buffers.
 
-    It is part of the state dict, hence of checkpoints. No gradient flows through it, as it is detached; the source's
-    gradient is that of its share of the mix. In evaluation it is read and never written. With a share of 1 the source
-    is used only in the first batch and is not trained, and an update that adds to the memory accumulates forever.
+    The average is part of the state dict, and therefore of checkpoints. It is detached, so no gradient flows through
+    it; the source's gradient comes only from its share of the mix. During evaluation, the average is read but never
+    written. With a share of 1, the source is used only in the first batch and is not trained, and an update that adds
+    to the memory accumulates forever.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class Carry(nn.Module):
     Attributes
     ----------
     carried_1CHW : the moving average [1, channels, rows, columns].
-    batches : number of batches so far. Before the first one, the memory comes only from the source.
+    batches : number of batches so far. Before the first batch, the memory comes only from the source.
     """
 
     carried_1CHW: Tensor
@@ -41,17 +42,17 @@ class Carry(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def mix(self, start_NCHW: Tensor) -> Tensor:
-        """Return the memory that a forward pass starts from: the source's, and the carried one by its share."""
+        """Return the memory that a forward pass starts from: a mix of the source's memory and the carried memory."""
         share = torch.where(self.batches > 0, self.config.share, 0.0).to(
             start_NCHW.dtype
-        )  # without waiting for the device
+        )  # does not wait for the device
         return torch.lerp(start_NCHW, self.carried_1CHW.to(start_NCHW.dtype), share)
 
     @torch.no_grad()
     def keep(self, memory_NCHW: Tensor) -> None:
-        """Update the average with the memory at the end of a forward pass, averaged over the batch.
+        """Update the average with the memory at the end of a forward pass; the memory is averaged over the batch.
 
-        It does nothing in evaluation mode.
+        In evaluation mode, it does nothing.
         """
         if not self.training:
             return
@@ -61,5 +62,5 @@ class Carry(nn.Module):
         self.batches.add_(1)
 
     def extra_repr(self) -> str:
-        """Return decay and share."""
+        """Return the decay and the share."""
         return f"decay={self.config.decay}, share={self.config.share}"

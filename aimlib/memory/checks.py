@@ -1,4 +1,4 @@
-"""What memory sources and updates of plugins return, tried before anything is trained."""
+"""Checks of what the memory sources and updates of plugins return, made before anything is trained."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _IMAGES = 2
 
 
 def refuse_wrong_memory(network: AimNetwork, input_shape: tuple[int, int, int]) -> None:
-    """Send images through a network on the meta device and look at each memory that code of a plugin returns.
+    """Send images through a network on the meta device, and check each memory that a plugin's code returns.
 
     Raises
     ------
-    PluginError: a source or an update returns no memory of the configured size, or `degrees_of_freedom` is not an
-        integer.
+    PluginError: a source or an update does not return a memory of the configured size, or `degrees_of_freedom` is not
+        an integer.
     """
     size = network.source.config
     parts: list[tuple[Registry, nn.Module, str]] = [(memories, each, each.config.name) for each in network.sources()]
@@ -55,7 +55,7 @@ def _refuse_wrong_count(count: Any, what: str) -> None:
 
 
 def _comparing(what: str, size: MemoryConfig) -> Callable[..., None]:
-    """Return a hook that refuses any output but a memory of this size."""
+    """Return a hook that refuses any output other than a memory of this size."""
     wanted = size.channels, size.rows, size.columns
 
     def compare(_module: nn.Module, _arguments: Any, output: object) -> None:

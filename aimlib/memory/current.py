@@ -1,4 +1,4 @@
-"""The memory of the current forward pass: written by source and updates, read by readers."""
+"""The memory of the current forward pass, written by the source and the updates and read by the readers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class MemoryView(Protocol):
 
 
 class CurrentMemory:
-    """Contains the current memory [1 or batch, channels, rows, columns] of one network.
+    """Contains one network's current memory [1 or batch, channels, rows, columns].
 
-    Readers deep inside a network share this object with the surrounding network, so no forward signature in between has
-    to change. It is empty between forward passes.
+    Readers deep inside a network share this object with the surrounding network, so the signatures of the forward
+    methods in between need not change. The object is empty between forward passes.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class CurrentMemory:
         if self._value is None:
             raise RuntimeError(
                 "a layer read the memory outside a forward pass of its AimNetwork; "
-                "call the network that attach_memory returned, not the one that it was given"
+                "call the network that attach_memory returned, not the network that was passed to it"
             )
         return self._value
 
@@ -43,5 +43,5 @@ class CurrentMemory:
         self._value = memory_NCHW
 
     def clear(self) -> None:
-        """Forget the memory at the end of a forward pass."""
+        """Clear the memory at the end of a forward pass."""
         self._value = None

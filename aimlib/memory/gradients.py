@@ -1,4 +1,4 @@
-"""Which parameters of a network training cannot reach, found without values."""
+"""Finding the parameters of a network that training cannot change, without computing values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _IMAGES = 2
 
 
 def untrained(network: nn.Module, input_shape: tuple[int, int, int]) -> list[str]:
-    """Return the parameters to be trained of which the logits are no function, in the order of the network.
+    """Return the trainable parameters on which the logits do not depend, in the order of the network.
 
-    Such a parameter is not used in the forward pass, is used on a detached tensor, or is created anew in every pass.
+    Such a parameter is not used in the forward pass, its result is detached, or it is created anew in every pass.
 
     Parameters
     ----------

@@ -1,15 +1,17 @@
-"""Stages and blocks of a network that does not declare them, inferred from its modules and one forward pass.
+"""Inferring the stages and blocks of a network that does not declare them from its modules and one forward pass.
 
-The rule visits the network's children, in order, and descends into every `nn.Sequential` with more than one layer (a
-convolution or dense layer). Each visited module that returns a map is a unit: with two or more layers it is a block (a
-residual block, an inception module, a dense block), with one it is a single layer (a stem, a transition).
+The rule visits the network's children in order, and descends into every `nn.Sequential` that contains more than one
+layer (a convolution or a dense layer). Each visited module that returns a map is a unit. A unit with two or more layers
+is a block (a residual block, an inception module, a dense block); a unit with one layer is a single layer (a stem, a
+transition).
 
-* A network that has blocks: single layers belong to no block. Its stages are the runs of blocks whose outputs have
-  the same height and width.
-* A network of single layers only (AlexNet, VGG): a block is a run of them whose inputs have the same height and width;
-  it ends with the last module of the same parent before the next run, usually the pooling. Every block is a stage.
+* In a network that has blocks, single layers do not belong to any block. The stages are sequences of consecutive blocks
+  whose outputs have the same height and width.
+* In a network of single layers only (AlexNet, VGG), a block is a sequence of layers whose inputs have the same height
+  and width. It ends with the last module of the same parent before the next sequence, usually a pooling layer. Every
+  block is a stage.
 
-Layers of a block are on its main path unless they lie below a child called downsample, shortcut or proj.
+A block's layers are on its main path unless they are inside a child called downsample, shortcut or proj.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ _SHORTCUTS = frozenset({"downsample", "shortcut", "proj"})
 
 
 def infer_layout(network: nn.Module, calls: list[Call]) -> Layout:
-    """Return the stages and blocks of `network`, by the rule of this module.
+    """Return the stages and blocks of `network`, inferred by the rule of this module.
 
     Parameters
     ----------
-    calls : of one forward pass, as `aimlib.memory.structure.trace` returns them.
+    calls : the module calls in one forward pass, as `aimlib.memory.structure.trace` returns them.
     """
     once = {call.name: call for call in calls if sum(other.name == call.name for other in calls) == 1}
     units = [name for name in _units(network, "") if name in once and len(once[name].output_shape) == 4]
@@ -70,7 +72,7 @@ def _block(network: nn.Module, name: str, once: dict[str, Call]) -> Block:
 
 
 def _main_path(network: nn.Module, unit: str, once: dict[str, Call]) -> list[str]:
-    """Return the layers of a unit in the order of the forward pass, shortcuts left out."""
+    """Return the layers of a unit in the order of the forward pass, without shortcuts."""
     inside = [f"{unit}.{name}" if name else unit for name, part in _layers(network.get_submodule(unit))]
     main = [name for name in inside if not _SHORTCUTS & set(name.removeprefix(unit).split(".")) and name in once]
     return sorted(main, key=lambda name: once[name].order)
@@ -81,7 +83,7 @@ def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _end(unit: str, before: int, once: dict[str, Call], network: nn.Module) -> str:
-    """Return the last sibling of `unit` that is called after it and before the call `before`, and returns a map."""
+    """Return the last sibling of `unit` that returns a map and is called after `unit` and before `before`."""
     parent = unit.rpartition(".")[0]
     beside = {f"{parent}.{name}" if parent else name for name, _ in network.get_submodule(parent).named_children()}
     running = [

@@ -1,9 +1,8 @@
 """Initial values that depend only on the run's seed and on a parameter's own name.
 
-Adding a memory layer therefore changes no other layer's initial values: the layers that two arms share start
-identically.
-All rules draw the same uniform numbers for a name and transform them by an inverse distribution function, so even two
-arms with different rules (Glorot and He) share the underlying draws.
+Adding a memory layer therefore does not change the initial values of other layers: layers that two arms share start
+identically. All rules draw the same uniform numbers for a name and transform them by an inverse distribution function,
+so even arms with different rules (Glorot and He) share the underlying draws.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ _RULES = "_initialization_rules"
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 _TRUNCATION = 2.0
 _TRUNCATED_SD = 0.87962566103423978
-"""Standard deviation of a standard normal distribution truncated at 2 (Keras divides by it)."""
+"""Standard deviation of a standard normal distribution truncated at ±2 (Keras divides by this value)."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How a parameter starts.
+    """How the initial values of a parameter are set.
 
     Attributes
     ----------
     kind : ``he_normal`` (truncated normal, variance 2 / fan-in), ``glorot_uniform`` (variance 2 / (fan-in + fan-out)),
         ``normal`` (standard deviation `value`) or ``constant`` (`value`).
-    value : see `kind`; for ``he_normal`` and ``glorot_uniform`` a factor on the drawn values.
-    fan_in, fan_out : if they differ from those of the parameter's own shape.
+    value : see `kind`; for ``he_normal`` and ``glorot_uniform``, a factor by which the drawn values are multiplied.
+    fan_in, fan_out : the fans to use if they differ from those of the parameter's own shape.
     """
 
     kind: Literal["he_normal", "glorot_uniform", "normal", "constant"]
@@ -47,7 +46,7 @@ class Rule:
 
 
 def declare(module: nn.Module, **rules: Rule) -> None:
-    """Declare the initial values of the direct parameters of `module`, by name; overrides the rule for its type.
+    """Declare the initial values of the direct parameters of `module`, by name; this overrides the type's rule.
 
     Raises
     ------
@@ -60,7 +59,7 @@ def declare(module: nn.Module, **rules: Rule) -> None:
 
 
 def declared(module: nn.Module) -> dict[str, Rule]:
-    """Return the rules that `declare` gave to the direct parameters of `module`."""
+    """Return the rules that `declare` set for the direct parameters of `module`."""
     rules: dict[str, Rule] = getattr(module, _RULES, {})
     return rules
 
@@ -71,20 +70,20 @@ def initialize(
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal",
     read_init: ReadInit = "concatenated",
 ) -> list[str]:
-    """Give every parameter of `network` its initial value, in place.
+    """Set the initial values of all parameters of `network`, in place.
 
     Parameters
     ----------
-    network : its attribute `baseline_prefix`, if any, precedes the names that its parameters have in the baseline; they
-        start as they do there.
+    network : the network. If it has an attribute `baseline_prefix`, parameters with this prefix start like the
+        parameter of the baseline whose name follows the prefix.
     seed : the run's seed.
     conv_init : rule for convolutions without a declaration.
-    read_init : start of reading weights, see `aimlib.config.ModelConfig.read_init`.
+    read_init : how reading weights start; see `aimlib.config.ModelConfig.read_init`.
 
     Returns
     -------
-    names of parameters that no rule covers; they keep the value that their module gave them, as do all parameters of
-    modules that keep their own start (`aimlib.memory.own_start`) and declare none.
+    Names of parameters that no rule covers. These parameters keep the values that their module set. So do all
+    parameters of modules that keep their own initial values (`aimlib.memory.own_start`) and do not declare a rule.
     """
     left: list[str] = []
     added = getattr(network, "baseline_prefix", "")
@@ -105,7 +104,7 @@ def rules_of(
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal",
     read_init: ReadInit = "concatenated",
 ) -> dict[str, Rule]:
-    """Return the rules by which the direct parameters of `module` start; those without one keep their values."""
+    """Return the rules for the direct parameters of `module`; parameters without a rule keep their values."""
     rules = _rules_by_type(module, conv_init, read_init)
     if keeps_own_start(module):
         rules = {name: rule for name, rule in rules.items() if name == "read_weight"}
@@ -138,13 +137,13 @@ def _rules_by_type(
 
 
 def fans(shape: torch.Size) -> tuple[int, int]:
-    """Return fan-in and fan-out of a weight [out, in, ...]."""
+    """Return the fan-in and the fan-out of a weight [out, in, ...]."""
     receptive = math.prod(shape[2:])
     return shape[1] * receptive, shape[0] * receptive
 
 
 def draw(rule: Rule, shape: torch.Size, seed: int) -> Tensor:
-    """Return a tensor of `shape`, float32 on the CPU, drawn by `rule` from `seed`."""
+    """Return a float32 CPU tensor with `shape`, drawn from `seed` according to `rule`."""
     if rule.kind == "constant":
         return torch.full(shape, rule.value)
     u = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
@@ -159,6 +158,6 @@ def draw(rule: Rule, shape: torch.Size, seed: int) -> Tensor:
 
 
 def _normal(u: Tensor, bound: float) -> Tensor:
-    """Turn uniform numbers, in place, into standard normal ones truncated at +-`bound`."""
+    """Convert uniform numbers, in place, to standard normal numbers truncated at +-`bound`."""
     inside = math.erf(bound / math.sqrt(2))
     return u.mul_(2 * inside).sub_(inside).erfinv_().mul_(math.sqrt(2))

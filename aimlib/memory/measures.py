@@ -1,4 +1,4 @@
-"""Measures of a network's memory after each epoch: its content, and the weights with which layers read it."""
+"""Measures of a network's memory after each epoch: its content, and the weights that read it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def memory_measures(network: AimNetwork) -> dict[str, Any]:
     Returns
     -------
     ``sources``: mean, standard deviation and root mean square of the memory at the start of a forward pass, for each
-    source; ``readers``: Frobenius norms of the own weights of each layer that reads, and of the weights by which it
-    reads the memory.
+    source. ``readers``: for each layer that reads memory, the Frobenius norms of its own weights and of the weights
+    that read the memory.
     """
     sources = [_of_values(source(1).float()) for source in network.sources()]
     readers = {

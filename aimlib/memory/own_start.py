@@ -1,9 +1,9 @@
-"""The start that a class sets up itself: kept, with every random draw from a stream named after what it fills.
+"""Keeping the initial values that a class sets itself, with each random draw from a stream named after its target.
 
-Constants stay unchanged. Draws usually come one after the other from one stream, so an additional layer would change
-all later ones. Here a class is constructed twice: the first time shows which parameter, or else which module, each draw
-fills, and the second time each draw has the stream of that name. So layers that two arms share start identically, even
-if one of them has additional layers.
+Constants stay unchanged. Normally, all draws come one after another from one stream, so an additional layer would
+change all later draws. Here, a class is constructed twice. The first construction shows which parameter, or else which
+module, each draw fills. In the second construction, each draw uses the stream with that name. Layers that two arms
+share therefore start identically, even if one of the arms has additional layers.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Made = TypeVar("Made", bound=nn.Module)
 
 
 def constructed(config: ComponentConfig, make: Callable[[], Made], seed: int | None, prefix: str) -> Made:
-    """Return what `make` constructs; the values that it sets up itself are kept if its class requests that.
+    """Return what `make` constructs; keep the initial values that it sets itself if its class requests this.
 
     Parameters
     ----------
-    config : of the plugin that constructs it.
+    config : configuration of the plugin that constructs the module.
     make : constructs the module; called twice.
-    seed : the run's seed; None: values do not matter, and it is constructed once.
-    prefix : of the names that its parameters have in streams.
+    seed : the run's seed; None: values do not matter, and the module is constructed once.
+    prefix : prefix of the names that its parameters have in streams.
 
     Raises
     ------
@@ -54,26 +54,26 @@ def constructed(config: ComponentConfig, make: Callable[[], Made], seed: int | N
 
 
 def keeps_own_start(module: nn.Module) -> bool:
-    """Return whether the parameters of a module keep the values that its class gave them."""
+    """Return whether the parameters of a module keep the values that its class set."""
     return bool(getattr(module, _KEPT, False))
 
 
 def take_over(module: nn.Module, replaced: nn.Module) -> None:
-    """Make a module keep the values of the parameters that it takes over from the module that it replaces."""
+    """Make a module keep the values of the parameters that it takes over from the module it replaces."""
     if keeps_own_start(replaced):
         setattr(module, _KEPT, True)
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """One random draw of a construction.
+    """One random draw during a construction.
 
     Attributes
     ----------
-    operator, shape : what was drawn.
-    tensor : what was filled.
-    target : the tensor that a function of ``torch.nn.init`` was called for, if it was one.
-    modules : modules whose methods were running, the innermost first.
+    operator, shape : the operator that drew, and the shape of the draw.
+    tensor : the tensor that was filled.
+    target : the tensor for which a function in ``torch.nn.init`` was called, if the draw came from such a function.
+    modules : modules whose methods were running, innermost first.
     """
 
     operator: str
@@ -100,7 +100,7 @@ def _paired(make: Callable[[], Made], seed: int, prefix: str, plugin: str) -> Ma
 
 
 def _keys(network: nn.Module, draws: list[_Draw]) -> list[tuple[str | int, ...]]:
-    """Return the name of each draw's stream: what it fills, and how many draws filled that before."""
+    """Return the name of each draw's stream: what the draw fills, and how many earlier draws filled the same thing."""
     tensors: dict[int, str] = {}
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         tensors.setdefault(_storage(tensor), name)
@@ -121,7 +121,7 @@ def _storage(tensor: Tensor | None) -> int:
 
 
 class _Recorder(TorchDispatchMode):
-    """Records every draw from torch's global generator. It keeps what is drawn, so that no storage is used twice."""
+    """Records every draw from torch's global generator. It keeps the drawn tensors, so that no storage is reused."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -136,7 +136,7 @@ class _Recorder(TorchDispatchMode):
 
 
 class _Seeder(TorchDispatchMode):
-    """Sets torch's global generator before every draw."""
+    """Seeds torch's global generator before every draw."""
 
     def __init__(self, seeds: list[int], draws: list[_Draw], plugin: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -156,10 +156,10 @@ class _Seeder(TorchDispatchMode):
         return output
 
     def different(self) -> PluginError:
-        """Return the error of a construction that is not the same twice."""
+        """Return the error for a class whose two constructions differ."""
         return PluginError(
-            f"{self._plugin}: constructed twice, it draws different initial values; make its construction depend only "
-            "on its options and torch's generator, or set initial_values = 'rules' in its class"
+            f"{self._plugin}: two constructions of it draw different initial values; make them depend only on the "
+            f"options and torch's generator, or set initial_values = 'rules' in the class"
         )
 
 
@@ -168,7 +168,7 @@ def _is_draw(func: Any, kwargs: Any) -> bool:
 
 
 def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, ...]]:
-    """Return the tensor that ``torch.nn.init`` was called for, and the modules whose methods are running."""
+    """Return the tensor for which ``torch.nn.init`` was called, and the modules whose methods are running."""
     target, modules = None, []
     while frame is not None:
         if target is None and frame.f_globals.get("__name__") == _INIT:
@@ -182,7 +182,7 @@ def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, .
 
 
 def _seed_all(seed: int, prefix: str) -> None:
-    """Set torch's generator and the others that a class may draw from."""
+    """Seed torch's generator and the other generators from which a class may draw."""
     torch.default_generator.manual_seed(seed_for(seed, "init", "own", prefix))
     np.random.seed(seed_for(seed, "init", "own", prefix, "numpy") % 2**32)
     random.seed(seed_for(seed, "init", "own", prefix, "python"))
@@ -190,7 +190,7 @@ def _seed_all(seed: int, prefix: str) -> None:
 
 @contextmanager
 def _global_generators() -> Iterator[None]:
-    """Restore all global generators at the end."""
+    """Restore all global generators when the context ends."""
     numpy, python = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -1,13 +1,13 @@
-"""Layers that read the memory: a convolution and a dense layer over their input and the memory together.
+"""Layers that read the memory: a convolution and a dense layer, applied to their input and the memory together.
 
-The post concatenates: ``conv([x; m])``. A convolution is linear in its input channels, so this equals
-``conv_x(x) + conv_m(m)``, and no tensor of the size of the concatenated input is ever allocated. While the memory is
-the same for every image, ``conv_m(m)`` is computed once per batch; with many weights and few positions, as one matrix
-product. `concatenated` and `from_concatenated` convert exactly to and from the layer that the
-post describes.
+The post concatenates: ``conv([x; m])``. A convolution is linear in its input channels, so this equals ``conv_x(x) +
+conv_m(m)``, and a tensor of the size of the concatenated input is never allocated. While the memory is the same for
+every image, ``conv_m(m)`` is computed once per batch; with many weights and few positions, it is computed as one matrix
+product. `concatenated` and `from_concatenated` convert exactly to and from the layer that the post describes.
 
 A reader is a `Conv2d` (or `Linear`) whose `weight` and `bias` are those of the layer it replaces, under the same
-state-dict names; `read_weight` is added. So the state dict of a network with memory contains the baseline's.
+state-dict names; `read_weight` is added. The state dict of a network with memory therefore contains that of the
+baseline.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class ConvReader(nn.Conv2d):
     Parameters
     ----------
     conv : the layer to replace; its parameters are taken over, not copied.
-    channels_added : channels that the memory adds to its input.
+    channels_added : channels that the memory adds to the layer's input.
     memory : the network's current memory.
     wide : whether the memory is wide, see `aimlib.memory.sources.base.MemoryConfig.wide`.
 
     Raises
     ------
-    UsageError: a grouped convolution. A group sees only a part of the input, so "concatenated to its
-    input" has no unique meaning.
+    UsageError: the convolution is grouped. A group sees only a part of the input, so "concatenated to its input" has no
+        unique meaning.
     """
 
     read_weight: nn.Parameter
@@ -76,8 +76,8 @@ class ConvReader(nn.Conv2d):
         if memory.shape[1] != self.read_weight.shape[1]:
             raise UsageError(
                 f"the memory adds {counted(memory.shape[1], 'channel')} at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, "
-                f"but this layer was attached for {self.read_weight.shape[1]}; a network with memory takes the input "
-                f"size that it was attached for"
+                f"but this layer expects {self.read_weight.shape[1]}; a network with memory accepts only the "
+                f"input size for which the memory was attached"
             )
         output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
         read = self._read(memory.to(x_BCHW.dtype))
@@ -93,23 +93,23 @@ class ConvReader(nn.Conv2d):
         if self.kernel_size != (1, 1) or self.padding not in ((0, 0), "valid", "same"):
             read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
             return read
-        # Exactly the same for a 1 x 1 kernel, and it avoids a bug in oneDNN, which PyTorch uses on CPUs:
-        # the backward pass of a strided 1 x 1 convolution over few channels (as memories have, unlike feature
-        # maps at this place) writes beyond its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
+        # For a 1 x 1 kernel, subsampling first is exactly equivalent. It avoids a bug in oneDNN, which PyTorch uses on
+        # CPUs: the backward pass of a strided 1 x 1 convolution over few channels writes beyond its workspace
+        # (github.com/uxlfoundation/oneDNN, issue 6035). Memories have few channels, unlike the feature maps here.
         rows, columns = cast("tuple[int, int]", self.stride)
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
 
     def _has_few_windows(self, memory_NCHW: Tensor) -> bool:
-        """Return whether there are at most as many windows as weights; the product needs a copy of the windows."""
+        """Return whether there are no more windows than weights; the product needs a copy of the windows."""
         rows, columns = cast("tuple[int, int]", self.stride)
         images, _, height, width = memory_NCHW.shape
         return images * -(-height // rows) * -(-width // columns) <= self.out_channels
 
     def _product(self, memory_NCHW: Tensor) -> Tensor:
-        """Return the convolution as a product of the memory's windows, a row for each position, and the weights.
+        """Return the convolution, computed as a product of the memory's windows (one row per position) and the weights.
 
-        A convolution rearranges its weights, forwards and backwards, which pays off for many positions. For few
-        positions and tens of MiB of weights, that takes longer than the product itself.
+        A convolution rearranges its weights in the forward and the backward pass. With many positions, this saves time;
+        with few positions and tens of MiB of weights, it takes longer than the product itself.
         """
         (height, width), (down, right) = cast("tuple[int, int]", self.kernel_size), cast("tuple[int, int]", self.stride)
         above, left = (0, 0) if self.padding == "valid" else cast("tuple[int, int]", self.padding)
@@ -125,7 +125,7 @@ class ConvReader(nn.Conv2d):
         return conv
 
     def concatenated(self) -> nn.Conv2d:
-        """Return the equal plain convolution over ``[x; memory]``; its parameters are copies."""
+        """Return the equivalent plain convolution over ``[x; memory]``; its parameters are copies."""
         channels = self.in_channels + self.read_weight.shape[1]
         conv = _conv_like(self, channels, device=self.weight.device, dtype=self.weight.dtype)
         _copy_parameters(conv, torch.cat([self.weight, self.read_weight], dim=1), self.bias)
@@ -133,11 +133,11 @@ class ConvReader(nn.Conv2d):
 
     @classmethod
     def from_concatenated(cls, conv: nn.Conv2d, channels_added: int, memory: MemoryView) -> Self:
-        """Return the reader that equals `conv` over ``[x; memory]``, where the memory's channels are the last ones."""
+        """Return the reader that is equivalent to `conv` over ``[x; memory]``; the memory's channels come last."""
         _refuse_groups(conv)
         own = conv.in_channels - channels_added
         if own < 1:
-            raise UsageError(f"of {conv.in_channels} input channels, {channels_added} cannot be the memory's")
+            raise UsageError(f"the memory cannot add {channels_added} of {conv.in_channels} input channels")
         plain = _conv_like(conv, own, device=conv.weight.device, dtype=conv.weight.dtype)
         _copy_parameters(plain, conv.weight[:, :own], conv.bias)
         reader = cls(plain, channels_added, memory)
@@ -146,18 +146,18 @@ class ConvReader(nn.Conv2d):
         return reader
 
     def extra_repr(self) -> str:
-        """Return the convolution's own description and the channels that the memory adds."""
+        """Return the convolution's own description, followed by the channels that the memory adds."""
         own: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{own}, memory_channels={self.read_weight.shape[1]}"
 
 
 class LinearReader(nn.Linear):
-    """A dense layer over its input features and the memory's values, in the order rows, columns, channels.
+    """A dense layer over its input features and the memory's values; the values are ordered rows, columns, channels.
 
     Parameters
     ----------
     linear : the layer to replace; its parameters are taken over, not copied.
-    values : number of values of the memory.
+    values : number of values in the memory.
     memory : the network's current memory.
     """
 
@@ -187,7 +187,7 @@ class LinearReader(nn.Linear):
         return linear
 
     def concatenated(self) -> nn.Linear:
-        """Return the equal plain dense layer over ``[x; memory]``; its parameters are copies."""
+        """Return the equivalent plain dense layer over ``[x; memory]``; its parameters are copies."""
         linear = nn.Linear(
             self.in_features + self.read_weight.shape[1],
             self.out_features,
@@ -200,10 +200,10 @@ class LinearReader(nn.Linear):
 
     @classmethod
     def from_concatenated(cls, linear: nn.Linear, values: int, memory: MemoryView) -> Self:
-        """Return the reader that equals `linear` over ``[x; memory]``, where the memory's values are the last ones."""
+        """Return the reader that is equivalent to `linear` over ``[x; memory]``; the memory's values come last."""
         own = linear.in_features - values
         if own < 1:
-            raise UsageError(f"of {linear.in_features} input features, {values} cannot be the memory's")
+            raise UsageError(f"the memory cannot add {values} of {linear.in_features} input features")
         plain = nn.Linear(
             own,
             linear.out_features,
@@ -218,7 +218,7 @@ class LinearReader(nn.Linear):
         return reader
 
     def extra_repr(self) -> str:
-        """Return the dense layer's own description and the values that it reads."""
+        """Return the dense layer's own description, followed by the number of values that it reads."""
         return f"{super().extra_repr()}, memory_values={self.read_weight.shape[1]}"
 
 
@@ -228,8 +228,8 @@ Reader = ConvReader | LinearReader
 def _for_every_image(read_1CHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """Return `read` expanded to the shape of `output`.
 
-    The rows have the memory order of `output`, so the gradient is summed over images along whole rows. With
-    broadcasting, torch sums channels-last maps position by position, up to sixty times as slowly.
+    The rows have the memory order of `output`, so the gradient is summed over images along entire rows. With
+    broadcasting, torch sums channels-last maps position by position, which can be sixty times slower.
     """
     last = output_BCHW.is_contiguous(memory_format=torch.channels_last)
     read = read_1CHW.permute(0, 2, 3, 1) if last else read_1CHW
@@ -240,7 +240,7 @@ def _for_every_image(read_1CHW: Tensor, output_BCHW: Tensor) -> Tensor:
 def _refuse_groups(conv: nn.Conv2d) -> None:
     if conv.groups != 1:
         raise UsageError(
-            f"a convolution with groups={conv.groups} cannot read a memory: each group sees only a part of "
+            f"a convolution with groups={conv.groups} cannot read a memory, because each group sees only a part of "
             f"the input; choose a placement without this layer"
         )
 

@@ -2,16 +2,17 @@
 
 The post: "the memory is reshaped to the spatial size of the input of the layer that reads it and concatenated
 to that input along the channels. Where rows x columns of that input exceed the total number of memory values,
-the memory becomes one channel padded with zeros." The author's code defines this where the number of values is
-a multiple of rows x columns, or the map has more rows than the square root of the number of values; for every
-other size this module completes the rule:
+the memory becomes one channel padded with zeros." The author's code defines the layout if the number of values is a
+multiple of rows x columns. It also does so if the map has more rows than the square root of the number of values. For
+all other sizes, this module completes the rule:
 
-* at least as many values as positions: zeros are appended up to the next multiple of the positions, and the
-  values become ``ceil(values / positions)`` channels, in the order rows, columns, channels (as in the original,
-  which keeps channels last);
-* fewer values than positions: one channel. The values, with zeros before and after them up to a square number (as
-  many before as after, or one fewer), form a square in the middle of the map with zeros around it; if the square is
-  longer than a side of the map (a narrow map), the values instead fill the map row by row from its start.
+* If there are at least as many values as positions, zeros are appended up to the next multiple of the positions. The
+  values become ``ceil(values / positions)`` channels, in the order rows, columns, channels (as in the original, which
+  keeps channels last).
+* If there are fewer values than positions, the memory becomes one channel. Zeros are added before and after the values
+  up to a square number (as many before as after, or one fewer). The result is a square in the middle of the map,
+  surrounded by zeros. If the square is longer than a side of the map (a narrow map), the values instead fill the map
+  row by row from its start.
 
 Legend: N images (or 1 if the memory is the same for every image), C channels, H rows, W columns of the map.
 """
@@ -26,7 +27,7 @@ from torch.nn import functional
 
 
 def channels_added(values: int, height: int, width: int) -> int:
-    """Return how many channels a memory of `values` numbers adds to a map of `height` x `width`."""
+    """Return how many channels a memory with `values` numbers adds to a map of size `height` x `width`."""
     return max(1, math.ceil(values / (height * width)))
 
 
@@ -53,9 +54,9 @@ def lay_out(memory_NCHW: Tensor, height: int, width: int) -> Tensor:
 
 
 def read_map(memory_NCHW: Tensor, x_BCHW: Tensor) -> Tensor:
-    """Return the concatenation that the post describes: `x` followed by the memory's channels.
+    """Return the concatenation described in the post: `x` followed by the memory's channels.
 
-    The readers never build this tensor; it is for updates and for comparing against them.
+    The readers never build this tensor; it serves updates, and comparisons with the readers.
     """
     memory = lay_out(memory_NCHW, x_BCHW.shape[2], x_BCHW.shape[3])
     return torch.cat([x_BCHW, memory.to(x_BCHW.dtype).expand(x_BCHW.shape[0], -1, -1, -1)], dim=1)

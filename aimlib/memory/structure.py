@@ -1,4 +1,4 @@
-"""The structure of a network as placements and updates see it: its layers in order, and its stages and blocks."""
+"""The structure of a network as placements and updates see it: the ordered layers, the stages and the blocks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from aimlib.shapes import quick_batch_norm
 
 @dataclass(frozen=True)
 class Block:
-    """A block of a stage.
+    """A block within a stage.
 
     Attributes
     ----------
-    layers : names of its convolutions or dense layers on the main path, in order. Layers of shortcuts are not included.
-    end : name of the module whose output is the block's.
+    layers : names of the block's convolutions or dense layers on the main path, in order. Layers in shortcuts are not
+        included.
+    end : name of the module whose output is the block's output.
     """
 
     layers: tuple[str, ...]
@@ -32,7 +33,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """The stages of a network, each a sequence of blocks; stem and head belong to none."""
+    """The stages of a network, each a sequence of blocks; the stem and the head do not belong to any stage."""
 
     stages: tuple[tuple[Block, ...], ...] = ()
 
@@ -45,17 +46,18 @@ class Layout:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or dense layer, its position, and the size of its input.
+    """A convolution or dense layer, with its position and the size of its input.
 
     Attributes
     ----------
     name : module name within the network.
     kind : ``conv`` or ``linear``.
-    order : place in the forward pass, from 0.
-    height, width : of the map that enters it; 1 and 1 for a dense layer.
-    stage, block : numbers from 0, counted over the network and over the stage; None outside of stages.
-    first_in_block, first_in_stage : whether it is the first layer on the main path of its block, of its stage.
-    obstacle : the reason why it cannot read a memory; empty if it can.
+    order : position in the forward pass, starting at 0.
+    height, width : size of the input map; 1 and 1 for a dense layer.
+    stage, block : index of the stage within the network and of the block within the stage, starting at 0; None outside
+        stages.
+    first_in_block, first_in_stage : whether it is the first layer on the main path of its block, and of its stage.
+    obstacle : the reason why it cannot read a memory; empty if it can read one.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one module in a forward pass: order, shapes of its first input and of its output."""
+    """One call of one module in a forward pass: its order, and the shapes of its first input and its output."""
 
     name: str
     order: int
@@ -81,11 +83,11 @@ class Call:
 
 
 def trace(network: nn.Module, input_shape: tuple[int, int, int]) -> list[Call]:
-    """Return every module call of one forward pass on one image, in the order in which calls start.
+    """Return all module calls in one forward pass on one image, in the order in which the calls start.
 
     Parameters
     ----------
-    network : may be on any device, including the meta device; its state does not change.
+    network : the network; may be on any device, including the meta device. Its state does not change.
     input_shape : channels, height, width.
     """
     calls: list[Call] = []
@@ -142,7 +144,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]:
     """Return the network's convolutions and dense layers in the order of the forward pass.
 
-    Layers that the forward pass does not call come last, with that obstacle.
+    Layers that the forward pass does not call come last, with this as their obstacle.
     """
     modules = dict(network.named_modules())
     places = _places(network, layout)
@@ -178,7 +180,7 @@ def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]
     return found
 
 
-_UNCALLED = "the forward pass in evaluation does not call it"
+_UNCALLED = "the forward pass does not call it during evaluation"
 
 
 def _obstacle(module: nn.Conv2d | nn.Linear, times: int) -> str:
@@ -192,26 +194,26 @@ def _obstacle(module: nn.Conv2d | nn.Linear, times: int) -> str:
 
 
 def _places(network: nn.Module, layout: Layout) -> dict[str, tuple[int, int, int | None]]:
-    """Return stage, block and position on the main path for every module inside a block."""
+    """Return the stage, the block and the position on the main path of every module inside a block."""
     names = [name for name, _ in network.named_modules()]
     unknown = [name for name in layout.update_points("block") if name not in names]
     if unknown:
-        raise UsageError(f"the layout ends a block with {unknown[0]!r}, which the network does not have")
+        raise UsageError(f"the layout ends a block with {unknown[0]!r}, which is not in the network")
     places: dict[str, tuple[int, int, int | None]] = {}
     for stage, blocks in enumerate(layout.stages):
         for block, content in enumerate(blocks):
-            for name in names:  # shortcuts are in the block, but not on its main path
+            for name in names:  # shortcuts are inside the block, but not on its main path
                 if name.startswith(f"{content.end}."):
                     places[name] = (stage, block, None)
             for position, name in enumerate(content.layers):
                 if name not in names:
-                    raise UsageError(f"the layout names a layer {name!r} that the network does not have")
+                    raise UsageError(f"the layout names a layer {name!r} that is not in the network")
                 places[name] = (stage, block, position)
     return places
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Replace the submodule `name` by `module`, at the same place in the order of its parent's children."""
+    """Replace the submodule `name` with `module`, keeping its place in the order of its parent's children."""
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, module)
 
@@ -226,12 +228,13 @@ def matching(patterns: Iterable[str], names: Sequence[str], what: str) -> list[s
 
     Raises
     ------
-    UsageError: a pattern that matches no name.
+    UsageError: a pattern does not match any name.
     """
     patterns = tuple(patterns)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UsageError(
-                f"{pattern!r} matches none of the {what}; {did_you_mean(pattern, names)}{what}: {', '.join(names)}"
+                f"{pattern!r} does not match any of the {what}; {did_you_mean(pattern, names)}{what}: "
+                f"{', '.join(names)}"
             )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

@@ -8,7 +8,7 @@ from aimlib.memory.structure import Call, Layer, Layout, matching
 
 
 def static_readers(chosen: list[Layer]) -> set[str]:
-    """Return the layers that read the static memory: all except those in the first block of a stage."""
+    """Return the layers that read the static memory: all layers except those in the first block of a stage."""
     static = {layer.name for layer in chosen if layer.block != 0}
     if not static or len(static) == len(chosen):
         which = "no layer outside" if not static else "no layer inside"
@@ -29,14 +29,14 @@ def wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: 
         points = matching(where, [call.name for call in calls if call.name], "modules of this network")
     for name in points:
         if name not in order:
-            raise UsageError(f"no update can run after {name!r}: the forward pass does not call it")
+            raise UsageError(f"no update can run after {name!r}, because the forward pass does not call it")
         if sum(call.name == name for call in calls) > 1:
-            raise UsageError(f"no update can run after {name!r}: the forward pass calls it more than once")
+            raise UsageError(f"no update can run after {name!r}, because the forward pass calls it more than once")
     if not points:
         raise UsageError(
-            f"the update has no place: this network has no known stages or blocks, which update_after: {where} "
-            f"requires; name the modules instead, e.g. "
-            f"update_after: [{calls[1].name if len(calls) > 1 else 'layer1'}]"
+            f"the update has no place: update_after: {where} requires stages and blocks, which are not known for this "
+            f"network; list the modules instead, e.g. update_after: "
+            f"[{calls[1].name if len(calls) > 1 else 'layer1'}]"
         )
     return sorted(points, key=lambda name: _end(name, order))
 
@@ -44,7 +44,7 @@ def wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: 
 def read_points(
     points: list[str], order: dict[str, int], readers: list[Layer], *, carried: bool
 ) -> tuple[list[str], list[str]]:
-    """Split the update points into those with a later reader (with `carried`, the next batch is one) and the others."""
+    """Split the update points into those with a later reader (with `carried`, the next batch counts) and the others."""
     if carried:
         return points, []
     last_read = max(order[layer.name] for layer in readers)
@@ -61,7 +61,7 @@ def read_points(
 def _end(name: str, order: dict[str, int]) -> int:
     """Return the order of the first module that starts once `name` has ended.
 
-    A reader inside a module starts after the module does, but before it ends.
+    A reader inside a module starts after the module starts, but before it ends.
     """
     inside = [number for other, number in order.items() if other == name or other.startswith(f"{name}.")]
     return max(inside) + 1

@@ -1,13 +1,14 @@
-"""The basic requests to object storage: get, head, list, put, delete.
+"""The basic requests to object storage: get, head, list, put and delete.
 
-The store needs the conditional put: it creates an object only if none exists, so the first writer wins, or replaces
-exactly the version that was read. S3 and Azure compare ETags (``If-None-Match: *``, ``If-Match``), Google compares
-generations (``ifGenerationMatch``). Each storage has one module with a client, which needs an extra of this package;
-all answer the same requests (`aimlib.object_store.client.Client`). What all have in common is here: lost responses,
-conflicts, listings of many pages, and errors with a remedy.
+The store needs conditional puts. A conditional put creates an object only if none exists, so the first writer wins, or
+it replaces exactly the version that was read. S3 and Azure compare ETags (``If-None-Match: *``, ``If-Match``); Google
+compares generations (``ifGenerationMatch``). For each storage service there is one module with a client, which requires
+an optional extra of this package. All clients accept the same requests (`aimlib.object_store.client.Client`). This
+module contains what they have in common: handling of lost responses, conflicts and listings with many pages, and errors
+with a remedy.
 
-Credentials and endpoint come from the environment and the standard chain of the provider's own clients. They are never
-part of an address, and anything that looks like one is removed from every message.
+Credentials and endpoints come from the environment and the standard credential chain of the provider's own clients.
+They are never part of an address, and anything that looks like a credential is removed from every message.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from aimlib.errors import StoreError
 from aimlib.object_store.client import Client
 
 _CONFLICTS = 20
-"""Number of attempts while the server asks to retry: S3 answers 409 while another conditional request is in
+"""Maximum number of attempts while the server asks to retry: S3 answers 409 while another conditional request is in
 progress."""
 
 _MODULES = {"s3": "s3", "gs": "google", "az": "azure"}
 SCHEMES = tuple(_MODULES)
 FOLDERS = "s3://bucket/folder, gs://bucket/folder or az://container/folder"
-"""The URLs of folders in object storage, for messages."""
+"""Forms of the URLs of object storage folders, for messages."""
 _VARIABLES = {
     "s3": "AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, or a role",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS, `gcloud auth application-default login`, or a service account",
@@ -87,11 +88,11 @@ _SECRETS = (
 
 @dataclass(frozen=True, order=True)
 class Address:
-    """The address of an object or of a folder: bucket and key; the key has no slash at either end.
+    """The address of an object or a folder: the bucket and the key, which has no slash at either end.
 
     Attributes
     ----------
-    scheme : the storage, one of `SCHEMES`; what S3 and Google call a bucket is a container on Azure.
+    scheme : the storage service, one of `SCHEMES`; what S3 and Google call a bucket is a container on Azure.
     """
 
     bucket: str
@@ -104,14 +105,14 @@ class Address:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name in a listing.
+    """One entry in a listing.
 
     Attributes
     ----------
-    age : seconds since it was written, by the storage's own clock; 0 for a folder.
+    age : seconds since it was written, according to the storage's own clock; 0 for a folder.
     folder : whether it is a folder.
     size : length in bytes; 0 for a folder.
-    written : when it was written, in seconds since 1970 by the storage's own clock; 0 for a folder.
+    written : when it was written, in seconds since 1970 according to the storage's own clock; 0 for a folder.
     """
 
     name: str
@@ -123,13 +124,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Version:
-    """An object at one moment.
+    """The state of an object at one moment.
 
     Attributes
     ----------
-    tag : its ETag, or its generation on Google; changes whenever different content is put.
-    age : seconds since it was written, by the storage's own clock.
-    writer : mark of the put that wrote it; empty if another program wrote it.
+    tag : its ETag, or its generation on Google; changes whenever different content is written.
+    age : seconds since it was written, according to the storage's own clock.
+    writer : mark of the put request that wrote it; empty if another program wrote it.
     """
 
     tag: str
@@ -138,17 +139,17 @@ class Version:
 
 
 def get(address: Address) -> tuple[bytes, str]:
-    """Return the content of an object and its tag; FileNotFoundError if the object does not exist."""
+    """Return the content of an object and its tag; raise FileNotFoundError if the object does not exist."""
     answer = _call(address, "get_object", doing="read")
     return bytes(answer["Body"]), str(answer["ETag"])
 
 
 def get_start(address: Address, size: int) -> tuple[bytes, bool]:
-    """Return the first `size` bytes of an object, and whether that is the whole object, with one request."""
+    """Return, with one request, the first `size` bytes of an object, and whether they are the entire object."""
     try:
         answer = _call(address, "get_object", doing="read", Range=f"bytes=0-{size - 1}")
     except _Refused as refused:
-        if refused.status == 416:  # it is empty
+        if refused.status == 416:  # the object is empty
             return b"", True
         raise
     content = bytes(answer["Body"])
@@ -167,7 +168,7 @@ def head(address: Address) -> Version | None:
 
 
 def listing(address: Address) -> list[Entry]:
-    """Return the names in a folder. Names that no file can have, such as ``..``, are omitted."""
+    """Return the entries in a folder. Names that a file cannot have, such as ``..``, are omitted."""
     prefix = f"{address.key}/" if address.key else ""
     found: list[Entry] = []
     more: dict[str, str] = {}
@@ -197,8 +198,8 @@ def listing(address: Address) -> list[Entry]:
 def put(address: Address, content: bytes, *, create: bool = False, match: str | None = None) -> str | None:
     """Write a complete object; return its new tag, or None if the condition is not met.
 
-    If a response is lost, the client repeats the request, which then fails because of its own first attempt. So every
-    put has a unique mark, and a put that finds its own mark in place has succeeded.
+    If a response is lost, the client repeats the request, which then fails because of its own first attempt. Every put
+    therefore has a unique mark, and a put that finds its own mark on the object has succeeded.
 
     Parameters
     ----------
@@ -211,7 +212,7 @@ def put(address: Address, content: bytes, *, create: bool = False, match: str | 
         try:
             answer = _call(address, "put_object", doing="written", Body=content, Metadata={"writer": mark}, **condition)
             return str(answer["ETag"])
-        except FileNotFoundError:  # there is no object that could match
+        except FileNotFoundError:  # there is no object that the tag could match
             return None
         except _Refused as refused:
             if refused.status == 412:
@@ -219,9 +220,9 @@ def put(address: Address, content: bytes, *, create: bool = False, match: str | 
                 return there.tag if there is not None and there.writer == mark else None
             if refused.status != 409:
                 raise
-        time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311 -- colliding writers must not retry in lockstep
+        time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311 -- writers must not retry in lockstep
     raise StoreError(
-        f"{address}: cannot be written: the storage answered {_CONFLICTS} times that it is busy; {_PATIENCE}"
+        f"{address}: cannot be written: the storage service answered {_CONFLICTS} times that it was busy; {_PATIENCE}"
     )
 
 
@@ -231,29 +232,29 @@ def delete(address: Address) -> None:
 
 
 def opened(address: Address) -> IO[bytes]:
-    """Return an object as a file that is read by ranges, for a large object of which only a small part is needed."""
+    """Return a large object, of which only a small part is needed, as a file that is read in ranges."""
     with _explained(address, "read"):
         return _client(os.getpid(), address.scheme).opened(address.bucket, address.key)
     raise AssertionError("unreachable: the context manager passes every error on")
 
 
 def variables(scheme: str) -> str:
-    """Return where credentials of a storage are given, for the end of a message; empty for an unknown storage."""
+    """Return a phrase, for the end of a message, that says where a storage service's credentials are set."""
     return f": {_VARIABLES[scheme]}" if scheme in _VARIABLES else ""
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text is a valid name of a single file: not a path, and without control characters."""
+    """Return whether a string is a valid name of a single file: not a path, and without control characters."""
     return bool(text) and text not in {".", ".."} and not re.search(r"[/\\\x00-\x1f\x7f]", text)
 
 
 class _Refused(StoreError):
-    """The storage refused a request.
+    """The storage service refused a request.
 
     Attributes
     ----------
-    status : HTTP status; 0 if there was no answer.
-    code : the server's name of the error, or the client's class of exception.
+    status : HTTP status; 0 if there was no response.
+    code : the server's name for the error, or the class of the client's exception.
     """
 
     def __init__(self, message: str, status: int, code: str = "") -> None:
@@ -262,19 +263,19 @@ class _Refused(StoreError):
 
 
 class _Answer(dict[str, Any]):
-    """An answer of the storage; a missing part is an error."""
+    """A response from the storage service; a missing part is an error."""
 
     def __init__(self, content: Mapping[str, Any], address: Address, doing: str) -> None:
         super().__init__(content)
         self._address, self._doing = address, doing
 
     def __missing__(self, key: str) -> Any:
-        message = f"{self._address}: cannot be {self._doing}: the answer has no {key}; {_PATIENCE}"
+        message = f"{self._address}: cannot be {self._doing}: the response lacks {key}; {_PATIENCE}"
         raise _Refused(message, 0, "IncompleteAnswer")
 
 
 class _explained:  # noqa: N801 -- a context manager
-    """Turn a client's exception about an address into a StoreError with a remedy, without secrets."""
+    """Convert a client's exception about an address to a StoreError with a remedy and without secrets."""
 
     def __init__(self, address: Address, doing: str) -> None:
         self.address, self.doing = address, doing
@@ -298,11 +299,11 @@ class _explained:  # noqa: N801 -- a context manager
 
 
 def _advice(scheme: str, code: str, status: int) -> str:
-    """Return what to do about an error with a code, or with an HTTP status if the code is unknown."""
+    """Return what to do about an error, based on its code, or on its HTTP status if the code is unknown."""
     if code in _ADVICE:
         return _ADVICE[code]
     if code in _OF_CREDENTIALS or status in {401, 403}:
-        return f"give credentials that may read and write there: {_VARIABLES[scheme]}"
+        return f"set credentials that have permission to read and write there: {_VARIABLES[scheme]}"
     return _NETWORK[scheme] if code in _OF_THE_NETWORK else _PATIENCE
 
 
@@ -314,7 +315,7 @@ def _call(address: Address, request: str, doing: str, whole: bool = True, **para
 
 
 def _response(error: BaseException) -> Mapping[str, Any]:
-    """Return the server's answer behind an error; empty if there was none."""
+    """Return the server response that caused an error; empty if there was none."""
     cause: BaseException | None = error
     while cause is not None:
         response = getattr(cause, "response", None)
@@ -325,9 +326,9 @@ def _response(error: BaseException) -> Mapping[str, Any]:
 
 
 def answer_of(error: BaseException) -> tuple[int, str]:
-    """Return the status and the code with which object storage refused a request; ``(0, "")`` for other errors.
+    """Return the status and the code of a refused object storage request; ``(0, "")`` for other errors.
 
-    The status is 0 if there was no answer; then the code is the class of the client's exception.
+    If there was no response, the status is 0 and the code is the class of the client's exception.
     """
     if isinstance(error, StoreError):
         return int(getattr(error, "status", 0)), str(getattr(error, "code", ""))
@@ -347,26 +348,26 @@ def _without_secrets(text: str) -> str:
 
 
 def _now(answer: Mapping[str, Any]) -> float:
-    """Return the storage's own time when it answered, as seconds since 1970."""
+    """Return the storage's own time when it responded, in seconds since 1970."""
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     found: datetime | None = parsedate_to_datetime(date) if date else None
     return found.timestamp() if found is not None else time.time()
 
 
 def renew_credentials() -> None:
-    """Make the next request read credentials from their files again: clients read keys without expiry only once."""
+    """Make the next request read the credential files again, because clients read keys without expiry only once."""
     for scheme in SCHEMES:
         _clients.pop((os.getpid(), scheme), None)
 
 
 _clients: dict[tuple[int, str], Client] = {}
-"""Clients by process and storage. A child also keeps its parent's client, because closing it would unregister the
-parent's connections.
+"""Clients, keyed by process and storage service. A child process also keeps its parent's client, because closing it
+would unregister the parent's connections.
 """
 
 
 def _client(process: int, scheme: str) -> Client:
-    """Return this process's client of a storage; a forked child creates its own."""
+    """Return this process's client for a storage service; a forked child creates its own client."""
     if (process, scheme) not in _clients:
         _clients[process, scheme] = _new_client(scheme)
     return _clients[process, scheme]

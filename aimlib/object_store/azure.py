@@ -1,8 +1,9 @@
-"""Azure Blob Storage, by its own library azure-storage-blob.
+"""Azure Blob Storage, accessed with its own library, azure-storage-blob.
 
-The account and its credentials come from the environment, by the names that fsspec and Azure's command line use:
-``AZURE_STORAGE_CONNECTION_STRING``, or ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY``,
-``AZURE_STORAGE_SAS_TOKEN`` or, without either, the default chain of azure-identity (``az login``, a managed identity).
+The account and its credentials come from environment variables with the names that fsspec and Azure's command line use.
+These are ``AZURE_STORAGE_CONNECTION_STRING``, or ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY`` or
+``AZURE_STORAGE_SAS_TOKEN``. If only the account is set, the default chain of azure-identity is used (``az login``, a
+managed identity).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from aimlib.object_store.client import CONNECT_S, READ_S, RequestError, answered
 
 PACKAGE = "azure-storage-blob"
 _LARGEST = 5000 * 2**20
-"""Bytes that one request can contain. Each object is one request, so that its condition covers all of it."""
+"""Maximum number of bytes in one request. Each object is written in one request, so that the condition covers the
+entire object."""
 _CODES = {"ContainerNotFound": "NoSuchBucket", "ContainerBeingDeleted": "NoSuchBucket", "BlobNotFound": "NoSuchKey"}
 _UNFULFILLED = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet", "UnauthorizedBlobOverwrite"}
 
@@ -129,24 +131,24 @@ def _refusal(error: Any) -> RequestError:
     code, status = _code(error), int(error.status_code or 0)
     if code in _UNFULFILLED:
         status = 412
-    message = str(error.message).strip().partition("\n")[0]  # the other lines are numbers of the request, or advice
+    message = str(error.message).strip().partition("\n")[0]  # the other lines contain request ids or advice
     return RequestError(message, code, status)
 
 
 def _code(error: Any) -> str:
     found = getattr(error, "error_code", None)
     name = str(getattr(found, "value", found) or "")
-    if not name and error.status_code == 404:  # the answer to a head has no body
+    if not name and error.status_code == 404:  # the response to a head request has no body
         return "NoSuchKey"
     return _CODES.get(name, name or type(error).__name__)
 
 
 def client() -> _Azure:
-    """Return a client of the account that the environment names; ImportError without the extra.
+    """Return a client for the account set in the environment; raise ImportError if the extra is not installed.
 
     Raises
     ------
-    RequestError: the environment names no account.
+    RequestError: the environment does not set an account.
     """
     from azure.storage.blob import BlobServiceClient, ExponentialRetry  # noqa: PLC0415 -- the extra
 
@@ -177,5 +179,5 @@ def _credential() -> Any:
         return given
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 -- the extra
 
-    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # its warnings are in the error as well
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # its warnings are repeated in the error
     return DefaultAzureCredential()

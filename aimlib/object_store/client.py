@@ -1,4 +1,4 @@
-"""What the store needs from a client of object storage, and what the clients share."""
+"""What the store needs from an object storage client, and code that the clients share."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from collections.abc import Mapping
 from typing import IO, Any, Protocol
 
 BLOCK = 2**20
-"""Bytes that are read at once from an object that is read by ranges."""
+"""Number of bytes requested at once from an object that is read in ranges."""
 CONNECT_S, READ_S = 10, 30
-"""Timeouts of a request in seconds."""
+"""Timeouts of a request, in seconds."""
 CONNECTIONS = 32
 
 
 class Client(Protocol):
-    """A client that answers five requests of S3's API, in the form of its answers.
+    """A client for five requests of the S3 API, with responses in S3's format.
 
     The requests are ``get_object`` (with ``Range``), ``head_object``, ``list_objects_v2`` (with ``Prefix``,
     ``Delimiter``, ``MaxKeys`` and ``ContinuationToken``), ``put_object`` (with ``Body``, ``Metadata``, and
     ``IfNoneMatch`` or ``IfMatch``) and ``delete_object``, which succeeds if no object exists. ``Body`` is bytes in both
     directions. ``ResponseMetadata`` contains the header ``date``.
 
-    A refusal is an exception with the attribute ``response``, as `RequestError` has; an unfulfilled condition has the
-    HTTP status 412.
+    A refused request raises an exception with an attribute ``response``, like `RequestError`; if a condition is not
+    met, the HTTP status is 412.
     """
 
     def call(self, request: str, **parameters: Any) -> Mapping[str, Any]:
-        """Send a request; return the answer."""
+        """Send a request and return the response."""
 
     def opened(self, bucket: str, key: str) -> IO[bytes]:
-        """Return an object as a file that is read by ranges."""
+        """Return an object as a file that is read in ranges."""
 
 
 class RequestError(Exception):
-    """A storage's refusal.
+    """A request that the storage service refused.
 
     Parameters
     ----------
-    code : the storage's name for the error.
+    code : the service's name for the error.
     status : HTTP status.
     """
 
@@ -50,16 +50,16 @@ class RequestError(Exception):
 
 
 def answered(date: str | None, **answer: Any) -> dict[str, Any]:
-    """Return an answer with the time at which the storage gave it."""
+    """Return a response with the time at which the storage service sent it."""
     return {**answer, "ResponseMetadata": {"HTTPHeaders": {"date": date} if date else {}}}
 
 
 class Ranges(io.RawIOBase):
-    """An object as a file: every read is a request for a range.
+    """An object as a file; every read is a request for a range.
 
     Parameters
     ----------
-    client, bucket, key : the object's storage and address.
+    client, bucket, key : the client of the object's storage service, and the object's address.
     """
 
     def __init__(self, client: Client, bucket: str, key: str) -> None:
@@ -77,12 +77,12 @@ class Ranges(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to an offset from the start, the present place or the end."""
+        """Move to an offset from the start, the current position or the end."""
         self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read as many bytes as there are, up to the size of the buffer."""
+        """Read as many bytes as are left, up to the size of the buffer."""
         stop = min(self._at + len(buffer), self._size)
         if stop <= self._at:
             return 0

@@ -1,8 +1,8 @@
-"""Google Cloud Storage, by its JSON API with google-auth.
+"""Google Cloud Storage, accessed through its JSON API with google-auth.
 
-Google's own library and gcsfs send large objects in several requests, and the conditions of such an upload are not
-checked by every server. Here each object is one request, ``uploadType=multipart``, with its condition: the tag of a
-version is its generation, a number that changes with every put.
+Google's own library and gcsfs send large objects in several requests, and not every server checks the conditions of an
+upload in several requests. Here, each object is sent with its condition in one request, ``uploadType=multipart``. The
+tag of a version is its generation, a number that changes with every put.
 
 `STORAGE_EMULATOR_HOST` is the address of an emulator, which is used without credentials.
 """
@@ -25,10 +25,10 @@ PACKAGE = "google-auth"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _HOST = "https://storage.googleapis.com"
 _REPEATED = 2
-"""Repetitions of a request: one that nobody answers fails after a minute and a half."""
+"""Number of times a request is repeated; a request without a response fails after a minute and a half."""
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _NEVER = "1"
-"""A generation that no object has: generations are microseconds since 1970."""
+"""A generation that no object has, because generations are microseconds since 1970."""
 
 
 class _Google:
@@ -50,7 +50,7 @@ class _Google:
     def opened(self, bucket: str, key: str) -> IO[bytes]:
         return by_ranges(self, bucket, key)
 
-    def _get(self, Bucket: str, Key: str, Range: str | None = None) -> dict[str, Any]:  # noqa: N803 -- S3's names
+    def _get(self, Bucket: str, Key: str, Range: str | None = None) -> dict[str, Any]:  # noqa: N803 -- names from S3
         headers = {"Range": Range} if Range else {}
         response = self._sent("GET", _path(Bucket, Key), params={"alt": "media"}, headers=headers)
         return answered(
@@ -106,7 +106,7 @@ class _Google:
         IfMatch: str | None = None,  # noqa: N803
     ) -> dict[str, Any]:
         condition = "0" if IfNoneMatch else IfMatch if IfMatch is None or IfMatch.isdigit() else _NEVER
-        md5 = base64.b64encode(hashlib.md5(Body, usedforsecurity=False).digest()).decode()  # the server compares it
+        md5 = base64.b64encode(hashlib.md5(Body, usedforsecurity=False).digest()).decode()  # the server checks the hash
         boundary = uuid.uuid4().hex
         response = self._sent(
             "POST",
@@ -127,11 +127,11 @@ class _Google:
         return answered(response.headers.get("date"))
 
     def _sent(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request; return a response of success.
+        """Send a request; return a successful response.
 
         Raises
         ------
-        RequestError: the storage reported an error.
+        RequestError: the storage service reported an error.
         """
         response = self._session.request(method, self._host + path, timeout=(CONNECT_S, READ_S), **options)
         if response.ok:
@@ -154,7 +154,7 @@ def _parts(boundary: str, metadata: dict[str, Any], content: bytes) -> bytes:
 
 
 def _message(response: Any) -> str:
-    """Return the message of a refusal, whatever its form."""
+    """Return the message of a refused request, in any of the formats that occur."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -162,7 +162,7 @@ def _message(response: Any) -> str:
 
 
 def client() -> _Google:
-    """Return a client with the application's default credentials; ImportError without the extra."""
+    """Return a client with the application's default credentials; raise ImportError if the extra is not installed."""
     import google.auth  # noqa: PLC0415 -- the extra
     from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
     from google.auth.transport.requests import AuthorizedSession  # noqa: PLC0415
@@ -173,11 +173,11 @@ def client() -> _Google:
     host = emulator if "://" in emulator else f"http://{emulator}" if emulator else _HOST
     credentials = AnonymousCredentials() if emulator else google.auth.default(scopes=[_SCOPE])[0]
     session = AuthorizedSession(credentials)
-    # A repeated put is recognized by its mark, so every method may be repeated.
+    # Every method may be repeated, because a repeated put is recognized by its mark.
     retries = Retry(
         _REPEATED, backoff_factor=0.5, status_forcelist=_TRANSIENT, allowed_methods=None, raise_on_status=False
     )
     for kind in ("http://", "https://"):
         session.mount(kind, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retries))
-    session.headers["Accept-Encoding"] = "identity"  # bytes as they were put
+    session.headers["Accept-Encoding"] = "identity"  # the bytes exactly as they were written
     return _Google(session, host)

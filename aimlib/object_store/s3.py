@@ -1,9 +1,9 @@
-"""S3 and servers with its API, through s3fs.
+"""S3, and servers with the S3 API, accessed through s3fs.
 
 pyarrow's ``S3FileSystem`` has no conditional put: its output streams overwrite existing objects. fsspec's own
-``mode="create"`` creates exclusively, but does not replace a version and does not return the new ETag; so requests go
-through ``S3FileSystem.call_s3``, which passes on every parameter of the protocol and returns the server's complete
-answer.
+``mode="create"`` creates exclusively, but does not replace a version and does not return the new ETag. Requests
+therefore go through ``S3FileSystem.call_s3``, which passes on all parameters of the protocol and returns the server's
+complete response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SETTINGS = {
     "max_pool_connections": CONNECTIONS,
     "retries": {"mode": "standard", "total_max_attempts": 3},
 }
-"""With the client's own retries, a request that nobody answers fails after a minute and a half."""
+"""With the client's own retries, a request without a response fails after a minute and a half."""
 
 
 class _S3:
@@ -49,10 +49,10 @@ class _S3:
 
 
 def client() -> _S3:
-    """Return a client with the credentials of the AWS clients' standard chain; ImportError without the extra.
+    """Return a client with credentials from the standard AWS chain; raise ImportError if the extra is not installed.
 
-    By default the client asks before it sends content (``Expect: 100-continue``), and waits for the answer without any
-    timeout: a put to a server that hangs would never fail.
+    By default, the client asks for permission before it sends content (``Expect: 100-continue``) and waits for the
+    response without a timeout, so a put to a server that hangs would never fail.
     """
     from aiobotocore.session import AioSession  # noqa: PLC0415 -- the extra
     from botocore.handlers import add_expect_header  # noqa: PLC0415
@@ -61,5 +61,5 @@ def client() -> _S3:
     session = AioSession()
     session.unregister("before-call.s3", add_expect_header)
     files = S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=_SETTINGS, session=session)
-    files.retries = 1  # s3fs repeats what the client has repeated
+    files.retries = 1  # s3fs would repeat requests that the client has already repeated
     return _S3(files)

@@ -1,6 +1,6 @@
-"""Own code without packaging: classes of a script, a notebook or a file that a study names.
+"""The user's own code without packaging: classes in a script, a notebook or a file that a study names.
 
-`sources` reads files and sessions, `reach` finds what a class reaches, `bundle` hashes it by the normal form in
-`lexing`, and `modules` turns it into modules, which drivers and workers import. Importing this package imports no torch
-and runs no own code.
+`sources` reads files and sessions. `reach` finds the code that a class reaches, and `bundle` hashes this code, using
+the normal form in `lexing`. `modules` turns the code into modules that drivers and workers import. Importing this
+package does not import torch, and does not run any of the user's own code.
 """

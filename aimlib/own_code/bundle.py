@@ -1,8 +1,9 @@
-"""The classes that a file or session registers, with what they reach, and the hashes of both.
+"""The classes that a file or session registers, what these classes reach, and the hashes of both.
 
-The hash of a class is part of run ids. It covers the normal form of everything that the class reaches, and what every
-name in it means: own code by its own normal form, anything installed by its full name. No name of a file or folder is
-in it, and neither is the decorator that registers the class, whose name and version are in run ids anyway.
+The hash of a class is part of run ids. It covers the normal form of everything that the class reaches, and the meaning
+of every name in that code. For the user's own code, the meaning is its normal form; for anything installed, the full
+name. It does not cover the names of files and folders, or the decorator that registers the class; the registered name
+and version are part of run ids anyway.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from aimlib.own_code.registrations import TRAINERS, Registered, Root
 from aimlib.own_code.sources import Find, Module, Piece, Source, Statement
 
 _FORMAT = 1
-"""Hashed with everything else; frozen."""
+"""Hashed together with everything else; frozen."""
 
 
 @dataclass
@@ -31,13 +32,13 @@ class Bundle:
 
     Attributes
     ----------
-    main : name of the module that registers.
-    label : its file without a folder, or what stands for a session.
-    registered : the classes, in the order of the source.
-    hash : of all of them together; it is what a user approves.
-    codes : the hash of each class, by its key.
-    reach : what they reach.
-    refusals : why a class cannot be used, by its key.
+    main : name of the module that registers the classes.
+    label : the name of the module's file without the folder, or a label for a session.
+    registered : the classes, in the order in which the source defines them.
+    hash : the hash of all classes together, which a user approves.
+    codes : the hash of each class, keyed by the class's key.
+    reach : what the classes reach.
+    refusals : why a class cannot be used, keyed by the class's key.
     """
 
     main: str
@@ -69,11 +70,11 @@ class Bundle:
 
     @cached_property
     def text_hash(self) -> str:
-        """A hash of the text as it is, comments and names of files included; the generated modules are named by it."""
+        """A hash of the unmodified text, including comments and file names; generated modules are named after it."""
         return _sha256(self.payload)
 
     def pruned(self, module: Module) -> list[Piece]:
-        """Return the pieces of a module in which everything that is not reached is blank."""
+        """Return the pieces of a module, with everything that is not reached replaced by blanks."""
         kept: dict[int, list[tuple[int, str]]] = {}
         registered = {each.where for each in self.registered}
         for each in module.statements:
@@ -84,7 +85,7 @@ class Bundle:
         return [Piece(piece.label, _only(kept.get(number, []))) for number, piece in enumerate(module.source.pieces)]
 
     def definitions(self, key: str) -> dict[str, str]:
-        """Return a hash of each definition that a class reaches, and of each method of a class, by file and name."""
+        """Return hashes of the definitions that a class reaches and of methods in classes, keyed by file and name."""
         found: dict[str, str] = {}
         roots = [each.definition for each in self.registered if each.root.key == key]
         for statement in reached_from(self.reach, roots):
@@ -97,7 +98,7 @@ class Bundle:
         return found
 
     def unused(self) -> list[str]:
-        """Return sentences about statements of the file that no worker runs, because they define nothing."""
+        """Return sentences about statements in the file that no worker runs, because they do not define anything."""
         return [
             f"{each.place}: `{_first_line(each.text)}` is not run: only code that a registered class reaches is run"
             for each in self.reach.module(self.main).statements
@@ -120,7 +121,7 @@ def _first_line(text: str) -> str:
 
 
 def _only(statements: Iterable[tuple[int, str]]) -> str:
-    """Return a text with these statements at their lines; those of one line are separated again."""
+    """Return text with these statements on their original lines; statements on the same line are separated again."""
     lines: list[str] = []
     for number, text in statements:
         first, *rest = text.split("\n")
@@ -141,13 +142,13 @@ def _methods(statement: Statement) -> Iterator[tuple[str, list[str]]]:
 
 
 def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, functions: Iterable[str] = ()) -> Bundle:
-    """Return what a module registers, with what it reaches.
+    """Return what a module registers, and what the registered classes reach.
 
     Parameters
     ----------
-    wanted : keys of the requested classes, whose problems are then noted in `refusals`; None: all, and a problem is
-        raised.
-    functions : names of functions that are training code; those that `wanted` names are found without it.
+    wanted : keys of the requested classes, whose problems are then recorded in `refusals`; None: all classes, and a
+        problem is raised.
+    functions : names of functions that are training code; functions listed in `wanted` are found without it.
 
     Raises
     ------
@@ -182,13 +183,13 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, f
 
 
 def _defined(names: Iterable[str], source: Source) -> list[str]:
-    """Return the names among these that a source defines as functions."""
+    """Return those of the given names that a source defines as functions."""
     functions = {each.node.name for each in Module(source).statements if isinstance(each.node, ast.FunctionDef)}
     return [name for name in names if name in functions]
 
 
 def _once(registered: list[Registered], source: Source) -> list[Registered]:
-    """Return registrations with different names: of a session the last ones; two of a file are refused."""
+    """Return one registration per name: the last one in a session; two in a file are refused."""
     found: dict[str, Registered] = {}
     for each in registered:
         other = found.get(each.root.key)
@@ -206,7 +207,7 @@ def _registered(reach: Reach, source: Source) -> list[Registered]:
 
 
 def _problem(new: Callable[[], Reach], source: Source, number: int, *, is_file: bool) -> str:
-    """Return why a registered class cannot be used; empty if it can."""
+    """Return why a registered class cannot be used; empty if it can be used."""
     try:
         reach = new()
         reach.follow([_registered(reach, source)[number].definition])
@@ -215,22 +216,22 @@ def _problem(new: Callable[[], Reach], source: Source, number: int, *, is_file: 
     except PluginError as error:
         return str(error)
     except RecursionError:
-        return f"{source.name}: the imports of own code are circular, or it is nested too deeply; simplify it"
+        return f"{source.name}: your code has circular imports or is nested too deeply; simplify it"
     return ""
 
 
 def unresolved(suspect: Suspect) -> str:
-    """Return the message on a statement that may change an object."""
+    """Return the message about a statement that may change an object."""
     statement = suspect.statement
     return (
-        f"{statement.place}: `{_first_line(statement.text)}` may change {suspect.name}, and is not a definition, so no "
-        f"worker runs it; compute {suspect.name} in one statement, or move this line under "
-        f"`if __name__ == '__main__':` if it changes nothing"
+        f"{statement.place}: `{_first_line(statement.text)}` may change {suspect.name}, but no worker runs it, "
+        f"because it is not a definition; compute {suspect.name} in one statement, or, if this line does not change "
+        f"it, move the line under `if __name__ == '__main__':`"
     )
 
 
 def reached_from(reach: Reach, roots: list[Statement]) -> dict[Statement, int]:
-    """Return some statements and everything that they reach, numbered in a stable order."""
+    """Return statements and everything that they reach, numbered in a stable order."""
     numbers: dict[Statement, int] = {}
     waiting = list(reversed(roots))
     while waiting:
@@ -243,7 +244,7 @@ def reached_from(reach: Reach, roots: list[Statement]) -> dict[Statement, int]:
 
 
 def digest(reach: Reach, roots: list[Statement]) -> str:
-    """Return the hash of some statements and everything that they reach."""
+    """Return the hash of statements and everything that they reach."""
     numbers = reached_from(reach, roots)
     content = [[_normal(statement, reach), _meanings(reach.refs[statement], numbers)] for statement in numbers]
     return _sha256([_FORMAT, content])

@@ -1,4 +1,4 @@
-"""What import statements of own code mean: modules of the same folder, or installed ones."""
+"""What import statements in the user's own code mean: modules in the same folder, or installed modules."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _OURS = frozenset({"aimlib", "analysis", "ablations"})
 
 @dataclass(frozen=True)
 class Imported:
-    """One name of an import statement.
+    """One name in an import statement.
 
     Attributes
     ----------
     bound : the name that it binds.
-    module : the module that it is imported from, absolute.
+    module : the absolute name of the module that it is imported from.
     name : the name in that module; None: the module itself.
-    own : the module is own code.
-    full : the module that an ``import`` names, of which it may bind the first part alone.
+    own : whether the module is the user's own code.
+    full : the module that an ``import`` names, although it may bind only the first part of the name.
     """
 
     bound: str
@@ -40,7 +40,7 @@ class Imported:
 
     @property
     def dotted(self) -> str:
-        """The full name of something that is not own code."""
+        """The full name of something that is not the user's own code."""
         return f"{self.module}.{self.name}" if self.name else self.module
 
 
@@ -49,7 +49,7 @@ def imported(node: ast.Import | ast.ImportFrom, source: Source, find: Find, plac
 
     Raises
     ------
-    PluginError: it imports everything of an own module, or cannot be resolved.
+    PluginError: the statement imports everything from one of the user's own modules, or cannot be resolved.
     """
     if isinstance(node, ast.Import):
         return [_module(alias, find, place) for alias in node.names]
@@ -65,20 +65,22 @@ def _module(alias: ast.alias, find: Find, place: str) -> Imported:
         return Imported(bound_name(alias), module, None, own=False, full=alias.name)
     if "." in alias.name and not alias.asname:
         package, _, last = alias.name.rpartition(".")
-        raise PluginError(f"{place}: import {alias.name}: write `from {package} import {last}` for own code")
+        raise PluginError(f"{place}: import {alias.name}: write `from {package} import {last}` for your own code")
     if find(alias.name) is None:
-        raise PluginError(f"{place}: import {alias.name}: the folder has no such module; correct the name")
+        raise PluginError(f"{place}: import {alias.name}: there is no such module in the folder; correct the name")
     return Imported(bound_name(alias), alias.name, None, own=True)
 
 
 def _absolute(node: ast.ImportFrom, source: Source, place: str) -> str:
-    """Return the module of a ``from`` import, as seen from the folder."""
+    """Return the module of a ``from`` import, relative to the folder."""
     if node.level == 0:
         return node.module or ""
     package = source.name.split(".") if source.is_package else source.name.split(".")[:-1]
     package = [part for part in package if part != ROOT_PACKAGE]
     if node.level - 1 > len(package):
-        raise PluginError(f"{place}: this import leaves the folder; move what it needs into the same folder")
+        raise PluginError(
+            f"{place}: this import refers to something outside the folder; move what it needs into the same folder"
+        )
     above = package[: len(package) - (node.level - 1)]
     return ".".join([*above, *([node.module] if node.module else [])]) or ROOT_PACKAGE
 
@@ -86,7 +88,7 @@ def _absolute(node: ast.ImportFrom, source: Source, place: str) -> str:
 def _name(base: str, alias: ast.alias, find: Find, place: str, *, relative: bool) -> Imported:
     own = find(base) is not None or (not relative and find(base.partition(".")[0]) is not None)
     if (own or relative) and alias.name == "*":
-        raise PluginError(f"{place}: from {base} import *: import the names of own code one by one")
+        raise PluginError(f"{place}: from {base} import *: import the names from your own code one by one")
     below = alias.name if base == ROOT_PACKAGE else f"{base}.{alias.name}"
     if not own and not relative:
         refuse_unavailable(base, place)
@@ -97,7 +99,7 @@ def _name(base: str, alias: ast.alias, find: Find, place: str, *, relative: bool
     if find(below) is not None:
         return Imported(bound_name(alias), below, None, own=True)
     said = "its folder" if base == ROOT_PACKAGE else base
-    raise PluginError(f"{place}: {said} has no name {alias.name!r}; correct the import")
+    raise PluginError(f"{place}: {said} does not define {alias.name!r}; correct the import")
 
 
 def _names(source: Source) -> set[str]:
@@ -112,9 +114,9 @@ def within(node: ast.stmt) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def refuse_unavailable(module: str, place: str) -> None:
-    """Refuse a module that is neither own code nor installed, but was found by this process: workers have no copy.
+    """Refuse a module that is neither the user's own code nor installed, because workers have no copy of it.
 
-    A module that does not exist at all is left to Python, because the import may be conditional.
+    A module that does not exist at all is not refused but left to Python, because the import may be conditional.
     """
     origin = _origin(module.partition(".")[0])
     if origin is not None:
@@ -125,13 +127,13 @@ def refuse_unavailable(module: str, place: str) -> None:
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a module is part of Python, of a distribution, or of nothing that could be found."""
+    """Return whether a module is part of Python or of a distribution, or cannot be found at all."""
     return _origin(module.partition(".")[0]) is None
 
 
 @cache
 def _origin(top: str) -> str | None:
-    """Return the file of a module that is not part of Python or of a distribution; None otherwise. Imports nothing."""
+    """Return the file of a module that is not part of Python or a distribution; None otherwise. Does not import it."""
     if top in sys.stdlib_module_names or top in sys.builtin_module_names or top in _OURS or top == "__main__":
         return None
     try:

@@ -1,8 +1,8 @@
-"""The normal form of a piece of Python source: its tokens, without comments, spacing and blank lines.
+"""The normal form of Python source code: its tokens, without comments, spacing and blank lines.
 
-The tokens are found by the rules below and not by `tokenize` or `ast`, whose results differ between versions of Python:
-run ids contain a hash of them, so these rules never change. Strings, f-strings with everything in their braces, numbers
-and names are kept as they are written.
+The tokens are found by the rules below, not by `tokenize` or `ast`, whose results differ between Python versions. Run
+ids contain a hash of the tokens, so these rules never change. Strings, f-strings including everything in their braces,
+numbers and names are kept exactly as written.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _NAMED_CHARACTER = re.compile(r"N\{[^}\n]*\}")
 
 
 class UnreadableError(ValueError):
-    """Text that is not Python source, such as a string without an end."""
+    """Text that is not Python source code, such as an unterminated string."""
 
 
 def plain_newlines(text: str) -> str:
-    r"""Return a text whose lines end in ``\n``, as Python reads them, without a byte order mark."""
+    r"""Return text with line feeds as line ends, as Python reads it, and without a byte order mark."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -42,11 +42,11 @@ def tokens(text: str) -> list[str]:
 
     Parameters
     ----------
-    text : statements that begin in the first column, with plain newlines.
+    text : statements that begin in the first column, with line feeds as line ends.
 
     Raises
     ------
-    UnreadableError: a string or a bracket has no end.
+    UnreadableError: a string or a bracket is not closed.
     """
     return _Lexer(text).run()
 
@@ -75,12 +75,12 @@ class _Lexer:
         return not self.found or self.found[-1] in (NEWLINE, INDENT, DEDENT)
 
     def _indentation(self) -> None:
-        """Compare the indentation of a line with that of the lines before; a line without a token has none."""
+        """Compare the indentation of a line with that of the lines before it; lines without tokens are ignored."""
         column = 0
         while self.at < len(self.text) and (sign := self.text[self.at]) in " \t\f":
             column = {" ": column + 1, "\t": (column // _TAB + 1) * _TAB, "\f": 0}[sign]
             self.at += 1
-        if self.text.startswith("\\\n", self.at):  # the first token stands on a later line
+        if self.text.startswith("\\\n", self.at):  # the first token is on a later line
             self._skip_blank()
         if self._skip_comment() or self.at >= len(self.text) or self.text[self.at] == "\n":
             self.at += 1
@@ -135,7 +135,7 @@ class _Lexer:
         return True
 
     def _string(self, opening: re.Match[str]) -> None:
-        """Go to the end of a string; braces of a formatted one contain code, which may contain strings."""
+        """Move to the end of a string; the braces in an f-string contain code, which may itself contain strings."""
         self.at = opening.end()
         prefix, quote = opening["prefix"].lower(), opening["quote"]
         formatted, raw = bool(set(prefix) & set("ft")), "r" in prefix
@@ -148,7 +148,7 @@ class _Lexer:
         self.at += len(quote)
 
     def _next(self, quote: str) -> str:
-        """Take a character of a string."""
+        """Consume one character of a string."""
         sign = self.text[self.at : self.at + 1]
         if not sign or (sign == "\n" and len(quote) == 1):
             raise UnreadableError("a string is not closed")
@@ -167,7 +167,7 @@ class _Lexer:
             self.at += 1
 
     def _braces(self, quote: str) -> None:
-        """Move past the closing brace of a replacement field: an expression, a conversion, and a format."""
+        """Move past the closing brace of a replacement field, which has an expression, a conversion and a format."""
         outer = self.depth
         self.depth = 0
         while True:
@@ -190,7 +190,7 @@ class _Lexer:
             pass
 
     def _part_of_field(self) -> None:
-        """Take a token of an expression in braces; ``:=`` in them is a format that begins with ``=``."""
+        """Consume one token of an expression in braces; there, ``:=`` is a format that begins with ``=``."""
         if string := _STRING.match(self.text, self.at):
             self._string(string)
         elif name := _NAME.match(self.text, self.at):
@@ -203,7 +203,7 @@ class _Lexer:
             self.at += 1
 
     def _format(self, quote: str) -> None:
-        """Move past the closing brace of a replacement field from the colon on; a format may contain fields."""
+        """Move from the colon of a replacement field past its closing brace; a format may itself contain fields."""
         while True:
             if self.text.startswith(quote, self.at):
                 raise UnreadableError("a replacement field is not closed")

@@ -1,4 +1,4 @@
-"""Whether a session still has the definitions that its source states."""
+"""Whether the definitions in a session still match its source."""
 
 from __future__ import annotations
 import __future__
@@ -20,11 +20,11 @@ Namespaces = Mapping[str, Mapping[str, Any]]
 
 
 def differences(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
-    """Return which classes reach something that the session has changed since it was defined, and what that is.
+    """Return the classes that reach something that the session changed after its definition, and what was changed.
 
     Parameters
     ----------
-    namespaces : the names that the session has, by module.
+    namespaces : the names that exist in the session, by module.
     """
     found = {}
     for each in bundle.registered:
@@ -42,19 +42,19 @@ def differences(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
 
 
 def _differing(statement: Statement, bundle: Bundle, namespaces: Namespaces) -> Iterator[str]:
-    """Yield how the session differs from a statement, as far as its text alone tells."""
+    """Yield the differences between the session and a statement that can be found from the statement's text alone."""
     if statement.module not in namespaces:
         return
     namespace, node = namespaces[statement.module], statement.node
     for name in statement.binds:
         if name not in namespace:
-            yield f"{name} is defined in {statement.place}, but this session does not have it"
+            yield f"{name} is defined in {statement.place}, but does not exist in this session"
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.decorator_list:
             if not _is_same_function(namespace[name], statement, name, _text(statement, bundle)):
-                yield f"{name} is a different function in this session than in {statement.place}"
+                yield f"{name} in this session is not the function in {statement.place}"
         elif isinstance(node, ast.ClassDef):
             yield from (
-                f"{name}.{method} is a different function in this session than in {statement.place}"
+                f"{name}.{method} in this session is not the function in {statement.place}"
                 for method in _changed_methods(namespace[name], statement, node, _text(statement, bundle))
             )
         elif _is_only(statement, name, bundle) and not _is_same_literal(namespace[name], node):
@@ -66,7 +66,7 @@ def _is_only(statement: Statement, name: str, bundle: Bundle) -> bool:
 
 
 def _is_same_literal(value: Any, node: ast.stmt) -> bool:
-    """Return whether a value is the one in an assignment of a literal; other statements are not judged."""
+    """Return whether a value equals the literal that a statement assigns; True for all other statements."""
     if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None or not is_immutable(node.value):
         return True
     if isinstance(node, ast.Assign) and not all(isinstance(target, ast.Name) for target in node.targets):
@@ -90,7 +90,7 @@ def _is_same_function(value: Any, statement: Statement, name: str, text: str) ->
 
 
 def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: str) -> Iterator[str]:
-    """Yield the methods of a class that are not those of its statement."""
+    """Yield the methods of a class that differ from those in its statement."""
     for inner in node.body:
         if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) or inner.decorator_list:
             continue
@@ -105,10 +105,10 @@ def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: s
 
 
 def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType]:
-    """Yield every code object in a statement, compiled as another one was.
+    """Yield every code object in a statement, compiled in the same way as a given code object.
 
-    A call such as ``nn.Conv2d(...)`` has different instructions where `nn` is imported in the same compilation. Python
-    compiles a file as a whole, and IPython the statements of a cell one by one.
+    A call such as ``nn.Conv2d(...)`` has different instructions if `nn` is imported in the same compilation. Python
+    compiles a file as a whole; IPython compiles the statements of a cell one by one.
     """
     flags = like.co_flags & _ANNOTATIONS
     lines = range(statement.line, (statement.node.end_lineno or statement.line) + 1)
@@ -122,7 +122,7 @@ def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType
 
 
 def _is_same_code(one: CodeType, other: CodeType) -> bool:
-    """Return whether two functions were compiled from the same text, wherever it was."""
+    """Return whether two functions were compiled from the same text, regardless of where the text was."""
     names = ("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars")
     if any(getattr(one, name) != getattr(other, name) for name in names) or len(one.co_consts) != len(other.co_consts):
         return False
@@ -136,7 +136,7 @@ def _is_same_constant(one: Any, other: Any) -> bool:
 
 
 def _changed_objects(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
-    """Return the classes that reach an object whose value is not the one that its statements give."""
+    """Return the classes that reach an object whose value differs from what its statements compute."""
     try:
         modules.imported(bundle)
     except Exception as error:  # noqa: BLE001 -- the user's code may raise anything
@@ -163,7 +163,7 @@ def _changed_objects(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
 
 
 def _is_equal(one: Any, other: Any) -> bool | None:
-    """Return whether two values are equal; None if that cannot be determined."""
+    """Return whether two values are equal; None if this cannot be determined."""
     if isinstance(one, _PLAIN) and isinstance(other, _PLAIN):
         return type(one) is type(other) and (one == other or repr(one) == repr(other))
     if type(one) is not type(other) or not isinstance(one, (list, tuple, dict, set, frozenset)):

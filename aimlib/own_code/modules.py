@@ -1,7 +1,8 @@
-"""Modules made of own code: importable under a name that contains the hash of the code, in drivers and in workers.
+"""Modules generated from the user's own code, importable in drivers and workers under a name with the code's hash.
 
-A module contains what registered classes reach and nothing else of its file, at the same lines. It runs as if it began
-with ``from __future__ import annotations``. Tracebacks, `inspect` and torch.compile find the source in `linecache`.
+A module contains only what the registered classes reach, on the same lines as in the original file. It runs as if it
+began with ``from __future__ import annotations``. Tracebacks, `inspect` and torch.compile find the source in
+`linecache`.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from aimlib.own_code.sources import Module, Statement
 from aimlib.records.escaping import LONGEST_LINE, shortened
 
 PREFIX = "aim_own_"
-"""Beginning of the names of the packages."""
+"""The beginning of the names of generated packages."""
 _DIGITS = 16
 _MARK = " [own code "
-"""Follows the name of a file in tracebacks, before the beginning of a hash."""
+"""Text between the name of a file and the beginning of a hash, in tracebacks."""
 _lock = threading.RLock()
 
 
 def package_of(bundle: Bundle) -> str:
-    """Return the name of the package with the modules of a bundle."""
+    """Return the name of the package that contains the modules of a bundle."""
     return PREFIX + bundle.text_hash[:_DIGITS]
 
 
 def imported(bundle: Bundle) -> ModuleType:
-    """Return the generated module in which the bundle's classes are; it is made on the first call."""
+    """Return the generated module that contains the bundle's classes; it is generated on the first call."""
     with _lock:
         package = package_of(bundle)
         if package not in _importer.bundles:
@@ -92,7 +93,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         if own is None:
             return
         for piece in bundle.pruned(own):
-            # Without a time, `linecache.checkcache` keeps the lines of a file that does not exist.
+            # If no time is stored, `linecache.checkcache` keeps the lines of a file that does not exist.
             filename = _filename(bundle, piece.label)
             linecache.cache[filename] = (len(piece.text), None, piece.text.splitlines(keepends=True), filename)
         for code in _codes(bundle, own, package):
@@ -103,7 +104,7 @@ _importer = _Importer()
 
 
 def _main_label(bundle: Bundle, module: Module) -> str:
-    """Return the piece that stands for a module as its file: that of its first class."""
+    """Return the piece that serves as the file of a module: the piece with the module's first class."""
     labels = [each.definition.label for each in bundle.registered if each.definition.module == module.source.name]
     return labels[0] if labels else module.source.pieces[0].label
 
@@ -124,20 +125,20 @@ def _codes(bundle: Bundle, module: Module, package: str) -> Iterator[CodeType]:
 
 
 def _compiled(statement: Statement, text: str, filename: str) -> CodeType:
-    """Return the code of a statement with its line numbers."""
+    """Return the code of a statement with its original line numbers."""
     flags = __future__.annotations.compiler_flag
     code: CodeType = compile("\n" * (statement.line - 1) + text, filename, "exec", flags=flags, dont_inherit=True)
     return code
 
 
 def classes(bundle: Bundle) -> dict[str, Any]:
-    """Return the registered classes of the generated module by their keys."""
+    """Return the registered classes of the generated module, by key."""
     module = imported(bundle)
     return {root.key: getattr(module, root.qualname) for root in bundle.roots}
 
 
 def where(error: Exception, bundle: Bundle) -> str:
-    """Return which line of own code failed, and how."""
+    """Return which line of the user's own code failed, and how."""
     told = f"{type(error).__name__}: {shortened(text_of(error), LONGEST_LINE // 2)}"
     own = [
         (frame.f_code.co_filename.partition(_MARK)[0], line)
@@ -149,6 +150,6 @@ def where(error: Exception, bundle: Bundle) -> str:
 
 
 def value(bundle: Bundle, module: str, name: str) -> Any:
-    """Return a value of a generated module; None if it has none of this name."""
+    """Return a value defined in a generated module; None if the module does not define the name."""
     found = sys.modules.get(f"{package_of(bundle)}.{module}")
     return getattr(found, name, None)

@@ -1,6 +1,6 @@
-"""The order in which the definitions of a session run: each after what it needs.
+"""The order in which a session's definitions run: each definition runs after the definitions that it needs.
 
-Cells run in any order and several times, so their order means nothing.
+Cells can run in any order and several times, so their order carries no information.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aimlib.own_code.sources import Statement
 
 
 def in_order_of_need(statements: Iterable[Statement], reach: Reach) -> list[Statement]:
-    """Return statements so that what one needs when it runs stands before it; imports come first."""
+    """Return statements, ordered so that what a statement needs when it runs comes before it; imports come first."""
     statements = list(statements)
     order = _Order(reach, [each for each in statements if not each.is_import])
     for statement in order.wanted:
@@ -27,7 +27,7 @@ class _Order:
         self.known, self.found, self.begun = set(wanted), list[Statement](), set[Statement]()
 
     def add(self, statement: Statement) -> None:
-        """Add a statement after what it needs at once, and after what that needs when it is called."""
+        """Add a statement after what it needs immediately, and after what those definitions need when called."""
         if statement in self.begun:
             return
         self.begun.add(statement)
@@ -65,7 +65,7 @@ class _Order:
         ]
 
     def _all(self, statement: Statement) -> list[Statement]:
-        """Return everything that a statement reaches in the session."""
+        """Return everything in the session that a statement reaches."""
         found: dict[Statement, None] = {}
         waiting = [statement]
         while waiting:

@@ -1,4 +1,4 @@
-"""Own code in the registries: read from a file, made into modules, adopted; sent to workers and verified there."""
+"""The user's own code in the registries: read, turned into modules, adopted, sent to workers and verified there."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from aimlib.registry import Origin, Registry, components_of
 
 _KNOWN = frozenset({"aimlib", "ablations", "analysis", "numpy", "torch", "torchvision"})
 _adopted: dict[str, Bundle] = {}
-"""The bundles of this process by their hash."""
+"""The bundles in this process, by hash."""
 
 
 def read(path: Path, functions: Iterable[str] = ()) -> Bundle:
-    """Return what a file registers, without running anything of it.
+    """Return what a file registers, without running any of it.
 
     Parameters
     ----------
-    functions : names of functions in it that are training code.
+    functions : names of functions in the file that are training code.
 
     Raises
     ------
-    PluginError: it cannot be read, registers nothing, or something in it cannot be resolved.
+    PluginError: the file cannot be read, it does not register anything, or something in it cannot be resolved.
     """
     found = bundle_of(of_file(path), in_folder(path.parent), functions=functions)
     if not found.roots:
         raise PluginError(
-            f"{path}: registers no class; decorate a class, not a function, as in @placements.register('my_idea') with "
+            f"{path}: does not register any class; decorate a class, not a function, as in "
+            f"@placements.register('my_idea') with "
             f"`placements` from aimlib.registry"
         )
     return found
 
 
 def registry_of(root: Root) -> Registry:
-    """Return the registry that a class is registered in."""
+    """Return the registry in which a class is registered."""
     module, _, name = root.registry.rpartition(".")
     found = getattr(importlib.import_module(module), name, None)
     if not isinstance(found, Registry):
@@ -53,11 +54,11 @@ def registry_of(root: Root) -> Registry:
 
 
 def refuse_twice(bundles: Iterable[Bundle]) -> None:
-    """Refuse different classes with one name.
+    """Refuse different classes with the same name.
 
     Raises
     ------
-    PluginError: naming both places.
+    PluginError: different classes have the same name; the message names both places.
     """
     seen: dict[str, tuple[Root, str]] = {}
     for bundle in bundles:
@@ -90,16 +91,16 @@ def adopt(bundle: Bundle) -> None:
 
 
 def _as_class(found: Any, place: str) -> type:
-    """Return a class as it is, and a function as the class that registries expect."""
+    """Return a class unchanged, and a function converted to the class that registries expect."""
     if isinstance(found, type):
         return found
-    from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- for training code alone
+    from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- needed only for training code
 
     return of_function(found, place)
 
 
 def payloads(config: Frozen) -> list[dict[str, Any]]:
-    """Return the own code that a configuration needs, for a worker; empty if it has none."""
+    """Return the user's own code that a configuration needs, for a worker; empty if it does not need any."""
     found: dict[str, dict[str, Any]] = {}
     for registry, component in components_of(config):
         origin = registry.origin(component.name) if type(component).code else None
@@ -109,7 +110,7 @@ def payloads(config: Frozen) -> list[dict[str, Any]]:
 
 
 def bundles(config: Frozen) -> dict[str, Bundle]:
-    """Return the bundles of the own code that a configuration uses, by the key of its component."""
+    """Return the bundles of the user's own code that a configuration uses, by component key."""
     return {
         f"{registry.family}/{component.name}": _adopted[origin.bundle]
         for registry, component in components_of(config)
@@ -118,9 +119,9 @@ def bundles(config: Frozen) -> dict[str, Bundle]:
 
 
 def distributions(component: ComponentConfig) -> str:
-    """Return the distributions that a component of own code imports, as text that follows its origin.
+    """Return text, to follow a component's origin, that lists the distributions that its own code imports.
 
-    The text is empty if there are none. Those whose versions every row has are left out.
+    The text is empty if there are none. Distributions whose versions are stored in every row are left out.
     """
     bundle = next((each for each in _adopted.values() if type(component).code in each.codes.values()), None)
     if bundle is None:
@@ -132,7 +133,7 @@ def distributions(component: ComponentConfig) -> str:
 
 
 def outside(bundle: Bundle) -> set[str]:
-    """Return the full names of what own code uses of other packages."""
+    """Return the full names of what the user's own code uses from other packages."""
     return {
         each
         for refs in bundle.reach.refs.values()
@@ -143,32 +144,32 @@ def outside(bundle: Bundle) -> set[str]:
 
 
 def refuse_other_code(config: Frozen, identity: str, where: str) -> None:
-    """Refuse a stored run that was computed with own code other than that of this process.
+    """Refuse a stored run that was computed with own code that differs from the code in this process.
 
     Parameters
     ----------
-    identity : the text that the run id hashes; it contains the hash of each component's code.
-    where : beginning of the message.
+    identity : the text that the run id hashes, which contains the hash of each component's code.
+    where : the beginning of the message.
 
     Raises
     ------
-    PluginError: naming the component.
+    PluginError: the code differs; the message names the component.
     """
     for registry, component in components_of(config):
         code = type(component).code
         if code and f'"code":"{code}"' not in identity:
             raise PluginError(
-                f"{where}: was computed with other code of {registry.kind} {component.name!r} than is registered here; "
-                f"restore the code that the study records in its folder `code`"
+                f"{where}: was computed with code of {registry.kind} {component.name!r} that differs from the code "
+                f"registered here; restore the code that the study stores in its folder `code`"
             )
 
 
 def install(given: Iterable[Mapping[str, Any]]) -> None:
-    """Verify own code that was sent to this process, and adopt it.
+    """Verify the user's own code that was sent to this process, and adopt it.
 
     Raises
     ------
-    PluginError: its hash is not the stated one. Then none of it has run.
+    PluginError: its hash differs from the stated hash. In this case, none of the code was run.
     """
     for payload in given:
         bundle = _adopted.get(str(payload.get("hash")))
@@ -176,11 +177,11 @@ def install(given: Iterable[Mapping[str, Any]]) -> None:
 
 
 def verified(payload: Mapping[str, Any]) -> Bundle:
-    """Return the bundle in a payload whose hashes are recomputed from its text.
+    """Return the bundle in a payload, after recomputing its hashes from its text.
 
     Raises
     ------
-    PluginError: they are not the stated ones.
+    PluginError: the hashes differ from the stated ones.
     """
     try:
         sources = {
@@ -194,12 +195,16 @@ def verified(payload: Mapping[str, Any]) -> Bundle:
         }
         stated, main, codes = payload["hash"], sources[payload["main"]], dict(payload["codes"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PluginError(f"own code for this run is not readable ({json.dumps(str(error))}); run it again") from None
+        raise PluginError(
+            f"the user's own code for this run is not readable ({json.dumps(str(error))}); run it again"
+        ) from None
     bundle = bundle_of(main, sources.get, codes)
     if (bundle.hash, bundle.codes) != (stated, codes):
         problems = "; ".join(bundle.refusals.values())
         raise PluginError(
-            f"own code for this run has the hash {bundle.hash[:16]}…, but the plan states {str(stated)[:16]}…"
-            f"{f' ({problems})' if problems else ''}; none of it was run; use one version of this package everywhere"
+            f"the user's own code for this run has the hash {bundle.hash[:16]}…, but the plan states "
+            f"{str(stated)[:16]}…"
+            f"{f' ({problems})' if problems else ''}; none of it was run; use the same version of this package "
+            f"everywhere"
         )
     return bundle

@@ -1,4 +1,4 @@
-"""Where in code outside this package an exception was raised, for messages."""
+"""Where an exception was raised in code outside this package, for messages."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _OURS = sys.stdlib_module_names | {"aimlib", "ablations", "analysis", "numpy", "
 
 
 def place_of(error: BaseException) -> str:
-    """Return file, line and function of the last call in code of a plugin; empty if the error passed through none.
+    """Return file, line and function of the last call in a plugin's code; empty if no plugin's code was running.
 
-    Code that the study names comes before installed packages that it calls.
+    Code that the study names takes precedence over installed packages that this code calls.
     """
     others = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _root(frame) not in _OURS]
     return place_in_own_code(error) or _last(others)
 
 
 def place_in_own_code(error: BaseException) -> str:
-    """Return file, line and function of the last call in code that the study names; empty if there was none."""
+    """Return file, line and function of the last call in code that the study names; empty if there is none."""
     frames = traceback.walk_tb(error.__traceback__)
     return _last([(frame, line) for frame, line in frames if _root(frame).startswith(PREFIX)])
 
@@ -35,15 +35,15 @@ def _last(frames: list[tuple[FrameType, int]]) -> str:
 
 
 def told(error: BaseException, remedy: str) -> str:
-    """Return what torch raised in a network that is checked, where in a plugin it did, and what to do.
+    """Return the error that torch raised while a network was checked, where in a plugin it occurred, and what to do.
 
     Parameters
     ----------
-    remedy : what to do where no code of a plugin was running.
+    remedy : what to do if no plugin's code was running.
     """
     text, place = text_of(error), place_of(error)
     if "meta tensor" in text:
-        text = f"it reads a value of a tensor, but networks are checked with tensors that have none ({text})"
+        text = f"it reads the value of a tensor, but networks are checked with tensors that have no values ({text})"
     return f"{text} ({place}); correct that line, or {remedy}" if place else f"{text}; {remedy}"
 
 

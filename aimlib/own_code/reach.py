@@ -1,4 +1,4 @@
-"""What a class reaches: the functions, classes, constants and imports of its folder or session that it uses."""
+"""What a class reaches: the functions, classes, constants and imports that it uses in its folder or session."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _UNRESOLVABLE = {
     "eval": "text that is evaluated",
     "exec": "text that is executed",
     "globals": "names that are looked up",
-    "__import__": "a module that is imported by its name",
-    "__file__": "the place of its file",
+    "__import__": "a module that is imported by name",
+    "__file__": "the location of its file",
 }
 _HARMLESS = frozenset({"print", "len", "repr", "str", "type", "help", "display", "isinstance", "id", "sorted", "list"})
 _IMMUTABLE = (ast.Constant, ast.Tuple, ast.UnaryOp, ast.BinOp, ast.unaryop, ast.operator, ast.expr_context)
 
 Ref = Statement | str
-"""A statement of own code, or the full name of something installed."""
+"""A statement in the user's own code, or the full name of something installed."""
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A statement that may change an object that own code uses, and that is not part of it.
+    """A statement that is not part of the reached code but may change an object that this code uses.
 
     Attributes
     ----------
@@ -43,19 +43,19 @@ class Suspect:
 
 
 class Reach:
-    """The statements that some statements reach.
+    """The statements that are reached from given statements.
 
     Parameters
     ----------
-    find : finds own modules.
-    functions : names of functions that are meant as training code, by module.
+    find : finds the user's own modules.
+    functions : names of functions that serve as training code, by module.
 
     Attributes
     ----------
-    statements : the reached ones, without imports.
-    refs : what each uses, by name.
-    aliases : of every import statement, the names that are needed.
-    registered : the classes that every module registers.
+    statements : the statements reached, without imports.
+    refs : what each statement uses, by name.
+    aliases : the names needed from each import statement.
+    registered : the classes that each module registers.
     """
 
     def __init__(self, find: Find, functions: Mapping[str, Iterable[str]] | None = None) -> None:
@@ -68,7 +68,7 @@ class Reach:
         self.registered: dict[str, list[Registered]] = {}
 
     def module(self, name: str) -> Module:
-        """Return an own module."""
+        """Return one of the user's own modules."""
         if name not in self.modules:
             source = self.find(name)
             assert source is not None, name
@@ -77,11 +77,11 @@ class Reach:
         return self.modules[name]
 
     def meaning(self, module: Module, use: scopes.Use, statement: Statement) -> list[Ref]:
-        """Return what a name means where a statement uses it."""
+        """Return what a name refers to where a statement uses it."""
         return self.resolve(module, use.name, use.chain, _Context(statement, use))[1]
 
     def follow(self, roots: Iterable[Statement]) -> None:
-        """Add what statements reach.
+        """Add everything that the statements reach.
 
         Raises
         ------
@@ -112,21 +112,21 @@ class Reach:
     def _imported_within(
         self, node: ast.Import | ast.ImportFrom, module: Module, statement: Statement
     ) -> Iterator[tuple[str, list[Ref]]]:
-        """Yield what an import in a function or in a block reaches."""
+        """Yield what an import inside a function or block reaches."""
         place = f"{statement.label}, line {node.lineno}"
         for each in imports.imported(node, module.source, self.find, place):
             if not each.own:
                 continue
             if each.name is None:
                 raise PluginError(
-                    f"{place}: {each.bound} is own code: import it at the top of the file, or write "
+                    f"{place}: {each.bound} is your own code: import it at the top of the file, or write "
                     f"`from {each.module} import NAME`"
                 )
             use = scopes.Use(each.name, (), deferred=True, line=node.lineno)
             yield f"import {each.bound}", self.meaning(self.module(each.module), use, statement)
 
     def resolve(self, module: Module, name: str, chain: tuple[str, ...], context: _Context) -> tuple[int, list[Ref]]:
-        """Return what a name of a module means, and how many attributes of the chain belong to it."""
+        """Return what a name in a module refers to, and how many attributes in the chain belong to the name."""
         defining = module.defining(name)
         if not any(name in each.binds for each in defining):
             return 0, self._unbound(module, name, context)
@@ -154,8 +154,8 @@ class Reach:
         if not chain or context.use.stored:
             what = "is changed" if context.use.stored else "is used as a whole"
             raise PluginError(
-                f"{context.place}: the module {each.module} {what}, so what it reaches cannot be resolved; use its "
-                f"names, as in {each.bound}.NAME, or `from {each.module} import NAME`"
+                f"{context.place}: the module {each.module} {what}, so the code that it reaches cannot be resolved; "
+                f"use its names, as in {each.bound}.NAME, or `from {each.module} import NAME`"
             )
         taken, found = self._attribute(each.module, chain, context)
         return taken + 1, found
@@ -164,7 +164,7 @@ class Reach:
         module, first = self.module(name), chain[0]
         if module.defining(first):
             return self.resolve(module, first, chain[1:], context)
-        raise PluginError(f"{context.place}: {name} has no name {first!r}; correct it, or import it by its own name")
+        raise PluginError(f"{context.place}: {name} does not define {first!r}; correct the name, or import it directly")
 
     def _unbound(self, module: Module, name: str, context: _Context) -> list[Ref]:
         if not context.use.certain or name in _OF_A_MODULE:
@@ -172,7 +172,7 @@ class Reach:
         if name in _UNRESOLVABLE:
             raise PluginError(
                 f"{context.place}: {name}: {_UNRESOLVABLE[name]} cannot be resolved, and a worker may not have it; "
-                f"write its result into the code, or make it an option of Config"
+                f"write the result into the code, or make it an option of Config"
             )
         if hasattr(builtins, name):
             return []
@@ -182,15 +182,15 @@ class Reach:
             label, line = module.guarded[name]
             raise PluginError(
                 f"{context.place}: {name} is defined only under `if __name__ == '__main__':` ({label}, line {line}), "
-                f"which no worker runs; move it above"
+                f"which no worker runs; move the definition above it"
             )
         raise PluginError(f"{context.place}: {name} {self._nowhere(module)}")
 
     def _nowhere(self, module: Module) -> str:
         if module.source.is_session:
             return (
-                "is not defined in any cell of this session that can be read; define it in a cell with a plain "
-                "statement, or put it in a file"
+                "is not defined in any readable cell of this session; define it in a cell with a plain statement, or "
+                "put it in a file"
             )
         return f"is not defined in {module.source.pieces[0].label}; define or import it there"
 
@@ -202,7 +202,7 @@ class Reach:
                     yield each.dotted
 
     def suspects(self) -> list[Suspect]:
-        """Return the statements that may change objects that the reached code uses, and that it does not reach."""
+        """Return statements that the reached code does not include but that may change objects it uses."""
         return [
             Suspect(statement, name)
             for module in self.modules.values()
@@ -219,12 +219,12 @@ class Reach:
         ]
 
     def _is_reached_module(self, module: Module, name: str) -> bool:
-        """Return whether a name is an own module of which reached code uses a name."""
+        """Return whether a name is one of the user's own modules from which reached code uses a name."""
         taken = [alias for each in module.defining(name) for alias in self.aliases.get(each, ())]
         return any(each.own and each.name is None and each.bound == name for each in taken)
 
     def _is_reached_object(self, module: Module, name: str) -> bool:
-        """Return whether a name is an object that reached code uses and that a function could change."""
+        """Return whether a name is an object that reached code uses and a function could change."""
         values = [
             each.node.value
             for each in module.defining(name)
@@ -234,7 +234,7 @@ class Reach:
 
 
 def is_immutable(value: ast.expr) -> bool:
-    """Return whether an expression consists of numbers, texts and tuples of these."""
+    """Return whether an expression consists only of numbers, strings and tuples of these."""
     return all(isinstance(each, _IMMUTABLE) for each in ast.walk(value))
 
 

@@ -1,4 +1,4 @@
-"""Which classes a module registers, by decorators and calls of them, and which functions a study names."""
+"""The classes that a module registers with decorators or calls, and the functions that a study names."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from aimlib.own_code.reach import Reach
 
 REGISTRIES = "aimlib.registry", "ablations.spec.search_families"
-"""Modules whose registries own code may register in."""
+"""Modules whose registries are open to the user's own code."""
 TRAINERS = "trainers"
-"""The family of training code, whose parts may be functions."""
+"""The family of training code; a plugin in it can be a function."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """A class that own code registers, or a function of training code that a study names.
+    """A class that the user's own code registers, or a training code function that a study names.
 
     Attributes
     ----------
     registry : full name of the registry, e.g. ``aimlib.registry.placements``.
-    name, version : as the decorator gives them.
-    qualname : name of the class or function in its module.
+    name, version : as set in the decorator.
+    qualname : name of the class or function within its module.
     place : where it is registered, for messages.
     """
 
@@ -40,18 +40,18 @@ class Root:
 
     @property
     def family(self) -> str:
-        """The plural noun of the registry."""
+        """The registry's plural noun."""
         return self.registry.rpartition(".")[2]
 
     @property
     def key(self) -> str:
-        """Family and name, as rows name components."""
+        """The family and the name, in the form in which rows identify components."""
         return f"{self.family}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A registration in a module.
+    """One registration in a module.
 
     Attributes
     ----------
@@ -65,13 +65,13 @@ class Registered:
 
 
 def mark(module: Module, reach: Reach) -> list[Registered]:
-    """Return the classes that a module registers, and note their decorators, which are not part of the code.
+    """Return the classes that a module registers, and mark their decorators, which are not part of the code.
 
-    The requested functions of training code follow.
+    The requested training code functions follow the classes.
 
     Raises
     ------
-    PluginError: a name or version is not written out, what is registered is not a class of the module, or a requested
+    PluginError: a name or version is not a literal, what is registered is not a class in the module, or a requested
         function is not defined.
     """
     found = []
@@ -92,13 +92,13 @@ def mark(module: Module, reach: Reach) -> list[Registered]:
 
 
 def _function(name: str, module: Module) -> Registered:
-    """Return a function of a module as training code."""
+    """Return a registration of a module's function as training code."""
     defining = [each for each in module.defining(name) if isinstance(each.node, ast.FunctionDef)]
     if not defining:
         known = [each.node.name for each in module.statements if isinstance(each.node, ast.FunctionDef)]
         label = module.source.pieces[0].label if module.source.pieces else module.source.name
         raise PluginError(
-            f"{label}: defines no function {name!r}; {did_you_mean(name, known)}define it at the top level"
+            f"{label}: does not define a function {name!r}; {did_you_mean(name, known)}define it at the top level"
         )
     definition = defining[-1]
     root = Root(f"aimlib.registry.{TRAINERS}", name, 1, name, definition.place)
@@ -111,7 +111,7 @@ def _name(definition: Statement) -> str:
 
 
 def _candidates(module: Module) -> Iterator[tuple[ast.Call, Statement]]:
-    """Yield calls of a method ``register`` that decorate a class, or whose result is called, with their statements."""
+    """Yield calls of ``register`` methods that decorate a class, or whose result is called, with their statements."""
     for statement in module.statements:
         node = statement.node
         if isinstance(node, ast.ClassDef):
@@ -133,12 +133,12 @@ def _given(statement: Statement, module: Module) -> Statement:
     name = given[0].id if len(given) == 1 and isinstance(given[0], ast.Name) else ""
     defining = [each for each in module.defining(name) if isinstance(each.node, ast.ClassDef)]
     if len(defining) != 1:
-        raise PluginError(f"{statement.place}: register a class of this file by its name, or decorate it")
+        raise PluginError(f"{statement.place}: register a class in this file by its name, or decorate it")
     return defining[0]
 
 
 def _registry(call: ast.Call, statement: Statement, module: Module, reach: Reach) -> str | None:
-    """Return the full name of the registry whose `register` is called; None if it is not a registry."""
+    """Return the full name of the registry whose `register` is called; None if the object is not a registry."""
     assert isinstance(call.func, ast.Attribute)
     chain, inner = [], call.func.value
     while isinstance(inner, ast.Attribute):
@@ -161,6 +161,7 @@ def _root(call: ast.Call, registry: str, qualname: str, statement: Statement) ->
         name, version = None, None
     if not isinstance(name, str) or not isinstance(version, int):
         raise PluginError(
-            f"{place}: name and version of a registered class must be written out, as in register('my_idea', version=2)"
+            f"{place}: the name and the version of a registered class must be literals, as in register('my_idea', "
+            f"version=2)"
         )
     return Root(registry, name, version, qualname, place)

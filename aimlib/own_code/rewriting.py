@@ -1,4 +1,4 @@
-"""Statements of own code with the imports of own modules rewritten, line by line."""
+"""Statements in the user's own code, with imports of the user's own modules rewritten, line by line."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from aimlib.own_code.imports import Imported
 from aimlib.own_code.sources import Find, Source, Statement, cut
 
 _ANY = "own"
-"""Stands for the name of a package in hashes, and for the names of its modules."""
+"""Placeholder, in hashes, for the name of a package and the names of its modules."""
 
 
 def runnable(statement: Statement, source: Source, find: Find, package: str) -> str:
-    """Return the text of a statement that is not an import; own modules are imported from `package`."""
+    """Return the text of a statement that is not an import; the user's own modules are imported from `package`."""
     return _rewritten(statement, source, find, lambda each: _text(each, package))
 
 
 def hashed(statement: Statement, source: Source, find: Find) -> str:
-    """Return the text of a statement for its hash: names of own modules are left out of its imports."""
+    """Return the text of a statement for hashing; the names of the user's own modules are left out of its imports."""
 
     def text(each: Imported) -> str:
         return f"from {_ANY} import {each.name or _ANY} as {each.bound}" if each.own else _text(each, "")
@@ -27,7 +27,7 @@ def hashed(statement: Statement, source: Source, find: Find) -> str:
 
 
 def import_line(aliases: Iterable[Imported], package: str = "") -> str:
-    """Return an import of some names, on one line; without a package, as seen from the folder of the code."""
+    """Return an import of names, on one line; without a package, it is relative to the folder of the code."""
     return "; ".join(_text(each, package) for each in aliases)
 
 
@@ -57,7 +57,7 @@ def _rewritten(statement: Statement, source: Source, find: Find, text: Callable[
         before = cut(lines, (1, 0), (first + 1, column))
         last = node.end_lineno - statement.line + 1
         after = cut(lines, (last, end), (len(lines), len(lines[-1].encode())))
-        # Lines keep their numbers, except where another statement follows on the same line.
+        # Line numbers stay the same, except where another statement follows on the same line.
         padding = "" if after.lstrip().startswith(";") else "\n" * (node.end_lineno - node.lineno)
         result = f"{before}{'; '.join(map(text, named))}{padding}{after}"
     return result

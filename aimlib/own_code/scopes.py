@@ -1,7 +1,8 @@
-"""Which names a statement of a module binds, changes and uses.
+"""The names that a statement in a module binds, changes and uses.
 
-`ast` finds the names and nothing else: no hash depends on what it returns. Annotations of functions are not evaluated,
-because own code runs with ``from __future__ import annotations``; those of the fields of a class are, by pydantic.
+`ast` is used only to find names; no hash depends on what it returns. Annotations of functions are not evaluated,
+because the user's own code runs with ``from __future__ import annotations``. Annotations of class fields are evaluated,
+by pydantic.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ _MUTATORS = frozenset(
         *("load_state_dict", "register_buffer", "register_module", "register_parameter"),
     }
 )
-"""Methods that change an object; methods of torch that do so end in an underscore."""
+"""Methods that change an object; torch methods that do so end in an underscore."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """A name of the module that a statement uses.
+    """A module-level name that a statement uses.
 
     Attributes
     ----------
     name : the name.
-    chain : the attributes that follow it: ``("nn", "Linear")`` of ``torch.nn.Linear``.
-    deferred : used when a function is called, and not at once.
-    line : where.
-    stored : the name or an attribute of it is assigned or deleted.
-    certain : the name is the module's; otherwise the body of a class binds it, and the module may as well.
+    chain : the attributes that follow it: ``("nn", "Linear")`` in ``torch.nn.Linear``.
+    deferred : whether the name is used only when a function is called, not immediately.
+    line : the line where it is used.
+    stored : whether the name or one of its attributes is assigned or deleted.
+    certain : whether the name is certainly the module's; otherwise the body of a class binds it, and the module may
+        bind it as well.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Use:
 
 
 def bound_by(nodes: Iterable[ast.AST]) -> dict[str, int]:
-    """Return the names that statements bind in their own scope, each with its first line."""
+    """Return the names that statements bind in their own scope, each with the line where it is first bound."""
     found: dict[str, int] = {}
     for node in nodes:
         for name, line in _bound(node):
@@ -67,7 +69,7 @@ def _bound(node: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def _bound_by_itself(node: ast.AST) -> list[str]:
-    """Return the names that a node binds, apart from the nodes in it."""
+    """Return the names that a node itself binds, not counting nested nodes."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return [bound_name(alias) for alias in node.names]
     if isinstance(node, ast.Name):
@@ -78,7 +80,7 @@ def _bound_by_itself(node: ast.AST) -> list[str]:
 
 
 def _bound_in_comprehension(part: ast.comprehension) -> Iterator[tuple[str, int]]:
-    """Its targets are its own; only ``:=`` binds outside."""
+    """Its targets are local to it; only ``:=`` binds names outside."""
     for inner in (part.iter, *part.ifs):
         yield from _bound(inner)
 
@@ -89,7 +91,7 @@ def bound_name(alias: ast.alias) -> str:
 
 
 def _at_definition(node: ast.AST) -> list[ast.expr]:
-    """Return what is evaluated when a function or class is defined, besides decorators and a class's body."""
+    """Return what is evaluated when a function or class is defined, except decorators and a class's body."""
     if isinstance(node, ast.ClassDef):
         return [*node.bases, *(keyword.value for keyword in node.keywords)]
     arguments: ast.arguments = node.args  # type: ignore[attr-defined]
@@ -97,7 +99,7 @@ def _at_definition(node: ast.AST) -> list[ast.expr]:
 
 
 def changed_by(node: ast.stmt) -> set[str]:
-    """Return the names whose objects a statement changes in place: items, attributes, and methods known for it."""
+    """Return names whose objects a statement changes in place, through items, attributes or known methods."""
     found: set[str] = set()
     for inner in _outside_functions(node):
         targets: list[ast.expr] = []
@@ -138,7 +140,7 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def passed_by(node: ast.stmt) -> dict[str, str]:
-    """Return the names that calls of a statement are given directly, each with the name of the called function."""
+    """Return the names passed directly to calls in a statement, each with the name of the called function."""
     found = {}
     for inner in _outside_functions(node):
         if isinstance(inner, ast.Call):
@@ -150,7 +152,7 @@ def passed_by(node: ast.stmt) -> dict[str, str]:
 
 
 def uses_of(node: ast.stmt) -> list[Use]:
-    """Return the names of the module that a statement uses, in order."""
+    """Return the module-level names that a statement uses, in order."""
     finder = _Finder()
     finder.visit(node)
     return finder.found
@@ -164,14 +166,14 @@ class _Scope:
 
 
 class _Finder(ast.NodeVisitor):
-    """Walks through scopes as Python resolves names in them."""
+    """Walks through scopes in the way in which Python resolves names."""
 
     def __init__(self) -> None:
         self.scopes: list[_Scope] = []
         self.found: list[Use] = []
 
     def _is_own(self, name: str) -> bool:
-        """Return whether a name is, or may be, one of the module."""
+        """Return whether a name is, or may be, a module-level name."""
         for scope in reversed(self.scopes):
             if name in scope.of_module:
                 return True
@@ -180,7 +182,7 @@ class _Finder(ast.NodeVisitor):
         return name != "__class__" or not self.scopes
 
     def _is_of_class(self, name: str) -> bool:
-        """Return whether the body of the class binds a name, which before that is still the module's."""
+        """Return whether the class body binds a name, which until then still refers to the module-level name."""
         return bool(self.scopes) and self.scopes[-1].kind == "class" and name in self.scopes[-1].bound
 
     def _note(self, node: ast.AST, name: str, chain: tuple[str, ...], *, stored: bool = False) -> None:
@@ -275,7 +277,7 @@ class _Finder(ast.NodeVisitor):
 
 
 def _within(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield the nodes of a scope, without those of the scopes in it."""
+    """Yield the nodes of a scope, without those of nested scopes."""
     for node in body:
         yield node
         if not isinstance(node, _SCOPES):
@@ -287,7 +289,7 @@ def _type_parameters(node: ast.AST) -> set[str]:
 
 
 def _quoted(annotation: ast.expr) -> ast.expr:
-    """Return an annotation with the expressions in its strings, which pydantic evaluates."""
+    """Return an annotation, with its strings parsed as expressions, because pydantic evaluates them."""
     return _Unquoted().visit(copy.deepcopy(annotation))  # type: ignore[no-any-return]
 
 
@@ -297,7 +299,7 @@ class _Unquoted(ast.NodeTransformer):
             return node
         try:
             inner = ast.parse(node.value, mode="eval").body
-        except SyntaxError:  # a text, as in Literal["a b"]
+        except SyntaxError:  # a plain string, as in Literal["a b"]
             return node
         for each in ast.walk(inner):
             if hasattr(each, "lineno"):

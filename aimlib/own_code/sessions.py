@@ -1,7 +1,8 @@
-"""Classes that the calling script or notebook registered itself, as own code.
+"""Classes that the calling script or notebook itself registered, treated as the user's own code.
 
-Their source is the file of the script, or the cells that ran. A definition counts if the process has it: what was
-changed since, was injected, or came from elsewhere is refused, because workers would compute something else.
+Their source is the file of the script, or the cells that were run. A definition counts only if it matches the process.
+Definitions that were changed since, were injected, or came from elsewhere are refused, because workers would compute
+something different.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from aimlib.registry import Registry
 NOTEBOOK = "notebook"
 PUT_IN_A_FILE = "put it in a file, and name the file in the study: plugins: [my_idea.py]"
 _adopted: dict[str, set[str]] = {}
-"""Keys of the classes of a module of the session that earlier calls found."""
+"""Keys of the classes that earlier calls found in a module of the session."""
 
 
 def bundles(files: Sequence[Path], registries: Iterable[Registry]) -> list[Bundle]:
-    """Return the classes that this process registered in its script, notebook, or modules next to these.
+    """Return the classes that this process registered in its script or notebook, or in modules next to it.
 
     Parameters
     ----------
-    files : files that the study names; what they register is left out.
+    files : files that the study names; classes that they register are left out.
     """
     named = {path.resolve() for path in files if path.exists()}
     found = []
@@ -56,7 +57,7 @@ def _by_module(registries: Iterable[Registry]) -> dict[ModuleType, set[str]]:
 
 
 def _place(module: ModuleType) -> tuple[Source, Find] | None:
-    """Return the source of a module of the session, and where its own modules are; None for any other module."""
+    """Return the source of a module in the session, and the location of its own modules; None for other modules."""
     shell = _shell()
     if module.__name__ == "__main__":
         if shell is not None and shell.user_module is module:
@@ -80,7 +81,7 @@ def _script(main: ModuleType) -> tuple[Source, Find] | None:
 
 
 def _folder() -> Path | None:
-    """Return the folder of the script, or the one that the notebook runs in."""
+    """Return the folder of the script, or the folder in which the notebook runs."""
     main = sys.modules["__main__"]
     shell, file = _shell(), getattr(main, "__file__", None)
     if shell is not None and shell.user_module is main:
@@ -95,7 +96,7 @@ def _above(file: Path, name: str) -> Path:
 
 
 def _shell() -> Any:
-    """Return IPython's shell; None outside one. Imports nothing."""
+    """Return IPython's shell; None outside IPython. Does not import IPython."""
     module = sys.modules.get("IPython")
     return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
 
@@ -107,7 +108,7 @@ def _notebook(shell: Any) -> Source:
 
 
 def _bundle(source: Source, find: Find, keys: set[str], module: ModuleType) -> Bundle:
-    """Return the classes whose code is the one that the process has; the others are in `Bundle.refusals`."""
+    """Return the classes whose code matches the process; the others are in `Bundle.refusals`."""
     refusals: dict[str, str] = {}
     wanted = set(keys)
     namespaces = _Namespaces(source.name, module)
@@ -126,7 +127,7 @@ def _bundle(source: Source, find: Find, keys: set[str], module: ModuleType) -> B
 
 
 class _Namespaces(Mapping[str, Mapping[str, Any]]):
-    """The names that the process has in each own module; none for a module that it has not imported."""
+    """The names in each of the user's own modules in this process; empty for modules that are not imported."""
 
     def __init__(self, main: str, module: ModuleType) -> None:
         self._main, self._module = main, module

@@ -1,4 +1,4 @@
-"""Whether the methods of a plugin take the arguments that they are called with: those of their base class."""
+"""Whether the methods of a plugin accept the arguments with which they are called: those of their base class."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _OURS = "aimlib", "ablations"
 
 
 def problems(cls: type) -> Iterator[str]:
-    """Yield what is wrong with the methods of a plugin that replace methods of a base class of this package."""
+    """Yield what is wrong with a plugin's methods that replace methods of one of this package's base classes."""
     if _is_ours(cls):
         return
     for name in dict.fromkeys(name for each in cls.__mro__ if not _is_ours(each) for name in vars(each)):
         base = next((vars(each)[name] for each in cls.__mro__ if _is_ours(each) and name in vars(each)), None)
         own = inspect.getattr_static(cls, name)
         if isinstance(base, property) and inspect.isfunction(own):
-            yield f"{name} is a method, but is read as a value; write `@property` above it"
+            yield f"{name} is a method, but is used as a value; write `@property` above it"
         elif inspect.isfunction(base) and inspect.isfunction(own) and not _takes(own, base):
             yield (
                 f"{name}({_listed(own)}) is called with ({_listed(base, called=True)}); write `def "
@@ -30,18 +30,18 @@ def _is_ours(cls: type) -> bool:
 
 
 def parameter(given: inspect.Parameter) -> str:
-    """Return a parameter as it is written, without its type."""
+    """Return a parameter as written, without its type."""
     return str(given.replace(annotation=inspect.Parameter.empty))
 
 
 def _listed(method: Callable[..., Any], *, called: bool = False) -> str:
-    """Return the parameters of a method, without types; `called`: those that it is always given."""
+    """Return the parameters of a method, without types; if `called`, only those that are always passed."""
     given = inspect.signature(method).parameters.values()
     return ", ".join(_required(method)[1:] if called else map(parameter, given))
 
 
 def _required(method: Callable[..., Any]) -> list[str]:
-    """Return the names of the parameters, with `self`, that a caller gives by position."""
+    """Return the names of the parameters that a caller passes by position, including `self`."""
     by_position = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     given = inspect.signature(method).parameters.values()
     return [each.name for each in given if each.kind in by_position and each.default is inspect.Parameter.empty]

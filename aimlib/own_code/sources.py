@@ -1,4 +1,4 @@
-"""Own code as text: files of one folder, or the cells of a session, split into the statements of their modules."""
+"""The user's own code as text: files in one folder, or a session's cells, split into statements."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from aimlib.paths import read_file
 
 _MOST_BYTES = 2_000_000
 ROOT_PACKAGE = "__init__"
-"""Name of the module that ``from . import name`` means in the folder itself."""
+"""Name of the module that ``from . import name`` refers to in the folder itself."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A file, or a cell of a notebook.
+    """A file, or a cell in a notebook.
 
     Attributes
     ----------
-    label : its name for messages and tracebacks, without a folder.
-    text : its content, with plain newlines.
+    label : its name in messages and tracebacks, without the folder.
+    text : its content, with line feeds as line ends.
     """
 
     label: str
@@ -37,10 +37,10 @@ class Source:
 
     Attributes
     ----------
-    name : its name, relative to the folder; dots separate folders.
-    pieces : the file, or the cells of a session in the order in which they ran.
-    is_package : it is the ``__init__.py`` of a folder.
-    is_session : the definitions that count are those that ran last.
+    name : the module's name, relative to the folder; dots separate folders.
+    pieces : the file, or the cells of a session in the order in which they were run.
+    is_package : whether it is the ``__init__.py`` of a folder.
+    is_session : whether it is a session, in which the definitions that ran last apply.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Source:
 
 
 Find = Callable[[str], Source | None]
-"""Returns the source of an own module by its name; None if there is no such module."""
+"""Returns the source of one of the user's own modules by its name; None if there is no such module."""
 
 
 def of_file(path: Path, name: str | None = None) -> Source:
@@ -58,20 +58,20 @@ def of_file(path: Path, name: str | None = None) -> Source:
 
     Raises
     ------
-    PluginError: it cannot be read, or is not UTF-8.
+    PluginError: the file cannot be read, or is not UTF-8.
     """
     is_package = path.name == "__init__.py"
     try:
         text = read_file(path, _MOST_BYTES).decode("utf-8")
     except OSError as error:
-        raise PluginError(f"{path}: cannot be read: {error.strerror or error}; give a file with Python code") from error
+        raise PluginError(f"{path}: cannot be read: {error.strerror or error}; use a file with Python code") from error
     except UnicodeDecodeError as error:
         raise PluginError(f"{path}: is not UTF-8: {error}; save it as UTF-8") from error
     return Source(name or path.stem, (Piece(path.name, lexing.plain_newlines(text)),), is_package)
 
 
 def in_folder(folder: Path) -> Find:
-    """Return how modules of a folder are found; folders in it are packages."""
+    """Return a function that finds the modules in a folder; subfolders are packages."""
     found: dict[str, Source | None] = {}
 
     def find(name: str) -> Source | None:
@@ -95,15 +95,15 @@ def _found(folder: Path, name: str) -> Source | None:
 
 @dataclass(eq=False)
 class Statement:
-    """A statement of a module, outside functions and classes.
+    """A module-level statement, outside functions and classes.
 
     Attributes
     ----------
     module : name of the module.
-    piece : number of the piece in it.
-    text : its source, from its first decorator on.
-    line : where it begins in the piece.
-    registrations : the decorators that register a class, by first and last line in the piece.
+    piece : number of the piece within the module.
+    text : its source, starting with its first decorator.
+    line : the line in the piece where it begins.
+    registrations : the decorators that register a class, given by their first and last lines in the piece.
     """
 
     module: str
@@ -116,17 +116,17 @@ class Statement:
 
     @property
     def place(self) -> str:
-        """Where it is, for messages."""
+        """Where the statement is, for messages."""
         return f"{self.label}, line {self.node.lineno}"
 
     @property
     def is_import(self) -> bool:
-        """Whether it imports modules, or names of them."""
+        """Whether it imports modules, or names from modules."""
         return isinstance(self.node, (ast.Import, ast.ImportFrom))
 
     @property
     def code(self) -> str:
-        """Its source without the decorators that register a class; their lines are empty."""
+        """Its source, with the decorators that register a class replaced by empty lines."""
         lines = self.text.split("\n")
         for first, last in self.registrations:
             for number in range(first - self.line, last - self.line + 1):
@@ -145,13 +145,13 @@ class Statement:
 
     @cached_property
     def uses(self) -> list[scopes.Use]:
-        """The names of the module that it uses, without those of the decorators that register a class."""
+        """The module-level names that it uses, except in decorators that register a class."""
         lines = {number for first, last in self.registrations for number in range(first, last + 1)}
         return [use for use in scopes.uses_of(self.node) if use.line not in lines]
 
     @property
     def is_whole(self) -> bool:
-        """Whether it binds its names without regard to what they were before."""
+        """Whether it binds its names regardless of their previous values."""
         if isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or self.is_import:
             return True
         plain = isinstance(self.node, ast.Assign) or (isinstance(self.node, ast.AnnAssign) and bool(self.node.value))
@@ -159,7 +159,7 @@ class Statement:
 
 
 class Module:
-    """The statements of a module, and which of them define a name."""
+    """The statements in a module, and which of them define a name."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -178,9 +178,9 @@ class Module:
         }
 
     def defining(self, name: str) -> list[Statement]:
-        """Return the statements that bind a name or change its object, in order; none if the module has no such name.
+        """Return the statements that bind a name or change its object, in order; empty if the module has no such name.
 
-        For a session, only those since it was last bound completely.
+        In a session, only statements since the name was last completely bound are returned.
         """
         found = [each for each in self.statements if name in each.binds or name in each.changes]
         if not any(name in each.binds for each in found):
@@ -201,7 +201,7 @@ def _defines_code(node: ast.stmt) -> bool:
 
 
 def is_main_guard(node: ast.AST) -> bool:
-    """Return whether a statement is ``if __name__ == "__main__":``, which is true in no worker."""
+    """Return whether a statement is ``if __name__ == "__main__":``, which is never true in a worker."""
     if not isinstance(node, ast.If) or not isinstance(node.test, ast.Compare) or len(node.test.comparators) != 1:
         return False
     sides = [node.test.left, node.test.comparators[0]]
@@ -214,7 +214,7 @@ def _parsed(source: Source, piece: Piece) -> ast.Module:
     try:
         return ast.parse(piece.text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        if source.is_session:  # such a cell defined nothing
+        if source.is_session:  # such a cell did not define anything
             return ast.Module([], [])
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         told = error.msg if isinstance(error, SyntaxError) else error
@@ -234,7 +234,7 @@ def _statements(source: Source, number: int, piece: Piece) -> Iterator[Statement
 
 
 def cut(lines: list[str], begin: tuple[int, int], end: tuple[int, int]) -> str:
-    """Return the text between two positions, given as line and byte, as `ast` counts them."""
+    """Return the text between two positions, given as line and byte offset, as in `ast`."""
     taken = lines[begin[0] - 1 : end[0]]
     taken[-1] = taken[-1].encode()[: end[1]].decode()
     taken[0] = taken[0].encode()[begin[1] :].decode()

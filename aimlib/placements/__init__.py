@@ -1,6 +1,6 @@
 """Placements, which choose the layers that read the memory; one private file per placement.
 
-The registry imports a plugin when it is first used; importing this package imports none of them.
+The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """
 
 from aimlib.placements.base import Placement

@@ -1,4 +1,4 @@
-"""The first convolution of every block reads, as in the author's code."""
+"""The first convolution of every block reads the memory, as in the author's code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.registry import placements
 
 @placements.register("block_entry")
 class BlockEntry(Placement):
-    """The first layer on the main path of every block reads; shortcuts, stem and head do not."""
+    """The first layer on the main path of every block reads; the shortcuts, the stem and the head do not."""
 
     source = "github.com/Joy-Lunkad/AiM, commit 3d79d31: the first convolution of each residual block"
 

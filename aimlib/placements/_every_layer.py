@@ -1,4 +1,4 @@
-"""Every convolution and every dense layer reads: the claim's "memory in every layer"."""
+"""Every convolution and every dense layer reads the memory: the claim's "memory in every layer"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.registry import placements
 
 @placements.register("every_layer")
 class EveryLayer(Placement):
-    """Every convolution, shortcuts included, and every dense layer reads."""
+    """Every convolution, including those in shortcuts, and every dense layer reads the memory."""
 
     source = "J. Lunkad, Towards AI, 2021: every layer can access the memory"
 

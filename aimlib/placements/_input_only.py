@@ -1,4 +1,4 @@
-"""Only the layer that sees the image reads."""
+"""Only the layer whose input is the image reads the memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.registry import placements
 
 @placements.register("input_only")
 class InputOnly(Placement):
-    """The first layer of the forward pass reads."""
+    """The first layer in the forward pass reads the memory."""
 
     source = "ablation of the post's every layer: memory as an extra input of the network"
 

@@ -1,4 +1,4 @@
-"""The named layers read."""
+"""The named layers read the memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aimlib.registry import placements
 
 @placements.register("layers")
 class Layers(Placement):
-    """The layers whose names match a pattern read: ``names: ["layer3.*.conv2", fc]``."""
+    """The layers whose names match a pattern read the memory: ``names: ["layer3.*.conv2", fc]``."""
 
     source = "ablation of the post's every layer: any set of layers"
 
@@ -23,7 +23,7 @@ class Layers(Placement):
         """Names or patterns of layers; ``*``, ``?`` and ``[...]`` as in file names."""
 
         names: Annotated[Names, Field(min_length=1)]
-        """Names or patterns (``layer3.*.conv2``) of the layers that read."""
+        """Names or patterns (``layer3.*.conv2``) of the layers that read the memory."""
 
     config: Config
 
@@ -32,7 +32,7 @@ class Layers(Placement):
 
         Raises
         ------
-        UsageError: a pattern that matches no layer.
+        UsageError: a pattern does not match any layer.
         """
         if not layers:
             return []

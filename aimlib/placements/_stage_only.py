@@ -1,4 +1,4 @@
-"""Only the entry of every stage reads."""
+"""Only the first layer of every stage reads the memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.registry import placements
 
 @placements.register("stage_only")
 class StageOnly(Placement):
-    """The first layer on the main path of every stage's first block reads."""
+    """The first layer on the main path of every stage's first block reads the memory."""
 
     source = "ablation of the post's every layer: one read per spatial resolution"
 

@@ -1,4 +1,4 @@
-"""The base of all placements."""
+"""The base class of all placements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aimlib.memory.structure import Layer
 
 
 class Placement(ABC):
-    """Base of the family `aimlib.placements`: a rule that chooses the layers that read the memory."""
+    """Base class of the family `aimlib.placements`: a rule that chooses the layers that read the memory."""
 
     Config = ComponentConfig
 
@@ -19,7 +19,7 @@ class Placement(ABC):
 
     @abstractmethod
     def reads(self, layers: Sequence[Layer]) -> Iterable[str]:
-        """Return the names of the layers that read, chosen from `layers`, which are in the order of the forward pass.
+        """Return the names of the layers that read, chosen from `layers`, which are listed in forward-pass order.
 
-        A layer with an `obstacle` may be returned; it is skipped and reported.
+        A layer with an `obstacle` may be returned; such a layer is skipped and reported.
         """

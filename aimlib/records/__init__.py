@@ -1,6 +1,6 @@
-"""The result of a run: columns, units and format version, and how a run becomes one Parquet file.
+"""The result of a run: its columns, units and format version, and how it is stored as one Parquet file.
 
-`ablations.store` writes these files and `analysis.load` reads them; both take names and types from here.
+`ablations.store` writes these files and `analysis.load` reads them; both take names and types from this package.
 """
 
 from __future__ import annotations

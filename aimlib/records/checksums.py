@@ -1,11 +1,12 @@
-"""Checksums over stored content, by xxHash (XXH3): they reveal damage, not forgery.
+"""Checksums of stored content, computed with xxHash (XXH3); they reveal damage, not forgery.
 
-A *sealed* file ends in a line with the checksum of everything before it. Readers of checkpoints ignore what follows the
-archive, so that earlier versions of this package can read sealed files; files that such versions wrote have no seal.
+A *sealed* file ends with a line that contains the checksum of everything before it. Readers of checkpoints ignore what
+follows the archive, so earlier versions of this package can read sealed files. Files written by earlier versions have
+no seal.
 
-A Parquet file has a checksum of the values of every column in every row group, in its key-value metadata. It covers
-what a reader gets, so damage anywhere (data, page headers, footer) either changes no value that is read or is found.
-Columns that are not read are not checked, and need not be.
+The key-value metadata of a Parquet file contain a checksum of the values of every column in every row group. The
+checksum covers what a reader gets. Damage anywhere in the file (data, page headers, footer) is therefore found, unless
+it does not change any value that is read. Columns that are not read are not checked and need not be.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class SealedWriter:
         self._digest = xxhash.xxh3_128()
 
     def write(self, content: bytes) -> int:
-        """Write a part of the content; return its size in bytes."""
+        """Write part of the content; return its size in bytes."""
         self._digest.update(content)
         return self._file.write(content)
 
@@ -60,11 +61,11 @@ class SealedWriter:
 
 
 def is_intact(path: Path) -> bool | None:
-    """Return whether the content of a file matches its seal; None if it has none.
+    """Return whether the content of a file matches its seal; None if the file has no seal.
 
     Raises
     ------
-    OSError: it cannot be read.
+    OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - _SEAL_BYTES
@@ -78,7 +79,7 @@ def is_intact(path: Path) -> bool | None:
         file.seek(0)
         while size > 0:
             block = file.read(min(size, _BLOCK_BYTES))
-            if not block:  # it became shorter meanwhile
+            if not block:  # the file became shorter meanwhile
                 return False
             digest.update(block)
             size -= len(block)
@@ -86,24 +87,24 @@ def is_intact(path: Path) -> bool | None:
 
 
 DOCUMENT_KEY = "checksum"
-"""Key of a JSON document's own checksum."""
+"""Key of the checksum in a JSON document."""
 
 
 def document_checksum(document: Mapping[str, Any]) -> str:
-    """Return the checksum of a JSON document's values; its own is left out, and the order of keys does not count."""
+    """Return the checksum of a JSON document's values, without its own checksum; the order of keys does not matter."""
     rest = {key: value for key, value in document.items() if key != DOCUMENT_KEY}
     text = json.dumps(rest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return xxhash.xxh3_128_hexdigest(text.encode("ascii"))
 
 
 def document_is_intact(document: Mapping[str, Any]) -> bool | None:
-    """Return whether a JSON document matches its checksum; None if it has none."""
+    """Return whether a JSON document matches its checksum; None if it has no checksum."""
     stored = document.get(DOCUMENT_KEY)
     return None if stored is None else bool(stored == document_checksum(document))
 
 
 def plan_damage(plan: Mapping[str, Any]) -> str:
-    """Return why a stored plan is damaged; empty if it is not, or if it has no checksum, as in earlier versions."""
+    """Return why a stored plan is damaged; empty if it is intact, or has no checksum, as in earlier versions."""
     if document_is_intact(plan) is False:
         return "its checksum does not match its content"
     if DOCUMENT_KEY not in plan and (spoilt := next(filter(_is_almost_the_key, plan), None)) is not None:
@@ -112,7 +113,7 @@ def plan_damage(plan: Mapping[str, Any]) -> str:
 
 
 def _is_almost_the_key(name: str) -> bool:
-    """Return whether a key is that of the checksum with one wrong character, as a flipped bit leaves it."""
+    """Return whether a key is the checksum's key with one wrong character, as after a flipped bit."""
     return len(name) == len(DOCUMENT_KEY) and sum(a != b for a, b in zip(name, DOCUMENT_KEY, strict=True)) == 1
 
 
@@ -123,9 +124,9 @@ def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def intact_document(content: bytes | None) -> dict[str, Any] | None:
-    """Return the JSON document in a file without its checksum; None if it is damaged or there is no file.
+    """Return the JSON document in a file, without its checksum; None if it is damaged or the file does not exist.
 
-    A file of an earlier version has no checksum, and is returned if it can be read.
+    A file from an earlier version has no checksum; its document is returned if it can be read.
     """
     try:
         document = json.loads(content or b"")
@@ -138,7 +139,7 @@ def intact_document(content: bytes | None) -> dict[str, Any] | None:
 
 
 def sealed_document(content: bytes | None) -> dict[str, Any] | None:
-    """Return `intact_document`, but None also without a checksum: for documents that have always had one."""
+    """Return `intact_document`, but None without a checksum; for documents that have always had one."""
     try:
         document = json.loads(content or b"")
     except (ValueError, RecursionError):
@@ -146,31 +147,31 @@ def sealed_document(content: bytes | None) -> dict[str, Any] | None:
     return intact_document(content) if isinstance(document, dict) and document.get(DOCUMENT_KEY) is not None else None
 
 
-class Damaged(Exception):  # noqa: N818 -- a finding; readers turn it into an error with a remedy
-    """The values that were read are not those that were written."""
+class Damaged(Exception):  # noqa: N818 -- a finding; readers convert it to an error with a remedy
+    """The values that were read differ from those that were written."""
 
 
 def checksums(table: pa.Table) -> str:
-    """Return the checksums of a table's columns, in their order: 16 hexadecimal digits each."""
+    """Return the checksums of a table's columns, in column order: 16 hexadecimal digits each."""
     return "".join(_checksum(name, table.column(name)) for name in table.column_names)
 
 
 def add_checksums(writer: pq.ParquetWriter, groups: Sequence[str]) -> None:
-    """Add the `checksums` of every row group that was written to a file's metadata, before it is closed."""
+    """Add the `checksums` of all written row groups to a file's metadata, before the file is closed."""
     writer.add_key_value_metadata({KEY: json.dumps(list(groups), separators=(",", ":"))})
 
 
 def has_checksums(file: pq.ParquetFile) -> bool:
-    """Return whether a Parquet file has checksums; files of earlier versions have none."""
+    """Return whether a Parquet file has checksums; files from earlier versions do not."""
     return KEY in (file.metadata.metadata or {})
 
 
 def verified_group(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
-    """Return columns of one row group, after their values were compared with their checksums, if the file has any.
+    """Return columns of one row group, after comparing the values with the checksums, if the file has any.
 
     Raises
     ------
-    Damaged: they differ.
+    Damaged: the values differ from their checksums.
     """
     table = file.read_row_group(group, columns=list(names), use_threads=False)
     expected = _expected(file, group)
@@ -182,11 +183,11 @@ def verified_group(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa
 
 
 def verified(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield `verified_group` of every row group.
+    """Yield `verified_group` for every row group.
 
     Raises
     ------
-    Damaged: values differ from their checksums, or row groups are lacking.
+    Damaged: values differ from their checksums, or row groups are missing.
     """
     groups = _groups(file)
     if groups is not None and len(groups) != file.num_row_groups:
@@ -196,15 +197,15 @@ def verified(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def check_identities(table: pa.Table) -> None:
-    """Compare run ids with the texts that they hash, and those with the seeds and data fingerprints of their rows.
+    """Compare run ids with the texts that they hash, and these texts with the seeds and data fingerprints of the rows.
 
     Parameters
     ----------
-    table : with the columns run_id, seed, data_fingerprint and identity; the last one may be absent or null.
+    table : a table with the columns run_id, seed, data_fingerprint and identity; identity may be absent or null.
 
     Raises
     ------
-    Damaged: they differ.
+    Damaged: an id, a text or a row does not match.
     """
     if "identity" not in table.column_names:
         return
@@ -220,7 +221,7 @@ def check_identities(table: pa.Table) -> None:
         except (ValueError, KeyError, TypeError, RecursionError):
             same = False
         if not same:
-            raise Damaged(f"the identity of run {run_id} has a different seed or different data than its row")
+            raise Damaged(f"the identity of run {run_id} has a different seed or different data from its row")
 
 
 def _groups(file: pq.ParquetFile) -> list[str] | None:
@@ -246,8 +247,8 @@ def _expected(file: pq.ParquetFile, group: int) -> dict[str, str] | None:
 
 
 def _checksum(name: str, column: pa.ChunkedArray) -> str:
-    """Return the checksum of a column's name, type and values, which does not depend on how Arrow stores them."""
-    import pyarrow as pa  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
+    """Return the checksum of a column's name, type and values; how Arrow stores them does not affect it."""
+    import pyarrow as pa  # noqa: PLC0415 -- listing columns must not import pyarrow
 
     kind = column.type
     kind = f"list of {kind.value_type}" if pa.types.is_list(kind) else kind
@@ -260,7 +261,7 @@ def _checksum(name: str, column: pa.ChunkedArray) -> str:
 
 
 def _update(digest: Any, values: pa.Array, types: Any) -> None:
-    """Add the number of values and of nulls, where the nulls are, and the other values."""
+    """Add the number of values and nulls, the positions of the nulls, and the other values."""
     nulls = values.null_count
     digest.update(len(values).to_bytes(8, "little") + nulls.to_bytes(8, "little"))
     if nulls == len(values):
@@ -279,14 +280,14 @@ def _update(digest: Any, values: pa.Array, types: Any) -> None:
         digest.update(b"" if content is None else memoryview(content)[int(offsets[0]) : int(offsets[-1])])
     elif types.is_boolean(kind):
         digest.update(np.packbits(values.to_numpy(zero_copy_only=False)).tobytes())
-    else:  # numbers and times of one width
+    else:  # numbers and times with a fixed width
         try:
             width = kind.bit_width // 8
-        except ValueError as error:  # a damaged schema turns text into bytes, for example
-            raise Damaged(f"a column has values of the type {kind}, which is never written") from error
+        except ValueError as error:  # for example, a damaged schema turns text into bytes
+            raise Damaged(f"a column has values of type {kind}, which is never written") from error
         digest.update(np.frombuffer(values.buffers()[1], np.uint8, width * len(values), width * values.offset))
 
 
 def _offsets(values: pa.Array, width: str) -> npt.NDArray[Any]:
-    """Return where each value of a list, string or binary array begins, and where the last one ends."""
+    """Return where each value in a list, string or binary array begins, and where the last value ends."""
     return np.frombuffer(values.buffers()[1], width, len(values) + 1, np.dtype(width).itemsize * values.offset)

@@ -1,4 +1,4 @@
-"""Columns of every table: name, type, unit, meaning."""
+"""The columns of every table, with name, type, unit and meaning."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Column:
 
     Attributes
     ----------
-    name : its name in the file and in the frame.
+    name : the column's name in the file and in the frame.
     type : ``text``, ``integer``, ``number``, ``boolean`` or ``time`` (UTC).
-    unit : unit, or an empty string without one. Accuracies are fractions from 0 to 1.
-    meaning : one line.
+    unit : the unit, or an empty string if there is none. Accuracies are fractions from 0 to 1.
+    meaning : the meaning, in one line.
     """
 
     name: str
@@ -149,7 +149,7 @@ ADDED = frozenset(
         "scalars",
     }
 )
-"""Columns that rows of earlier versions lack; they are null there."""
+"""Columns that rows from earlier versions lack; in these rows, they are null."""
 
 EPOCHS: tuple[Column, ...] = (
     Column("epoch", "integer", "epochs", "number of the epoch, from 1"),

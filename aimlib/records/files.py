@@ -1,4 +1,4 @@
-"""Names of the files and folders of a study directory, and the version of their format.
+"""Names of the files and folders in a study directory, and the version of their format.
 
 A study directory contains
 
@@ -17,7 +17,7 @@ A study directory contains
 ``images/<data fingerprint>.parquet``  test images: number, name, label
 ``ledger/<session>.<nnnn>``            hashes of settled rows, see `aimlib.records.ledger`
 ``networks/<run_id>.<...>.safetensors`` the trained network of a run, if it is kept
-``code/<hash>.json``                   own code of a component: a record, which nothing imports
+``code/<hash>.json``                   a component's own code: a record that is never imported
 ``unblinded/<nnn>.json``               when test measures were shown before the verdict
 =====================================  =====================================================================
 """
@@ -27,22 +27,22 @@ from __future__ import annotations
 import re
 
 SCHEMA_VERSION, OLDEST_VERSION = 3, 2
-"""Version of the store's format, which is in no run id, and the oldest that is read. Readers refuse newer ones.
-3: files have checksums, and rows contain the text that their run id hashes."""
+"""Version of the store's format, and the oldest version that is read. The version is not part of any run id. Readers
+refuse newer versions. 3: files have checksums, and rows contain the text that their run id hashes."""
 WITH_CHECKSUMS = 3
-"""Version from which every file has checksums."""
+"""First version in which every file has checksums."""
 
 STUDY_FILE = "study.json"
 RUNS, FAILURES, SEGMENTS, IMAGES = "runs", "failures", "segments", "images"
 MODELS_FILE = "models.parquet"
 ANALYSIS_PLAN = "analysis_plan.json"
 CLAIM_FILE = "claim.json"
-"""Copy of the claim under test, if it is a file of the user's."""
+"""Copy of the claim under test, if the user provided it as a file."""
 MEASUREMENTS_FILE = "measurements.json"
 CHECKPOINTS, LOCKS, PLANS, LIVE = "checkpoints", "locks", "plans", "live"
 LOGS = "logs"
-"""What runs wrote: ``<run_id>.<nnn>.jsonl`` for every attempt that wrote anything; studies of earlier versions have no
-such files."""
+"""Output of runs: ``<run_id>.<nnn>.jsonl`` for every attempt that produced output; studies from earlier versions have
+no such files."""
 UNBLINDED = "unblinded"
 REFERENCES = "references"
 NETWORKS = "networks"
@@ -55,16 +55,17 @@ FILE_NAMES = {
     PLANS: re.compile(r"[0-9]{3,}\.json"),
     UNBLINDED: re.compile(r"[0-9]{3}\.json"),
 }
-"""Names that every version gave to files of these folders. Other files there are strays, which nothing reads, such as
-copies that a file manager or a synchronization made. A row under such a name counts as missing; the ledger shows it."""
+"""File names that all versions have used in these folders. Other files there, such as copies made by a file manager or
+a synchronization tool, are never read. A row in such a file counts as missing, and the ledger shows that it is
+missing."""
 
 
 def release_to_read(package: object) -> str:
-    """Return which release reads a file of another version, for a message.
+    """Return, for a message, which release can read a file from a different version.
 
     Parameters
     ----------
-    package : version of this package that the file states; None or anything else if it states none.
+    package : version of this package that the file states; None or anything else if it does not state a version.
     """
     if isinstance(package, str) and re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,40}", package):
         return f"read it with aim-ablations {package}, which wrote it (pip install 'aim-ablations=={package}')"

@@ -1,4 +1,4 @@
-"""Small tables and lines of HTML, as notebooks show them: every text is escaped, and nothing outside is loaded."""
+"""Small HTML tables and lines for notebooks: all text is escaped, and no external resources are loaded."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from aimlib.errors import counted
 from aimlib.records.escaping import on_one_line, visible
 
 MOST_ROWS = 40
-"""Rows that are shown of a longer table."""
+"""Maximum number of rows of a table that are shown."""
 _CELL = "text-align:{side};padding:.15em .8em;vertical-align:top"
 
 
 def escaped(text: object) -> str:
-    """Return text that HTML shows unchanged, on one line."""
+    """Return text, on one line, that HTML shows unchanged."""
     return html.escape(on_one_line(str(text)))
 
 
@@ -25,12 +25,12 @@ def paragraph(text: object, *, bold: bool = False) -> str:
 
 
 def preformatted(text: str) -> str:
-    """Return text with its lines and spaces."""
+    """Return text that keeps its line breaks and spaces."""
     return f'<pre style="white-space:pre-wrap">{html.escape(visible(text))}</pre>'
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Iterable[str] = ()) -> str:
-    """Return a table of at most `MOST_ROWS` rows; what is left out is counted below it.
+    """Return a table with at most `MOST_ROWS` rows; the number of omitted rows is shown below it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The ledger: which rows a study has settled, in chains of hashes.
+"""The ledger, which records in hash chains the rows that a study has settled.
 
-Every session writes its own chain, so that no session waits for another. Each line of a chain is an entry with the
-SHA-256 of the previous line's hash and of the entry itself::
+Every session writes its own chain, so that sessions do not wait for each other. Each line in a chain is an entry with
+the SHA-256 hash of the previous line's hash and the entry itself::
 
     row <run id> <digest of the row> <hash>
 
@@ -18,11 +18,11 @@ end        settled runs, time (UTC)      the end of a session
 =========  ============================  =========================================================================
 
 A session joins the chains of the others when it begins and when it ends. The hash of an entry therefore stands for all
-entries before it, in its own chain and in those that it joined. Every hash of the ledger can be used as the head. Only
-a head that is kept elsewhere reveals that somebody rewrote rows together with the ledger.
+entries before it, in its own chain and in those that it joined. Every hash in the ledger can be used as the head. Only
+a head that is kept elsewhere can reveal that somebody rewrote rows together with the ledger.
 
-The files ``ledger/<session>.<nnnn>`` are the pages of a chain. Each begins with its session, its number and the hash
-that precedes it.
+The files ``ledger/<session>.<nnnn>`` are the pages of a chain. Each page begins with its session, its number and the
+hash that precedes it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LEDGER = "ledger"
-"""Folder of the ledger in a study directory."""
+"""The ledger's folder in a study directory."""
 PAGE = re.compile(r"([0-9a-f]{12})\.([0-9]{4,})")
-"""Names of its files: session and number."""
+"""Names of the ledger's files: session and number."""
 NO_HASH = "0" * 64
-"""Precedes the first entry of a chain."""
+"""The hash that precedes the first entry of a chain."""
 
 LEDGER_GONE = (
     "it is missing, although the sessions that computed these rows kept a ledger; restore it from a copy, or run "
-    "`ablate run`, which enters the rows as they are now"
+    "`ablate run`, which enters the current rows"
 )
 
 _TITLE = "aim-ablations ledger 1"
@@ -61,13 +61,13 @@ _ENTRY = re.compile(
 
 
 def kept_a_ledger(rows: pa.Table) -> bool:
-    """Return whether these rows show that their sessions kept a ledger: those that have a reference step did."""
+    """Return whether these rows show that their sessions kept a ledger; sessions that ran a reference step did."""
     return "reference" in rows.column_names and rows.column("reference").null_count < len(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a chain. See the module for its kinds."""
+    """A line of a chain. See the module docstring for its kinds."""
 
     kind: str
     what: str
@@ -93,7 +93,7 @@ class Page:
 
     Attributes
     ----------
-    previous : hash that precedes its first entry.
+    previous : the hash that precedes its first entry.
     """
 
     session: str
@@ -103,35 +103,35 @@ class Page:
 
     @property
     def name(self) -> str:
-        """Its name in the folder `LEDGER`."""
+        """The page's file name in the folder `LEDGER`."""
         return page_name(self.session, self.number)
 
     def text(self) -> str:
-        """Return the content of its file."""
+        """Return the content of the page's file."""
         first = f"{_TITLE} {self.session} {self.number} {self.previous}"
         return "\n".join([first, *map(str, self.entries)]) + "\n"
 
 
 def page_name(session: str, number: int) -> str:
-    """Return the name of a page's file."""
+    """Return the file name of a page."""
     return f"{session}.{number:04d}"
 
 
 def parsed(name: str, content: bytes) -> Page:
-    """Return the page in a file, after every entry was compared with its hash.
+    """Return the page in a file, after comparing every entry with its hash.
 
     Raises
     ------
-    Damaged: it is not a page, or its entries do not match their hashes.
+    Damaged: the file is not a page, or its entries do not match their hashes.
     """
     matched = PAGE.fullmatch(name)
     if matched is None:
-        raise Damaged("its name is not that of a page of the ledger")
+        raise Damaged("its name is not the name of a ledger page")
     session, number = matched[1], int(matched[2])
     try:
         first, *lines, last = content.decode("ascii").split("\n")
     except ValueError:
-        raise Damaged("it does not consist of whole lines of text") from None
+        raise Damaged("it does not consist of complete lines of text") from None
     head = re.fullmatch(rf"{re.escape(_TITLE)} {session} {number} ({_HASH})", first)
     if head is None or last or not lines:
         raise Damaged("it is incomplete, or belongs to another session")
@@ -152,14 +152,14 @@ def _checked(lines: Iterable[str], previous: str) -> Iterator[Entry]:
 
 @dataclass
 class Ledger:
-    """All chains of a study.
+    """All chains in a study.
 
     Attributes
     ----------
-    chains : entries by session, those of intact pages.
-    damaged : what is wrong with a file, by its name in the study.
-    problems : what is wrong between the files, by the file or chain concerned: pages that are missing, and joins
-        with chains that are missing or were changed. What a session has recorded as a gap is not among them.
+    chains : entries on intact pages, by session.
+    damaged : what is wrong with a file, keyed by its name in the study.
+    problems : what is wrong across files, keyed by the file or chain concerned: missing pages, and joins with chains
+        that are missing or were changed. Pages that a session has recorded as a gap are not included.
     """
 
     chains: dict[str, list[Entry]] = field(default_factory=dict)
@@ -168,7 +168,7 @@ class Ledger:
 
     @classmethod
     def of(cls, files: Mapping[str, bytes]) -> Ledger:
-        """Return the ledger in these files, given by their names."""
+        """Return the ledger contained in these files, which are keyed by name."""
         found = cls()
         pages: dict[str, list[Page]] = {}
         for name, content in files.items():
@@ -218,22 +218,22 @@ class Ledger:
 
     @cached_property
     def rows(self) -> dict[str, set[str]]:
-        """Digests of the rows of every run; several if a row was lost and computed again."""
+        """Digests of the rows, by run; several for a run whose row was lost and computed again."""
         return rows_of(self.entries)
 
     @cached_property
     def plans(self) -> set[str]:
-        """SHA-256 of the frozen analysis plans that were entered: one, if all is well."""
+        """SHA-256 hashes of the frozen analysis plans that were entered; exactly one if all is well."""
         return _digests(self.entries, "plan").get("analysis", set())
 
     @cached_property
     def lost(self) -> dict[str, set[str]]:
-        """Digests of rows that sessions have recorded as no longer there, by run."""
+        """Digests of rows that sessions have recorded as lost, by run."""
         return _digests(self.entries, "lost")
 
     @cached_property
     def standing(self) -> dict[str, set[str]]:
-        """Digests of the rows of every run that are not recorded as lost; all of them if all are."""
+        """Digests of the rows that are not recorded as lost, by run; if all rows of a run are lost, all its digests."""
         return {run_id: digests - self.lost.get(run_id, set()) or digests for run_id, digests in self.rows.items()}
 
     @property
@@ -243,13 +243,13 @@ class Ledger:
 
     @cached_property
     def tips(self) -> dict[str, str]:
-        """The last hash of every chain that no other chain has joined, by session."""
+        """The last hash, by session, of every chain that no other chain has joined."""
         joined = {each.digest for each in self.entries if each.kind == "join"}
         return {session: chain[-1].hash for session, chain in self.chains.items() if chain[-1].hash not in joined}
 
     @cached_property
     def head(self) -> str | None:
-        """The hash that stands for most rows; None if the ledger is empty."""
+        """The hash that stands for the largest number of rows; None if the ledger is empty."""
         return max(
             self.tips.values(),
             key=lambda tip: (len(rows_of(self.before(tip))), len(self.before(tip)), tip),
@@ -262,7 +262,7 @@ class Ledger:
         return found[0] if len(found) == 1 else None
 
     def before(self, head: str) -> list[Entry]:
-        """Return the entries that a hash stands for: its own, and those before it in its chain and in joined ones."""
+        """Return the entries that a hash stands for: its own, and those before it in its chain and in joined chains."""
         reached: dict[str, int] = {}
         waiting = [head]
         found: list[Entry] = []
@@ -279,7 +279,7 @@ class Ledger:
 
 
 def rows_of(entries: Iterable[Entry]) -> dict[str, set[str]]:
-    """Return the digests of the rows of every run among these entries."""
+    """Return the digests of the rows among these entries, by run."""
     return _digests(entries, "row")
 
 

@@ -1,7 +1,7 @@
 """Removal of secrets from messages and output that this package did not write, before they are stored or shown.
 
-This removes the values of environment variables that are named like secrets, user and password in URLs, signatures of
-presigned URLs, and tokens that are recognized by their form. A secret in none of these forms remains.
+This removes the values of environment variables that are named like secrets, the user and password in URLs, the
+signatures of presigned URLs, and tokens with a known format. A secret that has none of these forms is not removed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ SECRET_NAME = re.compile(rf"(^|_)({_WORD})($|_)", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(rf"(^|_)({_WORD}|pass|pwd|auth|connection_string)($|_)|_key$", re.IGNORECASE)
 _PLACE_OR_KIND = re.compile(r"_(path|file|dir|folder|sock|mode|type|url|uri|name|id|ttl|expir\w*)$", re.IGNORECASE)
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
-"""Variables of every shell that look like passwords and name folders."""
+"""Variables that every shell sets; their names look like passwords, but they contain folders."""
 _LEAST = 6
-"""Characters of a variable's value below which it is a word or a number, not a secret."""
+"""Minimum number of characters of a secret; a shorter value of a variable is a word or a number."""
 _LOGIN = re.compile(r"(?<=://)[^/@\s'\"<>]+@")
 _QUERY = re.compile(
     rf"(?<=[?&])((?:x-amz-|x-goog-)?(?:\w*_)?(?:signature|sig|credential|security-token|{_WORD}|key)=)[^&\s'\"<>]+",
@@ -48,28 +48,32 @@ _FORMS = re.compile(
 
 
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return a text with secrets replaced by `HIDDEN`.
+    """Return text with secrets replaced by `HIDDEN`.
 
     Parameters
     ----------
-    environment : variables whose secrets must not be shown; by default those of this process.
+    environment : variables whose secrets must not be shown; by default, the environment of this process.
     """
     known = _pattern(tuple(_values(os.environ if environment is None else environment)))
     if known is not None:
         text = known.sub(HIDDEN, text)
     text = _FORMS.sub(HIDDEN, _QUERY.sub(rf"\1{HIDDEN}", without_login(text)))
-    return _BEARER.sub(rf"\1 {HIDDEN}", _ASSIGNED.sub(rf"\1{HIDDEN}", text))  # a private key has spaces: forms first
+    return _BEARER.sub(
+        rf"\1 {HIDDEN}", _ASSIGNED.sub(rf"\1{HIDDEN}", text)
+    )  # a private key contains spaces, so known formats come first
 
 
 def without_login(text: str) -> str:
-    """Return a text with user and password removed from the URLs in it."""
+    """Return text with the user and password removed from its URLs."""
     return _LOGIN.sub("", text)
 
 
 def _values(environment: Mapping[str, str]) -> Iterable[str]:
     for name, value in environment.items():
         if _is_secret(name) and len(value) >= _LEAST:
-            if not (value.startswith("/") and Path(value).exists()):  # where a secret is, and not the secret
+            if not (
+                value.startswith("/") and Path(value).exists()
+            ):  # a URL that contains where a secret is, but not the secret itself
                 yield value
         elif "://" in value and "@" in value:
             for login in _LOGIN.findall(value):

@@ -1,8 +1,8 @@
-"""Digests of rows: SHA-256 of what a row contains, however Parquet and Arrow store it.
+"""Row digests: SHA-256 hashes of what a row contains, regardless of how Parquet and Arrow store it.
 
-A row has the same digest in its run file, in a segment, and after a newer version added columns to the table, because
-columns without a value do not count. The digest reveals a replaced row, which checksums cannot: see
-`aimlib.records.ledger`.
+A row has the same digest in its run file and in a segment. The digest also stays the same after a newer version added
+columns to the table, because columns without a value do not count. Unlike checksums, the digest reveals a replaced row;
+see `aimlib.records.ledger`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Part = bytes | memoryview | None
-"""The value of a column in one row; None if it has none."""
+"""The value of a column in one row; None if the row has no value."""
 Content = Callable[["pa.Array"], tuple[bytes, int]]
 
 
@@ -54,8 +54,8 @@ def _digest(heads: list[bytes], row: tuple[Part, ...]) -> str:
 
 @functools.cache
 def _encoding(kind: pa.DataType) -> tuple[str, Callable[[pa.Array], list[Part]]]:
-    """Return the name of a type, the same for all of Arrow's encodings of it, and what turns its values into bytes."""
-    from pyarrow import types  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
+    """Return a type's name, which is the same for all Arrow encodings, and a function that converts values to bytes."""
+    from pyarrow import types  # noqa: PLC0415 -- listing columns must not import pyarrow
 
     if types.is_string(kind) or types.is_binary(kind):
         return "text" if types.is_string(kind) else "bytes", functools.partial(_variable, width="<i4")
@@ -75,7 +75,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _others(values: pa.Array) -> list[Part]:
-    """Return values of types that this package does not write; another version may have added such a column."""
+    """Return values of types that this package does not write; a different version may have added such a column."""
     return [None if each is None else json.dumps(each, default=repr).encode() for each in values.to_pylist()]
 
 
@@ -93,7 +93,7 @@ def _fixed(values: pa.Array, content: Content) -> list[Part]:
 
 
 def _lists(values: pa.Array, content: Content) -> list[Part]:
-    """Return for every list which of its values are not null, and the values, 0 for null."""
+    """Return, for every list, which of its values are not null, and the values, with 0 for null."""
     bounds = _offsets(values, "<i4")
     inner = values.values.slice(bounds[0], bounds[-1] - bounds[0])
     offsets = (bounds - bounds[0]).tolist()
@@ -118,7 +118,7 @@ def _present(values: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def _content(kind: pa.DataType) -> Content:
-    """Return what turns numbers or times of a type into bytes, 0 for null, with the width of each."""
+    """Return the function that converts numbers or times of a type to bytes, 0 for null, with the width of each."""
     if kind.bit_width == 1:
         return lambda values: (values.fill_null(False).to_numpy(zero_copy_only=False).tobytes(), 1)
     return functools.partial(_bytes, width=kind.bit_width // 8)
@@ -134,7 +134,7 @@ def _bytes(values: pa.Array, width: int) -> tuple[bytes, int]:
 
 
 def _offsets(values: pa.Array, width: str) -> npt.NDArray[Any]:
-    """Return where each value of a list, text or bytes array begins, and where the last one ends."""
+    """Return where each value in a list, text or bytes array begins, and where the last value ends."""
     buffer = values.buffers()[1]
     if buffer is None:
         return np.zeros(len(values) + 1, np.dtype(width))

@@ -1,4 +1,4 @@
-"""Scores of test images as they are stored: log-probabilities of every class in float16, of a run's selected epoch."""
+"""Stored scores of test images: float16 log-probabilities of every class in a run's selected epoch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ COLUMN = "scores"
 
 
 def scores_from(buffer: bytes, classes: int) -> npt.NDArray[np.float16]:
-    """Return the log-probabilities [images, classes] of a run file's column; ValueError if they are not readable."""
-    import numpy as np  # noqa: PLC0415 -- listing columns must not cost an import of numpy
+    """Return the log-probabilities [images, classes] in a run file's column; ValueError if they are not readable."""
+    import numpy as np  # noqa: PLC0415 -- listing columns must not import numpy
 
     return np.frombuffer(buffer, dtype=np.float16).reshape(-1, classes)
 
 
 COLUMNS = (COLUMN, "classes", "selected_epoch", "predictions", "predictions.bits", "predictions.epochs")
-"""The columns that `problem_of` needs."""
+"""The columns that `problem_of` requires."""
 
 
 def problem_of(row: Mapping[str, Any]) -> str:
-    """Return how the scores of a row contradict its predictions; empty if they agree, or none are kept."""
-    from aimlib.records.tables import predictions_from  # noqa: PLC0415 -- which imports this module
+    """Return how the scores in a row contradict its predictions; empty if they agree, or no scores are kept."""
+    from aimlib.records.tables import predictions_from  # noqa: PLC0415 -- that module imports this one
 
     if row.get(COLUMN) is None:
         return ""
@@ -39,9 +39,9 @@ def problem_of(row: Mapping[str, Any]) -> str:
 
 
 def contradiction(scores: npt.NDArray[np.float16], predicted: npt.NDArray[Any]) -> str:
-    """Return how scores contradict the predictions of the same epoch; empty if they agree.
+    """Return how scores contradict the predictions from the same epoch; empty if they agree.
 
-    The predicted class must have the highest score of its image; it may share it, because float16 rounds.
+    The predicted class must have the image's highest score; ties are allowed, because float16 rounds.
 
     Parameters
     ----------
@@ -51,15 +51,15 @@ def contradiction(scores: npt.NDArray[np.float16], predicted: npt.NDArray[Any]) 
     import numpy as np  # noqa: PLC0415
 
     if len(scores) != len(predicted):
-        return f"it has scores of {len(scores):,} images, but predictions of {len(predicted):,}"
+        return f"it has scores for {len(scores):,} images, but predictions for {len(predicted):,}"
     if np.isnan(scores).any() or (scores > 0).any():
         return "its scores are not log-probabilities"
     if predicted.max(initial=0) >= scores.shape[1]:
-        return f"it predicts class {predicted.max()}, but has scores of {scores.shape[1]} classes"
+        return f"it predicts class {predicted.max()}, but has scores for {scores.shape[1]} classes"
     own = np.take_along_axis(scores, predicted.astype(np.int64)[:, None], axis=1)[:, 0]
     wrong = int((own < scores.max(axis=1)).sum())
     return (
-        f"its scores and its predictions name different classes for {wrong:,} of {len(scores):,} images"
+        f"its scores and its predictions indicate different classes for {wrong:,} of {len(scores):,} images"
         if wrong
         else ""
     )

@@ -1,4 +1,4 @@
-"""Words that stored rows and states use: outcomes and states of runs, and roles of arms."""
+"""Words used in stored rows and states: outcomes and states of runs, and roles of arms."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from typing import Literal, get_args
 
 Status = Literal["finished", "failed", "diverged", "pruned"]
 SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
-"""Outcomes of the experiment itself: never repeated. A failed run is tried again when the study is run again."""
+"""Outcomes of the experiment itself; these runs are never repeated. A failed run is tried again when the study is run
+again."""
 
 RunState = Literal[
     "waiting", "running", "retrying", "held", "paused", "stopped", "finished", "diverged", "pruned", "failed"
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 """States of a run in a session; the `Status` of a row is one of them. retrying: an attempt ended through no fault of
-the run, which soon continues. held: another process computes it. paused: it stopped on request and saved its state.
-stopped: it was not started, because its arm fails with the same error every time."""
+the run, which will soon continue. held: another process is computing it. paused: it stopped on request and saved its
+state. stopped: it was not started, because its arm fails with the same error every time."""
 ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
 """States after which nothing more happens to a run in a session."""
 
 Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "control", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""treatment: what the study is about; control: a control of another kind than the three before it, whose question the
-study states; other: compared, but not part of the argument.
+"""treatment: the arm that the study is about. control: a control other than matched, frozen and permuted; the study
+states its question. other: an arm that is compared but is not part of the argument.
 """
 _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
-"""By the role as it is stored. Stored documents contain ``aim``, which every version reads."""
+"""Roles, keyed by the stored word. Stored documents contain ``aim``, which every version reads."""
 
 
 def role(stored: str) -> Role | None:

@@ -1,7 +1,8 @@
-"""How the record of a run becomes one Parquet file.
+"""How the record of a run is written as one Parquet file.
 
-A run file is one row, committed in one atomic step: `RUN_COLUMNS` columns, the `EPOCHS` columns each as a
-list over epochs, and `predictions`, the predicted class of every test image after every epoch.
+A run file contains one row, which is committed in one atomic step. The row has the `RUN_COLUMNS` columns, each of the
+`EPOCHS` columns as a list over epochs, and `predictions`. The predictions are the predicted class of every test image
+after every epoch.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class RunRecord:
 
     Attributes
     ----------
-    run : one value per column of `RUN_COLUMNS`.
-    epochs : one mapping per completed epoch, one value per `EPOCHS` column.
-    predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (diverged in
-        the first epoch) it has one row: the network at its start.
+    run : one value per column in `RUN_COLUMNS`.
+    epochs : one mapping per completed epoch, with one value per `EPOCHS` column.
+    predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (the run
+        diverged in the first epoch), there is one row, for the initial network.
     scores : log-probabilities of the selected epoch, [test images, classes]; None unless they are kept.
     """
 
@@ -49,7 +50,7 @@ class RunRecord:
 
 
 def check(record: RunRecord) -> None:
-    """Raise ValueError if a record lacks columns or has unknown ones, or its parts disagree."""
+    """Raise ValueError if a record lacks columns, has unknown columns, or its parts disagree."""
     _same_names("run", record.run, RUN_COLUMNS)
     for epoch in record.epochs:
         _same_names("epoch", epoch, EPOCHS)
@@ -72,7 +73,7 @@ def _same_names(part: str, values: dict[str, Any], columns: tuple[Column, ...]) 
 
 def arrow_type(column: Column) -> pa.DataType:
     """Return the Arrow type of a column."""
-    import pyarrow as pa  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
+    import pyarrow as pa  # noqa: PLC0415 -- listing columns must not import pyarrow
 
     return {
         "text": pa.string(),
@@ -106,8 +107,8 @@ def table_schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 
 def to_table(record: RunRecord) -> pa.Table:
-    """Return the record as a table of one row."""
-    import numpy as np  # noqa: PLC0415 -- nor one of numpy
+    """Return the record as a table with one row."""
+    import numpy as np  # noqa: PLC0415 -- nor import numpy
     import pyarrow as pa  # noqa: PLC0415
 
     check(record)
@@ -130,16 +131,17 @@ def _storable(name: str, value: Any) -> Any:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table as compressed Parquet. Not atomic: the store links a finished file into place."""
-    # With one row, dictionaries and statistics only repeat the values. The file is smaller and faster to write without.
+    # With one row, dictionaries and statistics only repeat the values. Without them, the file is smaller and faster to
+    # write.
     write_groups([table], table.schema, path, indexed=len(table) != 1)
 
 
 def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path, *, indexed: bool = True) -> None:
-    """Write tables as the row groups of one compressed Parquet file, with checksums. Not atomic.
+    """Write tables as row groups of one compressed Parquet file, with checksums. Not atomic.
 
     Parameters
     ----------
-    indexed : with dictionaries and statistics of the columns.
+    indexed : whether to write dictionaries and statistics of the columns.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -158,7 +160,7 @@ def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path, *, i
 
 
 def predictions_from(buffer: bytes, bits: int, epochs: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Return the predictions [epochs, images] of a run file's three prediction columns."""
+    """Return the predictions [epochs, images] stored in a run file's three prediction columns."""
     import numpy as np  # noqa: PLC0415
 
     flat: npt.NDArray[Any] = np.frombuffer(buffer, dtype={8: np.uint8, 16: np.uint16}[bits])

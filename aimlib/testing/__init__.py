@@ -4,8 +4,8 @@
 >>> class TestMyPlacement(PlacementConformance):
 ...     name = "my_placement"
 
-pytest collects the subclass and runs every test of the base on the plugin registered under `name`, with
-`options`. torch is imported by the first class that is used, not by this package.
+pytest collects the subclass and runs all tests of the base class on the plugin that is registered under `name`, with
+`options`. Importing this package does not import torch; the first use of a class does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conformance tests of augmentations."""
+"""Conformance tests for augmentations."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CPU = torch.device("cpu")
 
 
 class AugmentationConformance(Conformance):
-    """Tests of an augmentation: images keep size and type, and depend on their own stream alone.
+    """Tests for an augmentation: images keep their size and type, and depend only on their own random stream.
 
     Attributes
     ----------
-    shapes : of images that it must accept, or refuse with a UsageError.
+    shapes : image shapes that it must accept, or refuse with a UsageError.
     """
 
     registry = augmentations
@@ -37,30 +37,30 @@ class AugmentationConformance(Conformance):
     )
 
     def training(self) -> TrainingConfig:
-        """Return a training with this augmentation alone."""
+        """Return training options with only this augmentation."""
         return tiny_config({"transforms": [{"name": self.name, **self.options}]}).training
 
     def transforms(self, shape: ImageShape = SHAPE) -> Transforms:
-        """Return the augmentation as training applies it, after a scaling by 2."""
+        """Return the augmentation as applied in training, after scaling by 2."""
         size = (1, shape.channels, 1, 1)
         built = transforms_of(self.training(), shape, Scaling(torch.zeros(size), torch.full(size, 2.0)))
         assert built is not None
         return built
 
     def images(self, count: int = 12, shape: ImageShape = SHAPE) -> Tensor:
-        """Return random pixels, as they are stored."""
+        """Return random pixels in their stored format."""
         noise = random_like((count, shape.channels, shape.height, shape.width), seed=5)
         return (128 + 50 * noise).clamp(0, 255).to(torch.uint8)
 
     def changed(self, images: list[int], step: int = 0, seed: int = 0) -> Tensor:
-        """Return some of the images after the augmentation in epoch 1."""
+        """Return some of the images, augmented as in epoch 1."""
         numbers = np.array(images, dtype=np.int64)
         place = Place(seed, 1, step, numbers)
         found, _ = self.transforms()(self.images()[images], torch.from_numpy(numbers % SHAPE.classes), None, place)
         return found
 
     def test_images_keep_their_size_and_stay_finite(self) -> None:
-        """It does so for every shape that it accepts; it refuses others with a UsageError before a run starts."""
+        """The test covers all shapes; a shape that is not accepted is refused with a UsageError before a run starts."""
         accepted = 0
         for shape in self.shapes:
             try:
@@ -74,7 +74,7 @@ class AugmentationConformance(Conformance):
             assert found.dtype == torch.float32
             assert bool(found.isfinite().all())
             accepted += 1
-        assert accepted, f"{self.name!r} accepts none of {self.shapes}"
+        assert accepted, f"{self.name!r} does not accept any of {self.shapes}"
 
     def test_the_stream_decides_what_is_drawn(self) -> None:
         """Equal seeds give equal images; different seeds give different ones in at least one of ten batches."""
@@ -84,14 +84,14 @@ class AugmentationConformance(Conformance):
         assert any(not torch.equal(self.changed(images, seed=seed), first) for seed in range(1, 11))
 
     def test_an_image_does_not_depend_on_its_batch(self) -> None:
-        """Unless images are mixed, neither the other images, nor the position, nor the step matter."""
+        """Unless images are mixed, the other images, the position and the step do not matter."""
         if augmentations.get(self.name).per_batch:
             return
         whole, part = self.changed(list(range(12))), self.changed([7, 2, 11], step=4)
         assert torch.equal(part, whole[[7, 2, 11]])
 
     def test_it_keeps_nothing_between_batches(self) -> None:
-        """The same object gives the same images again."""
+        """The same object returns the same images again."""
         transforms, images = self.transforms(), self.images(4)
         place, labels_B = Place(0, 1, 0, np.arange(4)), torch.arange(4) % SHAPE.classes
         first, targets = transforms(images.clone(), labels_B, None, place)
@@ -101,7 +101,7 @@ class AugmentationConformance(Conformance):
         assert (targets is None and same is None) or torch.equal(targets, same)  # type: ignore[arg-type]
 
     def test_no_generator_is_left_changed(self) -> None:
-        """Layers that draw, such as dropout, draw the same numbers with and without it."""
+        """Layers that draw random numbers, such as dropout, draw the same numbers with and without the augmentation."""
         before = rng_state.state(_CPU)
         self.changed([0, 1, 2])
         after = rng_state.state(_CPU)
@@ -110,7 +110,7 @@ class AugmentationConformance(Conformance):
         assert before["python"] == after["python"]
 
     def test_targets_are_shares_of_the_classes(self) -> None:
-        """If it mixes a batch, targets are not negative and sum to 1, also for a single image."""
+        """If it mixes a batch, targets are not negative and sum to 1, even for a single image."""
         if not augmentations.get(self.name).per_batch:
             return
         for count in (1, 6):
@@ -122,5 +122,5 @@ class AugmentationConformance(Conformance):
             torch.testing.assert_close(targets.sum(dim=1), torch.ones(count))
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """A run is trained, repeated, and resumed after every step."""
+        """A run is trained, then repeated, and then resumed after every step."""
         assert_reproducible({"transforms": [{"name": self.name, **self.options}]})

@@ -1,4 +1,4 @@
-"""Conformance tests of backbones."""
+"""Conformance tests for backbones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
 
 
 class BackboneConformance(Conformance):
-    """Tests of a backbone: a network that accepts images of every given shape, and memory.
+    """Tests for a backbone: a network that accepts images of all given shapes, and memory.
 
     Attributes
     ----------
-    shapes : images that it must accept, including one that is not square and one of odd size.
+    shapes : image shapes that it must accept, including one that is not square and one with an odd size.
     """
 
     registry = backbones
@@ -44,7 +44,7 @@ class BackboneConformance(Conformance):
         return random_like((batch, shape.channels, shape.height, shape.width))
 
     def test_gives_logits(self) -> None:
-        """They are [batch, classes], float32 and finite; in evaluation, a batch of one equals its row in a batch."""
+        """Logits are [batch, classes], float32 and finite; in evaluation, the rest of the batch does not matter."""
         for shape in self.shapes:
             network = self.network(shape)
             x = self.images(shape)
@@ -56,20 +56,20 @@ class BackboneConformance(Conformance):
                 assert_close(network.eval()(x[:1]), network(x)[:1], 1e-4)
 
     def test_meta_device(self) -> None:
-        """Under ``torch.device("meta")`` nothing is allocated."""
+        """Under ``torch.device("meta")``, no memory is allocated."""
         for shape in self.shapes:
             network = skeleton(self.model(), shape)
             assert all(p.is_meta for p in network.parameters())
             assert tuple(network(self.images(shape).to("meta")).shape) == (3, shape.classes)
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters; different seeds give different ones."""
+        """Equal seeds give equal parameters; different seeds give different parameters."""
         first, again, other = (self.network(self.shapes[0], seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_state_dict_round_trip(self) -> None:
-        """Loaded into another instance, the state gives the same logits."""
+        """Loaded into a second instance, the state gives the same logits."""
         shape = self.shapes[0]
         one, two = self.network(shape, 0).eval(), self.network(shape, 1).eval()
         two.load_state_dict(one.state_dict())
@@ -77,7 +77,7 @@ class BackboneConformance(Conformance):
             assert torch.equal(two(self.images(shape)), one(self.images(shape)))
 
     def test_channels_last_and_bfloat16(self) -> None:
-        """Training runs channels-last, and in bfloat16 on request."""
+        """Training works channels-last and, on request, in bfloat16."""
         shape = self.shapes[0]
         network, x = self.network(shape).eval(), self.images(shape)
         with torch.no_grad():
@@ -88,7 +88,7 @@ class BackboneConformance(Conformance):
                 assert bool(network(x).isfinite().all())
 
     def test_layout_names_what_the_network_has(self) -> None:
-        """Every layer and every block end is a module; a block's layers are convolutions or dense layers."""
+        """All layers and ends of blocks are modules; a block's layers are convolutions or dense layers."""
         plugin: Backbone = backbones.create(self.config())
         for shape in self.shapes:
             network = plugin.build(shape)
@@ -98,7 +98,7 @@ class BackboneConformance(Conformance):
                     assert isinstance(network.get_submodule(layer), (nn.Conv2d, nn.Linear))
 
     def test_every_placement_attaches_or_is_refused_clearly(self) -> None:
-        """With memory the shared parameters keep names and values; a placement without a layer is refused."""
+        """With memory, shared parameters keep their names and values; a placement that finds no layer is refused."""
         shape, attached = self.shapes[0], 0
         baseline = self.network(shape).state_dict()
         for placement in filter(_has_defaults, placements.names()):
@@ -113,7 +113,7 @@ class BackboneConformance(Conformance):
         assert attached
 
     def test_gradient_reaches_the_memory(self) -> None:
-        """With memory in every layer, a training step moves the memory and every parameter of the network."""
+        """With memory in every layer, a training step changes the memory and all parameters of the network."""
         shape = self.shapes[0]
         network = self.network(shape, memory=_MEMORY, placement="every_layer")
         loss = nn.functional.cross_entropy(network(self.images(shape, 4)), torch.zeros(4, dtype=torch.int64))
@@ -124,7 +124,7 @@ class BackboneConformance(Conformance):
         )
 
     def test_widths_make_it_larger(self) -> None:
-        """If the backbone has `widths`, each of them adds parameters; matching relies on it."""
+        """If the backbone has `widths`, increasing any of them adds parameters; matched controls rely on this."""
         widths = list(getattr(self.config(), "widths", ()))
         wider = [[width + (i == number) for i, width in enumerate(widths)] for number in range(len(widths))]
         assert all(self._parameters(widths=new) > self._parameters() for new in wider)

@@ -1,4 +1,4 @@
-"""Conformance tests of callbacks."""
+"""Conformance tests for callbacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib.training.run import Run
 
 
 class CallbackConformance(Conformance):
-    """Tests of a callback: everything that it keeps is in its state, and a run has the same bits again."""
+    """Tests for a callback: everything that it keeps is in its state, and a repeated run is bitwise identical."""
 
     registry = callbacks
 
@@ -25,7 +25,7 @@ class CallbackConformance(Conformance):
         return {"callbacks": [{"name": self.name, **self.options}]}
 
     def test_it_is_a_callback(self) -> None:
-        """It has every event, and takes its configuration."""
+        """It has a method for every event, and takes its configuration."""
         assert isinstance(callbacks.create(self.config()), Callback)
 
     def test_its_state_is_stored_without_code(self) -> None:
@@ -43,12 +43,12 @@ class CallbackConformance(Conformance):
             run.epoch()
 
     def test_what_it_logs_has_a_value_for_every_epoch(self) -> None:
-        """The value is a mean, or null where nothing was logged."""
+        """The value is a mean, or null for an epoch in which nothing was logged."""
         found = trained(tiny_config(self.training()))
         for values in (found["scalars"] or {}).values():
             assert len(values) == len(found["epochs"])
             assert all(value is None or isinstance(value, float) for value in values)
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """A run is trained, repeated, and resumed after every step, with the same scalars and the same end."""
+        """A run is trained, repeated, and then resumed after every step, with the same scalars and the same ending."""
         assert_reproducible(self.training())

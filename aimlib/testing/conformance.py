@@ -1,4 +1,4 @@
-"""What the conformance tests of all families share."""
+"""Code shared by the conformance tests of all families."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aimlib.registry import Registry
 
 
 class Conformance:
-    """Base of the conformance tests: the tested plugin and its options.
+    """Base class of the conformance tests: the tested plugin and its options.
 
     Attributes
     ----------
-    registry : the family; set by the subclasses of this package.
-    name : name under which the plugin is registered; set it in your subclass.
-    options : options of the plugin for the tests, besides those that the family's tests choose.
+    registry : the family's registry; set by the subclasses in this package.
+    name : the name under which the plugin is registered; set it in your subclass.
+    options : the plugin's options for the tests, in addition to those that the family's tests choose.
     """
 
     registry: ClassVar[Registry]
@@ -33,7 +33,7 @@ class Conformance:
         return self.registry.parse({"name": self.name, **self.options, **more})
 
     def test_configuration_survives_a_document(self) -> None:
-        """A configuration that is written to a study document and read back is the same."""
+        """A configuration stays the same when it is written to a study document and read back."""
         config = self.config()
         assert self.registry.parse(config.model_dump(mode="json")) == config
 
@@ -42,24 +42,24 @@ class Conformance:
         try:
             self.config(surely_no_such_option=1)
         except ConfigError as error:
-            assert "surely_no_such_option" in str(error)  # noqa: PT017 -- without pytest, so that importing needs none
+            assert "surely_no_such_option" in str(error)  # noqa: PT017 -- importing must not require pytest
         else:
             raise AssertionError(f"{self.name!r} accepts an option that it does not have")
 
     def test_source_says_where_the_idea_is_from(self) -> None:
-        """The class has a `source` for the report and a docstring for the list of plugins."""
+        """The class has a `source` for the report, and a docstring for the list of plugins."""
         cls = self.registry.get(self.name)
         assert getattr(cls, "source", ""), f"{cls.__name__} has no `source`"
         assert cls.__doc__, f"{cls.__name__} has no docstring"
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
-    """Raise AssertionError if two tensors differ by more than `tolerance`, absolute and relative."""
+    """Raise AssertionError if two tensors differ by more than `tolerance`, both absolute and relative."""
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def assert_gradients(module: nn.Module, *inputs: Tensor) -> None:
-    """Raise AssertionError unless every trainable parameter has a finite gradient and every input a non-zero one."""
+    """Raise AssertionError unless trainable parameters have finite gradients and inputs have non-zero gradients."""
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, f"no gradient reaches {name}"
@@ -80,7 +80,7 @@ def weigh(output: Tensor) -> Tensor:
 
 
 def refusal(call: Any) -> str | None:
-    """Return the message of the UsageError that `call` raises; None if it raises nothing."""
+    """Return the message of the UsageError that `call` raises; None if it does not raise an error."""
     try:
         call()
     except UsageError as error:

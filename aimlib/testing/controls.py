@@ -1,4 +1,4 @@
-"""Conformance tests of controls."""
+"""Conformance tests for controls."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ ROLES = ("matched", "frozen", "permuted", "other")
 
 
 class ControlConformance(Conformance):
-    """Tests of a control.
+    """Tests for a control.
 
-    It turns an AiM model into another one that trains, and shares its initial values if possible.
+    The control turns an AiM model into a different model that can be trained and, if possible, shares its initial
+    values.
 
     Attributes
     ----------
-    model : the AiM model, as a document.
-    widens : whether the control has wider layers than the AiM model, so it cannot share their initial values.
+    model : the AiM model, written as in a document.
+    widens : whether the control has wider layers than the AiM model and therefore cannot share their initial values.
     """
 
     registry = controls
@@ -56,7 +57,7 @@ class ControlConformance(Conformance):
         return random_like((batch, _SHAPE.channels, _SHAPE.height, _SHAPE.width), seed=2)
 
     def test_it_is_another_model_of_the_same_family(self) -> None:
-        """The result is a complete model that can be written and read back, and not the AiM model itself."""
+        """The result is a complete model that can be written and read back, and it is not the AiM model itself."""
         model = self.controlled()
         assert model != self.aim()
         assert ModelConfig.parse(model.model_dump(mode="json")) == model
@@ -68,11 +69,11 @@ class ControlConformance(Conformance):
         assert controls.get(self.name).role in ROLES
 
     def test_transformation_is_deterministic(self) -> None:
-        """The run's identity depends on it."""
+        """The run's identity depends on the transformed model."""
         assert self.controlled() == self.controlled()
 
     def test_it_predicts_and_trains(self) -> None:
-        """It gives logits for batches of one and more in evaluation, and a finite gradient for what is trained."""
+        """Batches of one or more images give logits in evaluation, and trained parameters have finite gradients."""
         network = self.network()
         for batch in (1, 4):
             assert tuple(network.eval()(self.images(batch)).shape) == (batch, _SHAPE.classes)
@@ -83,13 +84,13 @@ class ControlConformance(Conformance):
         assert all(grad is not None and bool(grad.isfinite().all()) for grad in trained.values())
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters; different seeds give different ones."""
+        """Equal seeds give equal parameters; different seeds give different parameters."""
         first, again, other = (self.network(seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_shared_layers_start_as_in_aim(self) -> None:
-        """Every tensor that the baseline has starts with the values that it has in AiM; a wider network is exempt."""
+        """Every tensor that is also in the baseline starts with the same values as in AiM, except in wider networks."""
         if self.widens:
             return
         baseline = build(ModelConfig.parse({"backbone": self.model["backbone"]}), _SHAPE, 0)
@@ -98,7 +99,7 @@ class ControlConformance(Conformance):
             assert any(torch.equal(value, own) for own in ours if own.shape == value.shape), name
 
     def test_meta_device(self) -> None:
-        """Costs are computed without building it."""
+        """Costs are computed on the meta device, without allocating the network."""
         summary = summarize(self.controlled(), _SHAPE, 4)
         assert summary.parameters == sum(p.numel() for p in self.network().parameters())
         assert summary.multiply_adds > 0

@@ -1,10 +1,10 @@
-"""A stand-in for CUDA graphs on the CPU: captures a step operation by operation and replays it on the same memory.
+"""A CPU substitute for CUDA graphs: captures a step operation by operation and replays it on the same memory.
 
-It replaces the entry points into CUDA (graphs, streams, the current device) but nothing of torch above them: the
-context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a
-capture leaves no lasting results; Python code runs only at the capture, so Python numbers keep their values; a replay
-reads and writes the memory of the capture; generators must be registered and are advanced by replays; waiting for the
-device fails. It does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
+It replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them. The context
+manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a capture does
+not leave lasting results. Python code runs only during the capture, so Python numbers keep their values. A replay reads
+and writes the memory of the capture. Generators must be registered and are advanced by replays. Waiting for the device
+fails. The substitute does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _aten = torch.ops.aten
 
 
 class RecordedGraph:
-    """Stands in for `torch.cuda.CUDAGraph`."""
+    """Replaces `torch.cuda.CUDAGraph`."""
 
     def __init__(self, keep_graph: bool = False) -> None:
         self._generators: list[torch.Generator] = [torch.default_generator]
@@ -37,11 +37,11 @@ class RecordedGraph:
         self.error_mode = ""
 
     def register_generator_state(self, generator: torch.Generator) -> None:
-        """Let captured operations draw from `generator`; the default one is already registered, as on a GPU."""
+        """Let captured operations draw from `generator`; as on a GPU, the default generator is already registered."""
         self._generators.append(generator)
 
     def capture_begin(self, pool: tuple[int, int] | None = None, capture_error_mode: str = "global", **_: Any) -> None:
-        """Record operations from now on; `error_mode` states what other threads may do meanwhile."""
+        """Start recording operations; `error_mode` determines what other threads may do meanwhile."""
         self.error_mode = capture_error_mode
         self._pool = pool or self._pool
         under_way.pools.add(self._pool)
@@ -50,11 +50,11 @@ class RecordedGraph:
         self._recorder.__enter__()  # type: ignore[no-untyped-call]
 
     def capture_end(self) -> None:
-        """Stop recording; undo what was computed meanwhile.
+        """Stop recording, and undo what was computed meanwhile.
 
         Raises
         ------
-        RuntimeError: something was not permitted, and for torch the capture stays active.
+        RuntimeError: an operation was not permitted; torch then still treats the capture as active.
         """
         assert self._recorder is not None
         self._recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
@@ -65,7 +65,7 @@ class RecordedGraph:
         under_way.holds_generators = False
 
     def replay(self) -> None:
-        """Repeat the recorded operations on the recorded memory."""
+        """Repeat the recorded operations, using the recorded memory."""
         assert self._recorder is not None
         self.replays += 1
         self._recorder.replay()
@@ -75,17 +75,17 @@ class RecordedGraph:
         self._recorder = None
 
     def pool(self) -> tuple[int, int]:
-        """Return a name for its memory."""
+        """Return an identifier for the capture's memory."""
         return self._pool
 
 
 class UnderWay:
-    """Captures that torch regards as active, which up to version 2.13 include failed ones.
+    """Captures that torch regards as active; up to version 2.13, these include failed captures.
 
     Attributes
     ----------
-    pools : of captures; while there is one, torch releases no memory.
-    holds_generators : whether they refuse to draw outside of a capture, as those of 2.11 do.
+    pools : memory pools of captures; while there is one, torch does not release memory.
+    holds_generators : whether generators refuse to draw outside a capture, as in torch 2.11.
     """
 
     def __init__(self) -> None:
@@ -93,18 +93,18 @@ class UnderWay:
         self.holds_generators = False
 
     def forget(self) -> None:
-        """Return to the state of a new process."""
+        """Reset to the state of a new process."""
         self.pools.clear()
         self.holds_generators = False
 
     def end(self, _: int, pool: tuple[int, int]) -> None:
-        """Stands in for `torch._C._cuda_endAllocateToPool`."""
+        """Replaces `torch._C._cuda_endAllocateToPool`."""
         if pool not in self.pools:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         self.pools.remove(pool)
 
     def empty_cache(self) -> None:
-        """Stands in for `torch.cuda.empty_cache`."""
+        """Replaces `torch.cuda.empty_cache`."""
         if self.pools:
             raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
@@ -114,7 +114,7 @@ under_way = UnderWay()
 
 @dataclass(frozen=True)
 class _Call:
-    """An operation with its arguments and, by their place among its results, the tensors that it allocated."""
+    """An operation with its arguments and the tensors that it allocated, keyed by their position among the results."""
 
     operation: Any
     arguments: tuple[Any, ...]
@@ -123,7 +123,7 @@ class _Call:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records operations, and keeps the previous contents of the memory that they modify."""
+    """Records operations, and saves the previous contents of the memory that they modify."""
 
     def __init__(self, generators: list[torch.Generator]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -162,7 +162,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode.")
 
     def take_back(self) -> None:
-        """Restore memory and generator to their values before the capture."""
+        """Restore the memory and the generator to their states before the capture."""
         for storage, before in self._before.values():
             storage.copy_(before)
         self._before.clear()
@@ -195,7 +195,7 @@ def _key(tensor: Tensor) -> int:
 
 
 def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
-    """Return the storages of all tensors among values."""
+    """Return the storages of all tensors among the values."""
     found = [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
     return {storage._cdata: storage for storage in found}
 
@@ -205,23 +205,23 @@ def _is_truth(value: Any) -> bool:
 
 
 class _Stream:
-    """A stream of a device that executes everything in order."""
+    """A stream of a device that executes all operations in order."""
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
         self.device, self.priority = device, priority
 
     def wait_stream(self, other: Any) -> None:
-        """Does nothing: there is nothing to wait for."""
+        """Do nothing, because there is nothing to wait for."""
 
     def wait_event(self, event: Any) -> None:
-        """Does nothing: there is nothing to wait for."""
+        """Do nothing, because there is nothing to wait for."""
 
     def record_event(self, event: Any = None) -> Any:
         """Return an event."""
         return event
 
     def synchronize(self) -> None:
-        """Does nothing: there is nothing to wait for."""
+        """Do nothing, because there is nothing to wait for."""
 
 
 class _Current:
@@ -231,12 +231,12 @@ class _Current:
         self.stream = _Stream()
 
     def on(self, stream: _Stream) -> _On:
-        """Stands in for `torch.cuda.stream`."""
+        """Replaces `torch.cuda.stream`."""
         return _On(self, stream)
 
 
 class _On:
-    """Makes a stream current; a capture that cannot be ended leaves this context without ending it, as torch does."""
+    """Makes a stream current; as in torch, a capture that cannot be ended is still active after this context."""
 
     def __init__(self, current: _Current, stream: _Stream) -> None:
         self._current, self._stream, self._before = current, stream, current.stream
@@ -250,7 +250,7 @@ class _On:
 
 @contextmanager
 def cuda_graphs_on_cpu() -> Iterator[None]:
-    """Let the CPU capture and replay steps, and its optimizers take tensors, as on a GPU."""
+    """Let the CPU capture and replay steps, and let its optimizers accept tensors, as on a GPU."""
     current = _Current()
     under_way.forget()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Conformance tests of data sets."""
+"""Conformance tests for data sets."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _FINGERPRINT = 20
 
 
 class DatasetConformance(Conformance):
-    """Tests of a data set: it is as its shape says, the same each time, and independent of the place of its files.
+    """Tests for a data set: it matches its shape, is the same each time, and does not depend on where its files are.
 
-    Give options that name a small copy of the data, because every test loads it.
+    Set options that select a small copy of the data, because every test loads the data.
 
     Attributes
     ----------
-    compared : images of every split whose pixels are compared.
-    trained_on : images of every split on which a network is trained.
+    compared : number of images in each split whose pixels are compared.
+    trained_on : number of images in each split that are used to train a network.
     """
 
     registry = datasets
@@ -47,7 +47,7 @@ class DatasetConformance(Conformance):
         return plugin
 
     def test_the_shape_needs_no_file(self) -> None:
-        """A study is planned on machines without the data."""
+        """Studies can be planned on machines without the data."""
         with _files_closed():
             shape = self.dataset().shape()
         assert min(shape.channels, shape.height, shape.width) >= 1
@@ -63,12 +63,12 @@ class DatasetConformance(Conformance):
             assert tuple(images.pixels.shape[1:]) == (shape.height, shape.width, shape.channels), name
 
     def test_splits_have_the_same_type(self) -> None:
-        """The network sees training and test images on one scale."""
+        """The network sees training and test images on the same scale."""
         types = {images.pixels.dtype for images in self.dataset().load().splits().values()}
         assert len(types) == 1
 
     def test_classes_are_named(self) -> None:
-        """Each has its own name, and training images."""
+        """Each class has its own name, and has training images."""
         plugin = self.dataset()
         data = plugin.load()
         assert len(set(data.classes)) == len(data.classes) == plugin.shape().classes
@@ -76,7 +76,7 @@ class DatasetConformance(Conformance):
         assert not missing, f"no training images of {', '.join(data.classes[each] for each in missing)}"
 
     def test_it_is_the_same_each_time(self) -> None:
-        """Another process loads the same images in the same order, and finds the same fingerprint."""
+        """A second process loads the same images in the same order, and computes the same fingerprint."""
         first = self.dataset().load()
         assert len(first.fingerprint) == _FINGERPRINT
         assert set(first.fingerprint) <= set("0123456789abcdef")
@@ -91,13 +91,13 @@ class DatasetConformance(Conformance):
                 assert np.array_equal(images.pixels[: self.compared], other.pixels[: self.compared]), name
 
     def test_the_place_of_its_files_is_not_part_of_the_run_id(self) -> None:
-        """An option for an absolute path is declared with `aimlib.component.local`: data may move."""
+        """An option for an absolute path is declared with `aimlib.component.local`, because data can be moved."""
         identity = json.dumps(self.config().identity(), ensure_ascii=False)
         named = [name for name, value in self.options.items() if _is_absolute(value) and str(value) in identity]
         assert not named, f"declare with `local`: {', '.join(named)}"
 
     def test_another_photo_is_read_like_its_own(self) -> None:
-        """`ablate predict` reads images of any size."""
+        """`ablate predict` reads images of any size, as the data set reads its own."""
         plugin = self.dataset()
         if not plugin.has_pixels:
             return
@@ -108,7 +108,7 @@ class DatasetConformance(Conformance):
         assert pixels.dtype == own.dtype
 
     def test_a_network_trains_on_it(self) -> None:
-        """One epoch on its first images, with predictions for the first test images."""
+        """One epoch is trained on the first images, with predictions for the first test images."""
         plugin = self.dataset()
         if not plugin.has_pixels:
             return
@@ -147,8 +147,8 @@ def _is_absolute(value: Any) -> bool:
 
 @contextlib.contextmanager
 def _files_closed() -> Iterator[None]:
-    """Let nothing open a file or list a folder. Modules are imported as before."""
-    closed = AssertionError("it reads a file or lists a folder; answer from the configuration alone")
+    """Prevent code from opening files and listing folders. Importing modules still works."""
+    closed = AssertionError("it reads a file or lists a folder; determine the result from the configuration alone")
     with contextlib.ExitStack() as stack:
         for name in ("builtins.open", "io.open", "os.scandir", "os.listdir"):
             stack.enter_context(mock.patch(name, side_effect=closed))

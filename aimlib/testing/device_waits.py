@@ -1,8 +1,8 @@
-"""Does the host wait for the device in a step? The answer needs no GPU: tensors on the meta device stand in for it.
+"""Does the host wait for the device in a step? Found without a GPU, using tensors on the meta device instead.
 
-What makes a host wait for a GPU is known from the operations alone: reading a number from it, results whose size
-depends on values there (boolean indexing), and copies from memory that is not pinned, among them indices given as
-lists. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same.
+The operations alone show what makes a host wait for a GPU. The host waits when it reads a number from the GPU, when the
+size of a result depends on values there (boolean indexing), and when it copies from memory that is not pinned,
+including indices passed as lists. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same operations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from aimlib.training.optimizers import on_device
 
 DEVICE = torch.device("meta")
-"""Stands for a GPU whose values cannot be read."""
+"""Represents a GPU whose values cannot be read."""
 
 _aten = torch.ops.aten
 WAITING = frozenset(
@@ -35,10 +35,10 @@ WAITING = frozenset(
         _aten.unique_consecutive,
     }
 )
-"""Operations whose result the host must read."""
+"""Operations with a result that the host must read."""
 _INDEXING = frozenset({_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_})
 _CHANGING = frozenset({_aten._fused_adam_, _aten._fused_adamw_, _aten._fused_sgd_})
-"""Operations that modify their arguments, return nothing, and do not exist for the meta device."""
+"""Operations that modify their arguments, do not return anything, and do not exist for the meta device."""
 _COPYING = frozenset({_aten._to_copy, _aten.copy_})
 
 
@@ -87,7 +87,7 @@ class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
             indices = [leaf for leaf in tree_leaves(arguments[1]) if isinstance(leaf, Tensor)]
             if any(index.dtype in {torch.bool, torch.uint8} for index in indices):
                 return "an index by truth values"
-            # Torch turns a list into a tensor, and copies it to the device, without any visible operation.
+            # Torch converts a list to a tensor and copies it to the device without any visible operation.
             made = all(_is_there(index) and index.untyped_storage()._cdata in self._seen for index in indices)
             return "" if made else "an index that comes from the host"
         if name in _COPYING:
@@ -117,8 +117,8 @@ class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def optimizers_on(*kinds: str) -> Iterator[None]:
-    """Let optimizers of parameters on these types of device take changing numbers as tensors, as on a GPU."""
-    import torch.optim.adam as adam  # noqa: PLC0415, PLR0402 -- the package has functions of these names
+    """Let optimizers of parameters on these device types accept changing numbers as tensors, as on a GPU."""
+    import torch.optim.adam as adam  # noqa: PLC0415, PLR0402 -- the package has functions with these names
     import torch.optim.optimizer as optimizer  # noqa: PLC0415, PLR0402
 
     with ExitStack() as stack:

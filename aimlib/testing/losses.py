@@ -1,4 +1,4 @@
-"""Conformance tests of losses."""
+"""Conformance tests for losses."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _CPU = torch.device("cpu")
 
 
 class LossConformance(Conformance):
-    """Tests of a loss: a finite scalar with a gradient that lowers it, without a memory of earlier batches.
+    """Tests for a loss: a finite scalar with a gradient that lowers it, and no dependence on earlier batches.
 
     Attributes
     ----------
-    classes : number of classes of the tests that do not train; with a list of class weights its length.
+    classes : number of classes in the tests that do not train; with a list of class weights, the length of the list.
     """
 
     registry = losses
     classes = 3
 
     def loss(self) -> Loss:
-        """Return the loss for classes of different sizes."""
+        """Return the loss for classes with different numbers of images."""
         loss = build_loss(self.config(), torch.arange(1, self.classes + 1) * 10, _CPU)
         assert loss is not None
         return loss
 
     def batch(self, images: int = 6) -> tuple[Tensor, Tensor]:
-        """Return random logits that take gradients, and labels."""
+        """Return random logits that require gradients, and labels."""
         logits_BC = 2 * random_like((images, self.classes), seed=images)
         return logits_BC.requires_grad_(), torch.arange(images) % self.classes
 
     def test_it_is_a_finite_scalar(self) -> None:
-        """It is one for batches of one and more, and for very certain logits."""
+        """The loss is a finite scalar for batches of one or more images, and for very confident logits."""
         loss = self.loss()
         for images in (1, 6):
             logits_BC, labels_B = self.batch(images)
@@ -48,7 +48,7 @@ class LossConformance(Conformance):
                 assert bool(value.isfinite())
 
     def test_a_small_step_against_the_gradient_lowers_it(self) -> None:
-        """The gradient is finite, not zero, and points uphill."""
+        """The gradient is finite and not zero, and the loss increases along it."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         before = loss(logits_BC, labels_B)
         before.backward()
@@ -70,7 +70,7 @@ class LossConformance(Conformance):
             assert float(loss(right_CC[label][None], labels)) < float(loss(wrong[None], labels))
 
     def test_it_keeps_nothing_between_batches(self) -> None:
-        """The same batch has the same bits after another one, and no tensor of the module changes."""
+        """If another batch is computed in between, a batch's loss stays bitwise identical, and no tensor changes."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         first = loss(logits_BC, labels_B)
         before = [buffer.clone() for buffer in loss.buffers()]
@@ -96,7 +96,7 @@ class LossConformance(Conformance):
         assert bool(value.isfinite())
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """A run is trained, repeated, and resumed after every step; the losses in the rows are finite."""
+        """A run is trained, then repeated, and then resumed after every step; the losses in the rows are finite."""
         training: dict[str, object] = {"loss": {"name": self.name, **self.options}}
         rows = assert_reproducible(training)["epochs"]
         assert all(abs(row["test_loss"]) < float("inf") for row in rows)

@@ -1,4 +1,4 @@
-"""Conformance tests of memory sources."""
+"""Conformance tests for memory sources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aimlib.testing.conformance import Conformance, assert_close, assert_gradien
 
 
 class MemorySourceConformance(Conformance):
-    """Tests of a memory source: its size, initial values that its seed determines, gradients, dtypes, devices."""
+    """Tests for a memory source: its size, initial values determined by the seed, gradients, dtypes and devices."""
 
     registry = memories
     options: ClassVar[Mapping[str, Any]] = {"channels": 3, "rows": 2, "columns": 5}
@@ -32,7 +32,7 @@ class MemorySourceConformance(Conformance):
         return source
 
     def test_memory_has_the_configured_size(self) -> None:
-        """It is [1 or batch, channels, rows, columns], float32 and finite, for batches of one and of five."""
+        """The memory is [1 or batch, channels, rows, columns], float32 and finite, for batches of 1 and 5 images."""
         source = self.source()
         for batch in (1, 5):
             memory = source(batch)
@@ -42,14 +42,14 @@ class MemorySourceConformance(Conformance):
             assert bool(memory.isfinite().all())
 
     def test_odd_sizes(self) -> None:
-        """Sizes are a single value, a single position, a single row, and odd and even sides."""
+        """The sizes are a single value, a single position, a single row, and odd and even sides."""
         for channels, rows, columns in ((1, 1, 1), (5, 1, 1), (2, 1, 4), (3, 4, 3)):
             source = self.source(channels=channels, rows=rows, columns=columns)
             assert tuple(source(2).shape[1:]) == (channels, rows, columns)
             assert 0 <= source.degrees_of_freedom <= channels * rows * columns
 
     def test_size_may_be_given_in_floats(self) -> None:
-        """Both ways of writing the size are one experiment."""
+        """Both ways of writing the size are the same experiment."""
         options = {key: value for key, value in self.options.items() if key != "channels"}
         document = {"name": self.name, **options, "rows": 2, "columns": 5, "floats": 30}
         assert self.registry.parse(document) == self.config(channels=3, rows=2, columns=5)
@@ -61,18 +61,18 @@ class MemorySourceConformance(Conformance):
             try:
                 self.config(**{option: value})
             except ConfigError as error:
-                assert option in str(error)  # noqa: PT017 -- without pytest, so that importing needs none
+                assert option in str(error)  # noqa: PT017 -- importing must not require pytest
             else:
                 raise AssertionError(f"{self.name!r} accepts {option}: {value}")
 
     def test_initial_scale_is_a_factor_on_the_start(self) -> None:
-        """The test uses evaluation mode, so that it also applies to a source that draws in training."""
+        """The test uses evaluation mode, so that it also applies to sources that draw random numbers in training."""
         one, half, zero = (self.source(initial_scale=scale).eval()(2) for scale in (1.0, 0.5, 0.0))
         assert_close(half, 0.5 * one)
         assert bool((zero == 0).all())
 
     def test_evaluation_depends_on_nothing_else_in_the_batch(self) -> None:
-        """An image's memory is the same at every call and in every batch, in inference mode, too."""
+        """An image's memory is the same in every call and every batch, including in inference mode."""
         source = self.source().eval()
         expected = source(1)
         with torch.inference_mode():
@@ -81,7 +81,7 @@ class MemorySourceConformance(Conformance):
                 assert torch.equal(memory, expected.expand_as(memory))
 
     def test_training_is_decided_by_the_seed_of_torch(self) -> None:
-        """A source draws in training from torch's generator, which the training loop seeds."""
+        """In training, a source draws from torch's generator, which the training loop seeds."""
         source = self.source().train()
         torch.manual_seed(3)
         first = source(4)
@@ -89,23 +89,23 @@ class MemorySourceConformance(Conformance):
         assert torch.equal(source(4), first)
 
     def test_degrees_of_freedom_are_possible(self) -> None:
-        """There are at most as many as the memory has values."""
+        """There are at most as many degrees of freedom as values in the memory."""
         source = self.source()
         assert isinstance(source.config, MemoryConfig)
         assert 0 <= source.degrees_of_freedom <= source.config.values
 
     def test_every_parameter_declares_its_start(self) -> None:
-        """`initialize` covers all parameters, unless the class keeps its own values."""
+        """`initialize` covers all parameters, unless the class keeps its own initial values."""
         assert type(self.config()).initial_values == "own" or initialize(self.source(), 0) == []
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters; different seeds give different ones."""
+        """Equal seeds give equal parameters; different seeds give different parameters."""
         first, again, other = (dict(self.source(seed).named_parameters()) for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not first or any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_gradient_reaches_every_parameter(self) -> None:
-        """A loss on the memory moves every trainable parameter."""
+        """A loss on the memory changes all trainable parameters."""
         source = self.source()
         memory = source(2)
         assert memory.requires_grad == any(p.requires_grad for p in source.parameters())
@@ -114,7 +114,7 @@ class MemorySourceConformance(Conformance):
         assert_gradients(source)
 
     def test_state_dict_carries_the_memory(self) -> None:
-        """Loaded into another instance, the state gives the same memory; a checkpoint relies on it."""
+        """Loaded into a second instance, the state gives the same memory; checkpoints rely on this."""
         one, two = self.source(0).eval(), self.source(1).eval()
         two.load_state_dict(one.state_dict())
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -132,13 +132,13 @@ class MemorySourceConformance(Conformance):
         assert all(torch.equal(now, old) for now, old in zip(source.parameters(), before, strict=True))
 
     def test_bfloat16(self) -> None:
-        """It works under autocast, and when it is moved to bfloat16 as a whole."""
+        """It works under autocast, and after the entire module is converted to bfloat16."""
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert bool(self.source()(2).isfinite().all())
         assert self.source().to(torch.bfloat16)(2).dtype == torch.bfloat16
 
     def test_meta_device(self) -> None:
-        """Built under ``torch.device("meta")`` it computes shapes and allocates nothing."""
+        """Built under ``torch.device("meta")``, it computes shapes and does not allocate memory."""
         with torch.device("meta"):
             source: MemorySource = memories.create(self.config())
             memory = source(2)
@@ -147,7 +147,7 @@ class MemorySourceConformance(Conformance):
         assert tuple(memory.shape[1:]) == (source.config.channels, source.config.rows, source.config.columns)
 
     def test_layers_can_read_it(self) -> None:
-        """At odd sizes, for a batch of one, channels-last or not, results are equal and gradients reach the source."""
+        """With odd sizes and a batch of one, channels-last or not, results are equal and gradients reach the source."""
         for height, width, batch in ((7, 5, 1), (3, 3, 2), (1, 1, 2)):
             source, current = self.source(), CurrentMemory()
             values = source.config.values

@@ -1,4 +1,4 @@
-"""Conformance tests of optimizers."""
+"""Conformance tests for optimizers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from aimlib.testing.tiny_training import assert_reproducible
 
 
 class OptimizerConformance(Conformance):
-    """Tests of an optimizer: it descends, obeys the learning rate, and continues from its state."""
+    """Tests for an optimizer: it reduces the loss, obeys the learning rate, and continues from its state."""
 
     registry = optimizers
 
     def build(self, *parameters: nn.Parameter, **more: Any) -> torch.optim.Optimizer:
-        """Return the optimizer of the parameters, one group each, as runs build it."""
+        """Return the optimizer for the parameters, one group each, as runs build it."""
         groups = [{"params": [parameter], "lr_scale": 1.0} for parameter in parameters]
         built: torch.optim.Optimizer = optimizers.create(self.config(**more)).build(groups)
         return built
@@ -30,7 +30,7 @@ class OptimizerConformance(Conformance):
 
     @staticmethod
     def steps(optimizer: torch.optim.Optimizer, count: int) -> float:
-        """Take steps on the sum of squares of all parameters; return that sum before the last step."""
+        """Take steps on the sum of squares of all parameters; return the value of the sum before the last step."""
         value = torch.zeros(())
         for _ in range(count):
             optimizer.zero_grad()
@@ -41,18 +41,18 @@ class OptimizerConformance(Conformance):
         return float(value.detach())
 
     def test_every_group_has_the_learning_rate(self) -> None:
-        """Schedules set ``group["lr"]``, and the scale of a group stays in it."""
+        """Schedules set ``group["lr"]``, which still includes the scale of the group."""
         optimizer = self.build(self.parameter(), self.parameter(), learning_rate=0.0625)
         assert [group["lr"] for group in optimizer.param_groups] == [0.0625, 0.0625]
         assert [group["lr_scale"] for group in optimizer.param_groups] == [1.0, 1.0]
 
     def test_it_descends(self) -> None:
-        """The loss is a bowl, and the learning rate is the default or that of the options."""
+        """The loss is quadratic, and the learning rate is the default or set by the options."""
         optimizer = self.build(self.parameter())
         assert self.steps(optimizer, 50) < self.steps(self.build(self.parameter()), 1)
 
     def test_a_learning_rate_of_zero_changes_nothing(self) -> None:
-        """The number that a schedule writes is the one that is used, at every step."""
+        """At every step, the optimizer uses the learning rate that a schedule set."""
         parameter = self.parameter()
         optimizer = self.build(parameter)
         self.steps(optimizer, 2)
@@ -63,7 +63,7 @@ class OptimizerConformance(Conformance):
         assert torch.equal(parameter.detach(), before)
 
     def test_it_continues_from_its_stored_state(self) -> None:
-        """It continues bit for bit, from a file that is read without executing code."""
+        """It continues bit for bit from a file that is read without executing code."""
         one, other = self.parameter(), self.parameter()
         first = self.build(one)
         self.steps(first, 3)
@@ -80,5 +80,5 @@ class OptimizerConformance(Conformance):
         assert torch.equal(one, other)
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """A run is trained, repeated, and resumed after every step."""
+        """A run is trained, then repeated, and then resumed after every step."""
         assert_reproducible({"optimizer": {"name": self.name, **self.options}})

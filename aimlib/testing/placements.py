@@ -1,4 +1,4 @@
-"""Conformance tests of placements."""
+"""Conformance tests for placements."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def network_on_meta(backbone: str) -> tuple[nn.Module, Layout]:
 
 @cache
 def layers_of(backbone: str, *, stages: bool = True) -> tuple[Layer, ...]:
-    """Return the arguments of a placement for a backbone; without `stages`, as for a network without layout."""
+    """Return the arguments of a placement for a backbone; without `stages`, as for a network without a layout."""
     network, layout = network_on_meta(backbone)
     calls = trace(network, (SHAPE.channels, SHAPE.height, SHAPE.width))
     return tuple(layers(network, layout if stages else Layout(), calls))
 
 
 class PlacementConformance(Conformance):
-    """Tests of a placement: it names existing layers, each once, and always the same ones."""
+    """Tests for a placement: it returns names of existing layers, each once, and always the same names."""
 
     registry = placements
 
@@ -45,7 +45,7 @@ class PlacementConformance(Conformance):
         return placement
 
     def test_names_layers_of_the_network_once(self) -> None:
-        """It does so on every built-in kind of network, with its stages and without."""
+        """The test covers every built-in kind of network, with and without stages."""
         for backbone in NETWORKS:
             for stages in (True, False):
                 found = layers_of(backbone, stages=stages)
@@ -54,11 +54,11 @@ class PlacementConformance(Conformance):
                 assert len(chosen) == len(set(chosen)), f"{self.name!r} names a layer of {backbone} twice"
 
     def test_reads_somewhere(self) -> None:
-        """At least one of the built-in networks has a layer that reads."""
+        """At least one of the built-in networks has a layer that reads memory."""
         assert any(list(self.placement().reads(layers_of(backbone))) for backbone in NETWORKS)
 
     def test_depends_on_the_layers_alone(self) -> None:
-        """Two instances give the same answer twice, and do not modify their arguments."""
+        """Two instances return the same result twice, and do not modify their arguments."""
         found = list(layers_of("small_resnet"))
         before, one, two = list(found), self.placement(), self.placement()
         answers = [list(asked.reads(found)) for asked in (one, one, two)]
@@ -66,11 +66,11 @@ class PlacementConformance(Conformance):
         assert found == before
 
     def test_network_without_layers(self) -> None:
-        """An empty network has no layers to choose."""
+        """An empty network has no layers to choose from."""
         assert list(self.placement().reads([])) == []
 
     def test_attaches_or_is_refused_clearly(self) -> None:
-        """On every built-in kind of network memory is attached, or a UsageError names the placement."""
+        """For every built-in kind of network, memory is attached, or a UsageError names the placement."""
         for backbone in NETWORKS:
             message = refusal(lambda backbone=backbone: self._attach(backbone))
             assert message is None or repr(self.name) in message

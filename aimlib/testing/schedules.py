@@ -1,4 +1,4 @@
-"""Conformance tests of learning-rate schedules."""
+"""Conformance tests for learning rate schedules."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aimlib.training.schedules.base import Schedule
 
 
 class ScheduleConformance(Conformance):
-    """Tests of a schedule: its rate is a function of the time and of the history alone.
+    """Tests for a schedule: its rate depends only on the time and the history.
 
     Attributes
     ----------
-    epochs, steps : length of the tests' runs, and training steps in an epoch.
-    accuracies : those that a schedule is given, one per epoch.
+    epochs, steps : length of the runs in the tests, and number of training steps in an epoch.
+    accuracies : accuracies that are passed to a schedule, one per epoch.
     """
 
     registry = schedules
@@ -26,7 +26,7 @@ class ScheduleConformance(Conformance):
     accuracies: ClassVar[tuple[float, ...]] = (0.3, 0.5, 0.5, 0.5, 0.5, 0.6)
 
     def schedule(self, history: int = 0, learning_rate: float = 0.4) -> Schedule:
-        """Return the schedule after the accuracies of some epochs."""
+        """Return the schedule after it received the accuracies of some epochs."""
         config = self.config()
         schedule: Schedule = schedules.get(config.name)(config, learning_rate, self.epochs)
         for accuracy in self.accuracies[:history]:
@@ -35,24 +35,24 @@ class ScheduleConformance(Conformance):
         return schedule
 
     def times(self, epoch: int) -> list[float]:
-        """Return the times of an epoch's steps."""
+        """Return the times of the steps in an epoch."""
         return [epoch + step / self.steps for step in range(self.steps)]
 
     def test_rates_are_finite_and_not_negative(self) -> None:
-        """The test takes every step of a run; not all rates may be 0."""
+        """The test checks every step of a run; the rates must not all be 0."""
         rates = [self.schedule(epoch).rate(time) for epoch in range(self.epochs) for time in self.times(epoch)]
         assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
         assert max(rates) > 0
 
     def test_asking_changes_nothing(self) -> None:
-        """The rate at a time does not depend on earlier calls: resumed epochs start in the middle."""
+        """The rate at a time does not depend on earlier calls, because resumed epochs start in the middle."""
         for epoch in range(self.epochs):
             forward, backward = self.schedule(epoch), self.schedule(epoch)
             times = self.times(epoch)
             assert [forward.rate(time) for time in times] == [backward.rate(time) for time in times[::-1]][::-1]
 
     def test_it_is_replayed_from_the_history(self) -> None:
-        """A schedule that gets accuracies epoch by epoch has the rates of one that gets them all at once."""
+        """A schedule has the same rates whether it receives the accuracies epoch by epoch or all at once."""
         going = self.schedule()
         for epoch in range(self.epochs):
             expected = [self.schedule(epoch).rate(time) for time in self.times(epoch)]
@@ -60,5 +60,5 @@ class ScheduleConformance(Conformance):
             going.after_epoch(self.accuracies[epoch])
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """A run is trained, repeated, and resumed after every step."""
+        """A run is trained, then repeated, and then resumed after every step."""
         assert_reproducible({"schedule": {"name": self.name, **self.options}})

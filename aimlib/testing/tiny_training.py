@@ -1,4 +1,4 @@
-"""Training runs that take a second, for the conformance tests of plugins that training uses."""
+"""Training runs that take a second, for conformance tests of plugins used in training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPE = ImageShape(channels=3, height=8, width=8, classes=3)
 
 
 def tiny_config(training: Mapping[str, Any], seed: int = 0) -> RunConfig:
-    """Return a run of two epochs with these training options."""
+    """Return a run with two epochs and these training options."""
     usual = {
         "epochs": 2,
         "batch_size": 8,
@@ -36,7 +36,7 @@ def tiny_config(training: Mapping[str, Any], seed: int = 0) -> RunConfig:
 
 
 def tiny_data() -> DataSet:
-    """Return images whose brightest column depends on the class, with noise."""
+    """Return noisy images in which the brightest column depends on the class."""
     return DataSet(_images(30, 0), _images(12, 1), ("a", "b", "c"), fingerprint="0" * 20)
 
 
@@ -49,7 +49,7 @@ def _images(count: int, seed: int) -> Images:
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
-    """Return the parts of an outcome that must not depend on the clock or on interruptions."""
+    """Return the parts of an outcome that must not depend on the clock or interruptions."""
     epochs = [{key: value for key, value in row.items() if key != "seconds"} for row in outcome.epochs]
     state = outcome.network.state if outcome.network is not None else None
     return {
@@ -68,7 +68,7 @@ def trained(config: RunConfig) -> dict[str, Any]:
 
 
 def trained_in_pieces(config: RunConfig) -> dict[str, Any]:
-    """Return the result of a run that is interrupted after every step, and continued from its checkpoint."""
+    """Return the result of a run that is interrupted after every step and continued from its checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         while True:
             try:
@@ -79,11 +79,11 @@ def trained_in_pieces(config: RunConfig) -> dict[str, Any]:
 
 
 def assert_reproducible(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Raise AssertionError unless a run with these options has the same bits again, even when it is interrupted.
+    """Raise AssertionError unless repeating a run with these options, even interrupted, is bitwise identical.
 
     Returns
     -------
-    its result.
+    The result of the run.
     """
     config = tiny_config(training)
     whole = trained(config)
@@ -93,7 +93,7 @@ def assert_reproducible(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _assert_same(found: Mapping[str, Any], whole: Mapping[str, Any], how: str) -> None:
-    """Raise AssertionError with the parts that differ. A comparison that pytest explains takes minutes here."""
+    """Raise AssertionError with the parts that differ. A comparison explained by pytest would take minutes here."""
     different = [name for name in whole if found[name] != whole[name]]
     if different:
-        raise AssertionError(f"a run has different bits when it is {how}: {', '.join(different)}")
+        raise AssertionError(f"a run is not bitwise identical when it is {how}: {', '.join(different)}")

@@ -1,4 +1,4 @@
-"""Conformance tests of registered training code."""
+"""Conformance tests for registered training code."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from aimlib.training.own.loop import SAME, Attempt, train
 
 
 class TrainerConformance(Conformance):
-    """Tests of training code: its seed decides the run, and it continues from its own checkpoint.
+    """Tests for training code: the seed determines the run, and the code continues from its own checkpoint.
 
     Attributes
     ----------
-    arm_options : what an arm gives the code under `options`.
-    model : the network that it asks for with ``run.network()``, as a document; None if it makes its own.
-    epochs : most epochs that it may report.
-    repeats : whether the same seed gives the same predictions on a CPU; False for code that cannot promise it.
+    arm_options : what an arm passes to the code under `options`.
+    model : the network that it requests with ``run.network()``, written as in a document; None if it creates its own
+        network.
+    epochs : maximum number of epochs that it may report.
+    repeats : whether the same seed gives the same predictions on a CPU; False for code that cannot guarantee this.
     """
 
     registry = trainers
@@ -38,7 +39,7 @@ class TrainerConformance(Conformance):
     repeats: ClassVar[bool] = True
 
     def data(self) -> DataSet:
-        """Return the data of the tests: 30 training and 12 test images of 8 × 8 pixels in three classes."""
+        """Return the data for the tests: 30 training and 12 test images of 8 × 8 pixels, in three classes."""
         return tiny_data()
 
     def run(self, attempt: Attempt | None = None, *, repeat: bool = False) -> Outcome:
@@ -48,14 +49,14 @@ class TrainerConformance(Conformance):
         return train(self._run_config(), self.data(), attempt, torch.device("cpu"), repeat=repeat)
 
     def test_it_reports_what_a_run_needs(self) -> None:
-        """At least one epoch, at most the planned number, each with a prediction for every test image."""
+        """It reports at least one epoch and at most the planned number, each with a prediction for every test image."""
         found = self.run()
         assert found.status == "finished", found.reason
         assert 1 <= len(found.epochs) <= self.epochs
         assert found.predictions.shape == (len(found.epochs), len(self.data().test.labels))
 
     def test_the_seed_decides_the_run(self) -> None:
-        """A second run gives the same predictions; code that cannot promise this sets `repeats = False`."""
+        """A second run gives the same predictions; code that cannot guarantee this sets `repeats = False`."""
         found = self.run(repeat=True)
         if self.repeats:
             assert found.repeated == SAME
@@ -64,7 +65,7 @@ class TrainerConformance(Conformance):
             assert not found.repeated.startswith("failed"), found.repeated
 
     def test_it_continues_after_every_interruption(self) -> None:
-        """Interrupted earlier or later, again and again, it ends as a whole run does."""
+        """Interrupted repeatedly, at earlier and later points, it gives the result of an uninterrupted run."""
         whole = self.run()
         with tempfile.TemporaryDirectory() as folder:
             pieces = self._in_pieces(Path(folder))
@@ -73,9 +74,9 @@ class TrainerConformance(Conformance):
             assert result_of(pieces) == result_of(whole)
 
     def _in_pieces(self, folder: Path) -> Outcome:
-        """Return the outcome of a run that is interrupted: at once, then after the first question whether, and so on.
+        """Return the outcome of a run interrupted at its first check for a pause, then at its second, and so on.
 
-        Code that saves only after its reports is interrupted before that in its first attempts, and gets on later.
+        Code that saves only after its reports is interrupted too early in its first attempts, but makes progress later.
         """
         patience = 0
         while True:
@@ -100,6 +101,6 @@ class TrainerConformance(Conformance):
 
 
 def _after(questions: int) -> Callable[[], bool]:
-    """Return a function that asks for a pause, but not the first times that it is called."""
+    """Return a function that requests a pause, except in the first `questions` calls."""
     asked = itertools.count()
     return lambda: next(asked) >= questions

@@ -1,4 +1,4 @@
-"""Conformance tests of updates."""
+"""Conformance tests for updates."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from aimlib.updates.base import MemoryUpdate
 
 
 class UpdateConformance(Conformance):
-    """Tests of an update: a memory of the same size, one per image, with gradients to all of its inputs.
+    """Tests for an update: a memory of the same size, one per image, with gradients to all inputs.
 
     Attributes
     ----------
-    features : shapes of features, without the batch, that it must accept: a usual one, odd sizes, one smaller than the
-        memory.
+    features : feature shapes, without the batch dimension, that it must accept: a typical shape, odd sizes, and one
+        smaller than the memory.
     memory : size of the memory in the tests.
     """
 
@@ -38,7 +38,7 @@ class UpdateConformance(Conformance):
     memory: ClassVar[MemoryConfig] = MemoryConfig(channels=4, rows=2, columns=3)
 
     def update(self, features: tuple[int, ...], seed: int = 0, memory: MemoryConfig | None = None) -> MemoryUpdate:
-        """Return the update after a module that gives `features`, with the initial values of `seed`."""
+        """Return the update after a module that returns `features`, with the initial values of `seed`."""
         config, plugin = self.config(), updates.get(self.name)
         update: MemoryUpdate = constructed(
             config, lambda: plugin(config, features, memory or self.memory, "layer1"), seed, "update."
@@ -47,13 +47,13 @@ class UpdateConformance(Conformance):
         return update
 
     def inputs(self, features: tuple[int, ...], batch: int, memories: int) -> tuple[Tensor, Tensor]:
-        """Return random features and memory that take gradients."""
+        """Return random features and a random memory that require gradients."""
         size = self.memory
         x = random_like((batch, *features), seed=2).requires_grad_()
         return x, random_like((memories, size.channels, size.rows, size.columns), seed=3).requires_grad_()
 
     def test_new_memory_has_the_size_of_the_old(self) -> None:
-        """Features have every shape, memories are shared or per image, and batches have one image or more."""
+        """The test covers all feature shapes, shared and per-image memories, and batches of one or more images."""
         for features in self.features:
             update = self.update(features)
             for training in (True, False):
@@ -67,7 +67,7 @@ class UpdateConformance(Conformance):
                     assert bool(new.isfinite().all())
 
     def test_images_do_not_see_each_other_in_evaluation(self) -> None:
-        """In evaluation, an image's memory is the same alone as in a batch."""
+        """In evaluation, an image's memory is the same whether the image is alone or in a batch."""
         features = self.features[0]
         update = self.update(features).eval()
         x, memory = self.inputs(features, 4, 4)
@@ -78,7 +78,7 @@ class UpdateConformance(Conformance):
                 assert_close(alone, together[image : image + 1], 1e-4)
 
     def test_gradient_reaches_features_memory_and_parameters(self) -> None:
-        """Back-propagation through the update is how memory is learned."""
+        """Memory is learned by back-propagation through the update."""
         for features in self.features[:2]:
             update = self.update(features)
             x, memory = self.inputs(features, 4, 1)
@@ -93,7 +93,7 @@ class UpdateConformance(Conformance):
         assert_gradients(update, x, memory)
 
     def test_memories_of_one_position(self) -> None:
-        """Memories of dense networks have all channels at one position."""
+        """In dense networks, all channels of the memory are at one position."""
         size = MemoryConfig(channels=5, rows=1, columns=1)
         for features in self.features[:2]:
             x = random_like((3, *features), seed=2)
@@ -102,7 +102,7 @@ class UpdateConformance(Conformance):
             assert bool(new.isfinite().all())
 
     def test_equal_steps_give_equal_bits(self) -> None:
-        """New memory and all gradients of a training step are the same when it is repeated."""
+        """If a training step is repeated, the new memory and all gradients are bitwise identical."""
         x, memory = self.inputs(self.features[1], 4, 1)
         steps = []
         for _ in range(2):
@@ -125,23 +125,23 @@ class UpdateConformance(Conformance):
         assert type(self.config()).initial_values == "own" or initialize(update, 0) == []
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters; different seeds give different ones."""
+        """Equal seeds give equal parameters; different seeds give different parameters."""
         first, again, other = (dict(self.update(self.features[0], seed).named_parameters()) for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not first or any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_state_dict_carries_the_update(self) -> None:
-        """Loaded into another instance after a training step, the state gives the same new memory."""
+        """Loaded into a second instance after a training step, the state gives the same new memory."""
         features = self.features[0]
         one, two = self.update(features, 0), self.update(features, 1)
         x, memory = self.inputs(features, 4, 1)
-        one(x, memory)  # moves running statistics
+        one(x, memory)  # changes the running statistics
         two.load_state_dict(one.state_dict())
         with torch.no_grad():
             assert torch.equal(two.eval()(x, memory), one.eval()(x, memory))
 
     def test_bfloat16(self) -> None:
-        """It works under autocast, and when it is moved to bfloat16 as a whole."""
+        """It works under autocast, and after the entire module is converted to bfloat16."""
         features = self.features[0]
         x, memory = self.inputs(features, 4, 1)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -150,7 +150,7 @@ class UpdateConformance(Conformance):
         assert half.dtype == torch.bfloat16
 
     def test_channels_last(self) -> None:
-        """The memory format of the features changes neither the new memory nor the gradients."""
+        """The memory format of the features does not affect the new memory or the gradients."""
         for features in self.features:
             if len(features) == 3:
                 update = self.update(features).eval()
@@ -163,7 +163,7 @@ class UpdateConformance(Conformance):
                     assert_close(last, plain, 1e-4)
 
     def test_meta_device(self) -> None:
-        """Built under ``torch.device("meta")`` it computes shapes and allocates nothing."""
+        """Built under ``torch.device("meta")``, it computes shapes and does not allocate memory."""
         features, size = self.features[0], self.memory
         with torch.device("meta"):
             update: MemoryUpdate = updates.get(self.name)(self.config(), features, size, "layer1")

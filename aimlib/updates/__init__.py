@@ -1,6 +1,6 @@
-"""Updates, by which features rewrite the memory; one private file per update.
+"""Updates, with which features rewrite the memory; one private file per update.
 
-The registry imports a plugin when it is first used; importing this package imports none of them.
+The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """
 
 from aimlib.updates.base import MemoryUpdate, UpdateFactory

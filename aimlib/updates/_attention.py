@@ -21,12 +21,12 @@ from aimlib.updates.base import MemoryUpdate, as_map, channels_of, pool_to
 class Attention(MemoryUpdate):
     """m' = m + the features that each slot gathers from all positions by scaled dot-product attention.
 
-    A slot is a position of the memory with its C channels; there are rows x columns slots. Queries come from the memory
-    and a learned vector per slot (without it, a memory that is the same at every position would stay the same), keys
-    and values from the features. Maps with a side longer than `most_side` are first averaged down to it. Dense features
-    are a single position, from which every slot gathers the same values. Queries, keys and values are layer-normalized
-    over their d channels, so that neither large features nor a large memory makes the change explode.
-    Weights are initially Glorot uniform.
+    A slot is a position in the memory with its C channels; there are rows x columns slots. Queries come from the memory
+    and a learned vector per slot; without this vector, a memory that is the same at every position would remain so.
+    Keys and values come from the features. Maps with a side longer than `most_side` are first averaged down to this
+    size. Dense features are a single position, from which every slot gathers the same values. Queries, keys and values
+    are layer-normalized over their d channels, so that neither large features nor a large memory makes the change
+    explode. Weights are initially Glorot uniform.
 
     Cost: 2 C d + S d + C + (2 F + 1) d weights for F feature channels, C memory channels, S slots, d hidden channels;
     per image 2 S C d + 2 P F d + 2 S P d multiply-adds for P positions (at most `most_side` squared).
@@ -39,14 +39,14 @@ class Attention(MemoryUpdate):
     }
 
     class Config(ComponentConfig):
-        """Channels of queries, keys and values over all heads, and the largest side of a map that is attended to."""
+        """Channels of queries, keys and values, summed over all heads, and the maximum side of a map."""
 
         hidden: Annotated[int, Field(ge=2)] = 64
-        """Channels of queries, keys and values over all heads."""
+        """Number of channels in queries, keys and values, summed over all heads."""
         heads: Annotated[int, Field(ge=1)] = 1
         """Number of heads; must divide `hidden`."""
         most_side: Annotated[int, Field(ge=1)] = 14
-        """Largest side of a map that is attended to, in positions; larger maps are averaged down to it."""
+        """Maximum side of an attended map, in positions; larger maps are averaged down to this size."""
 
         @model_validator(mode="after")
         def _heads_divide_hidden(self) -> Self:

@@ -19,9 +19,9 @@ from aimlib.updates.base import MemoryUpdate, feature_map, pool_to
 class ConvSigmoid(MemoryUpdate):
     """[3 x 3 convolution, batch norm, sigmoid] x 3, average pool to rows x columns, linear 1 x 1 convolution.
 
-    Its input is the features and, concatenated to them, the memory in the shape in which a layer at this place would
-    read it. If the map is a multiple of the memory's size, pooling is the plain average pool of the author's code;
-    otherwise it is adaptive pooling, which generalizes it. A map smaller than the memory is repeated.
+    The input is the features, concatenated with the memory in the shape in which a layer at this place would read it.
+    If the map size is a multiple of the memory's size, the plain average pool of the author's code is used; otherwise
+    adaptive pooling, a generalization, is used. A map that is smaller than the memory is repeated.
 
     Cost: 9 (F + A) f1 + 9 f1 f2 + 9 f2 f3 + f3 C weights for F feature channels, A channels that the memory adds,
     filters f1, f2, f3 and C memory channels; the first three act at the full resolution of the features. Training keeps
@@ -31,14 +31,14 @@ class ConvSigmoid(MemoryUpdate):
     source = "github.com/Joy-Lunkad/AiM, commit 3d79d31: update block after the first block of a stage"
 
     class Config(ComponentConfig):
-        """Filters of the sigmoid convolutions, and how their batch norms work (defaults as run)."""
+        """Filters of the sigmoid convolutions, and settings of their batch norms (defaults as run)."""
 
         filters: Integers = (16, 16, 32)
-        """Output channels of the sigmoid convolutions, one number for each."""
+        """Output channels of the sigmoid convolutions, one number per convolution."""
         batch_norm_epsilon: Annotated[float, Field(gt=0)] = 1e-3
-        """Number added to the variance in their batch norms."""
+        """Number added to the variance in the batch norms."""
         batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
-        """PyTorch's convention; Keras writes 1 minus this."""
+        """Momentum of the running statistics, in PyTorch's convention; Keras uses 1 minus this value."""
 
     config: Config
 
@@ -46,7 +46,7 @@ class ConvSigmoid(MemoryUpdate):
         super().__init__(config, features, memory, where)
         channels, height, width = feature_map(features, config.name, where)
         added = channels_added(memory.values, height, width)
-        # One convolution over [features; memory], written as a sum like every reader.
+        # One convolution over [features; memory], computed as a sum, as in every reader.
         first, *others = config.filters
         self.see = nn.Conv2d(channels, first, 3, padding=1)
         self.read = nn.Conv2d(added, first, 3, padding=1, bias=False)
@@ -72,8 +72,8 @@ class ConvSigmoid(MemoryUpdate):
 
 
 class _SigmoidInPlace(nn.Module):
-    """In-place sigmoid, for a tensor that no backward pass needs, such as the output of a batch norm."""
+    """In-place sigmoid, for a tensor that is not needed in the backward pass, such as a batch norm's output."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, changed."""
+        """Return `x`, which is changed in place."""
         return x.sigmoid_()

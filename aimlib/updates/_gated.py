@@ -1,4 +1,4 @@
-"""An update that mixes old and new memory by a learned gate."""
+"""An update that mixes the old and the new memory using a learned gate."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from aimlib.updates.hidden import Hidden
 class Gated(MemoryUpdate):
     """m' = g c + (1 - g) m, a convex mix of the memory and a candidate c, with a gate g in (0, 1) for every value.
 
-    Gate and candidate are 1 x 1 convolutions of the hidden map over [features; memory] (`aimlib.updates.hidden`),
-    initially Glorot uniform, so that gates start near 0.5. It works at the memory's resolution, on maps and on dense
-    features.
+    The gate and the candidate are 1 x 1 convolutions of the hidden map over [features; memory]
+    (`aimlib.updates.hidden`). Their weights are initially Glorot uniform, so that gates start near 0.5. The update
+    works at the memory's resolution, for maps and for dense features.
 
-    Cost: (F + C + 3) h + 2 (h + 1) C weights for F feature channels, C memory channels, h hidden ones; per image as
-    many multiply-adds as weights (biases and norms left out) times rows x columns.
+    Cost: (F + C + 3) h + 2 (h + 1) C weights for F feature channels, C memory channels, and h hidden channels. The
+    multiply-adds per image are the number of weights (without biases and norms) times rows x columns.
     """
 
     source = "Cho et al., 2014: the gated recurrent unit's update gate"

@@ -17,13 +17,13 @@ from aimlib.updates.hidden import Hidden
 
 @updates.register("residual")
 class Residual(MemoryUpdate):
-    """m' = m + change: the source's values stay readable, and their gradient passes every update undiminished.
+    """m' = m + change: the source's values stay readable, and their gradient passes through each update unchanged.
 
-    The change is a 1 x 1 convolution of the hidden map over [features; memory] (`aimlib.updates.hidden`), initially
-    Glorot uniform. It works at the memory's resolution, on maps and on dense features.
+    The change is a 1 x 1 convolution of the hidden map over [features; memory] (`aimlib.updates.hidden`), with weights
+    that are initially Glorot uniform. The update works at the memory's resolution, for maps and for dense features.
 
-    Cost: (F + C + 3) h + (h + 1) C weights for F feature channels, C memory channels, h hidden ones; per image as many
-    multiply-adds as weights (biases and norms left out) times rows x columns.
+    Cost: (F + C + 3) h + (h + 1) C weights for F feature channels, C memory channels, and h hidden channels. The
+    multiply-adds per image are the number of weights (without biases and norms) times rows x columns.
     """
 
     source = "He et al., 2016: residual connections"

@@ -1,4 +1,4 @@
-"""The base of all updates."""
+"""The base class of all updates."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from aimlib.memory.sources.base import MemoryConfig
 
 
 class MemoryUpdate(nn.Module, ABC):
-    """Base of the family `aimlib.updates`: features and memory in, new memory out.
+    """Base class of the family `aimlib.updates`: computes a new memory from features and memory.
 
-    One instance belongs to one module of the network.
+    Each instance belongs to one module of the network.
 
     Parameters
     ----------
     config : the update's options.
-    features : shape of the module's output without the batch, e.g. (channels, height, width).
+    features : shape of the module's output without the batch dimension, e.g. (channels, height, width).
     memory : size of the memory.
     where : the module's name, for messages.
     """
@@ -40,21 +40,21 @@ class MemoryUpdate(nn.Module, ABC):
 
         Parameters
         ----------
-        features : [batch, *features], the module's output.
-        memory_NCHW : [1 or batch, channels, rows, columns], the memory before the update.
+        features : the module's output, [batch, *features].
+        memory_NCHW : the memory before the update, [1 or batch, channels, rows, columns].
 
         Returns
         -------
-        [batch, channels, rows, columns]; [1, ...] only if it does not depend on the features.
+        [batch, channels, rows, columns]; [1, ...] only if the memory does not depend on the features.
         """
 
 
 UpdateFactory = Callable[[tuple[int, ...], MemoryConfig, str], MemoryUpdate]
-"""Creates the update for the given shape of features, size of memory, and module name."""
+"""Creates the update for a given feature shape, memory size and module name."""
 
 
 def feature_map(features: tuple[int, ...], update: str, where: str) -> tuple[int, int, int]:
-    """Return channels, height and width of features that are maps.
+    """Return the channels, height and width of features that are maps.
 
     Raises
     ------
@@ -62,30 +62,30 @@ def feature_map(features: tuple[int, ...], update: str, where: str) -> tuple[int
     """
     if len(features) != 3:
         raise UsageError(
-            f"update {update!r} works on feature maps, but {where!r} gives features of shape {list(features)}; "
+            f"update {update!r} works on feature maps, but {where!r} returns features of shape {list(features)}; "
             f"choose update: none for this backbone"
         )
     return features[0], features[1], features[2]
 
 
 def channels_of(features: tuple[int, ...], update: str, where: str) -> int:
-    """Return the channels of features that are maps, or the number of dense features (a map of one position).
+    """Return the channels of features that are maps, or the number of dense features (a map with one position).
 
     Raises
     ------
-    UsageError: the features are neither.
+    UsageError: the features are neither maps nor dense features.
     """
     return features[0] if len(features) == 1 else feature_map(features, update, where)[0]
 
 
 def as_map(features: Tensor) -> Tensor:
-    """Return features [batch, channels, height, width]; dense ones become maps of one position."""
+    """Return features [batch, channels, height, width]; dense features become maps with one position."""
     return features[:, :, None, None] if features.ndim == 2 else features
 
 
 def pool_to(x_BCHW: Tensor, rows: int, columns: int) -> Tensor:
     """Return maps averaged down to rows x columns; the values of a smaller map are repeated."""
-    # The adaptive pool does all this, but has no deterministic backward on CUDA.
+    # Adaptive pooling would do all of this, but has no deterministic backward pass on CUDA.
     for dim, side in ((2, rows), (3, columns)):
         if x_BCHW.shape[dim] < side and side % x_BCHW.shape[dim] == 0:
             x_BCHW = x_BCHW.repeat_interleave(side // x_BCHW.shape[dim], dim)

@@ -1,4 +1,4 @@
-"""The hidden map of features and memory that the gated and the residual update share."""
+"""The hidden map over features and memory that the gated and the residual update share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aimlib.updates.base import as_map, pool_to
 class Hidden(nn.Module):
     """1 x 1 convolution over [features; memory], batch norm, ReLU, at the memory's rows and columns.
 
-    Features are pooled to the memory's size first; the convolution is a sum over features and memory, as reads are.
+    Features are first pooled to the memory's size; like a read, the convolution is a sum over features and memory.
     Cost: (F + C + 3) x hidden weights for F feature channels and C memory channels.
 
     Parameters
     ----------
-    channels : F, of the features.
+    channels : F, the number of feature channels.
     memory : size of the memory.
-    hidden : channels of the result.
+    hidden : number of channels in the result.
     """
 
     def __init__(self, channels: int, memory: MemoryConfig, hidden: int) -> None:

@@ -1,6 +1,6 @@
 """Initial values from files: where they are, what they contain, and whether they fit a network.
 
-Importing this package imports no torch.
+Importing this package does not import torch.
 """
 
 from aimlib.weights.config import WeightsConfig

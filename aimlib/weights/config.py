@@ -11,26 +11,26 @@ from aimlib.errors import UsageError
 
 
 class WeightsConfig(Frozen):
-    """A file with parameters and buffers; in a study a text is read as its `source`.
+    """A file with parameters and buffers; in a study, a plain string is read as its `source`.
 
-    The run id contains the SHA-256 of the file, and neither its name nor its place.
+    The run id contains the SHA-256 hash of the file, but not its name or location.
     """
 
     source: str = local(
         ...,
         "A file (safetensors, or a state dict that torch saved) relative to the study, or a torchvision name such as "
-        "ResNet18_Weights.IMAGENET1K_V1; DEFAULT is the one that torchvision recommends for the backbone.",
+        "ResNet18_Weights.IMAGENET1K_V1; DEFAULT selects the weights that torchvision recommends for the backbone.",
         min_length=1,
     )
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
-    """Hash of the file. A plan fills it in; a study that gives it refuses any other file."""
+    """Hash of the file. The plan fills it in; if the study sets it, any other file is refused."""
     key: str | None = None
-    """Where the state dict is in a file that has it inside other mappings, e.g. state_dict."""
+    """Where to find the state dict if the file nests it inside other mappings, e.g. state_dict."""
     prefix: str = ""
-    """Beginning of the file's names that is removed, e.g. ``module.``; names without it are not read."""
+    """Prefix that is removed from the names in the file, e.g. ``module.``; names without the prefix are not read."""
     leave_out: Names = ()
-    """Names or patterns (``fc.*``) that are not loaded: what the network has under them starts as it would without a
-    file."""
+    """Names or patterns (``fc.*``) that are not loaded; the network's values with these names start as they would
+    without a file."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,5 +45,5 @@ class WeightsConfig(Frozen):
         UsageError: the hash is not known yet.
         """
         if self.sha256 is None:
-            raise UsageError("model.weights: the run id needs the hash of the file; give sha256, or plan a study")
+            raise UsageError("model.weights: the run id needs the hash of the file; set sha256, or plan a study")
         return super().identity()

@@ -1,4 +1,4 @@
-"""Files of weights on this machine: found and hashed, and torchvision weights fetched on request."""
+"""Weight files on this machine: finding and hashing them, and fetching torchvision weights on request."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Parameters
     ----------
-    architecture : torchvision's name of the network, for ``DEFAULT``; any other text if it is not a torchvision
-        network.
+    architecture : torchvision's name for the network, needed for ``DEFAULT``; any other string if it is not a
+        torchvision network.
 
     Raises
     ------
-    DataError: the file is not on this machine, or has a different hash than the configuration states.
-    UsageError: torchvision has no such weights, or none for this network.
+    DataError: the file is not on this machine, or its hash differs from the one that the configuration states.
+    UsageError: torchvision has no such weights, or has no weights for this network.
     """
     if is_of_torchvision(config.source):
         config = config.model_copy(update={"source": str(_entry(config.source, architecture))})
@@ -42,34 +42,34 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
 
 def find(config: WeightsConfig) -> Path:
-    """Return the file on this machine; if the configuration states a hash, it has this one.
+    """Return the file on this machine; if the configuration states a hash, the file is known to match it.
 
     Raises
     ------
-    DataError: it is not here, or differs.
+    DataError: the file is not on this machine, or its hash differs.
     """
     places = _places(config.source)
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         looked = " and ".join(str(place) for place in places)
         fetch = (
-            f"run `ablate data weights {config.source}` where there is a network, or copy the file there"
+            f"run `ablate data weights {config.source}` on a machine with network access, or copy the file there"
             if is_of_torchvision(config.source)
-            else "a run downloads nothing: download it, and give the file's path"
+            else "runs do not download files: download it, and set the file's path"
             if "://" in config.source or ":/" in config.source
             else "correct the path, or copy the file there"
         )
         raise DataError(f"{config.source}: no such file; looked for {looked}; {fetch}")
     if config.sha256 is not None and (found := _hash(path)) != config.sha256:
         raise DataError(
-            f"{path}: has sha256 {found[:16]}…, but {config.sha256[:16]}… is stated; copy the same "
+            f"{path}: has sha256 {found[:16]}…, but the configuration states {config.sha256[:16]}…; copy the same "
             f"file to every machine, or correct model.weights.sha256"
         )
     return path
 
 
 def _places(source: str) -> tuple[Path, ...]:
-    """Return where a file may be: where the study says or torchvision caches it, and in the folder of data."""
+    """Return where a file may be: where the study expects it or torchvision caches it, and in the data folder."""
     if not is_of_torchvision(source):
         path = Path(source).expanduser()
         return path, data_folder(_FOLDER) / path.name
@@ -78,13 +78,13 @@ def _places(source: str) -> tuple[Path, ...]:
 
 
 def cache_of_torchvision() -> Path:
-    """Return the folder in which torchvision keeps what it downloads: ``$TORCH_HOME/hub/checkpoints``."""
+    """Return the folder in which torchvision keeps downloaded files: ``$TORCH_HOME/hub/checkpoints``."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def url(source: str) -> str:
-    """Return the URL from which torchvision downloads the weights of an exact name; raises what `resolved` raises."""
+    """Return the URL from which torchvision downloads weights with an exact name; raises like `resolved`."""
     address: str = _entry(source, "").url
     return address
 
@@ -95,17 +95,17 @@ def download(source: str, base_url: str | None = None) -> Path:
     Parameters
     ----------
     source : an exact name, e.g. ``ResNet18_Weights.IMAGENET1K_V1``.
-    base_url : folder that has torchvision's files; None: torchvision's own.
+    base_url : URL of a folder with torchvision's files; None: torchvision's own server.
 
     Raises
     ------
-    UsageError: torchvision has no weights of this name.
-    DataError: the server does not answer, or returns another file.
+    UsageError: torchvision has no weights with this name.
+    DataError: the server does not respond, or returns a different file.
     """
     from torch.hub import download_url_to_file  # noqa: PLC0415
 
     if not is_of_torchvision(source) or source == "DEFAULT":
-        raise UsageError(f"{source}: is not an exact torchvision name; give one, e.g. ResNet18_Weights.IMAGENET1K_V1")
+        raise UsageError(f"{source}: is not an exact torchvision name; use one such as ResNet18_Weights.IMAGENET1K_V1")
     address = url(source)
     name = Path(urlparse(address).path).name
     target = cache_of_torchvision() / name
@@ -123,7 +123,7 @@ def download(source: str, base_url: str | None = None) -> Path:
 
 
 def _entry(source: str, architecture: str) -> Any:
-    """Return torchvision's entry of a name."""
+    """Return torchvision's entry for a name."""
     from torchvision import models  # noqa: PLC0415 -- takes seconds
 
     if source == "DEFAULT":
@@ -131,7 +131,7 @@ def _entry(source: str, architecture: str) -> Any:
             return models.get_model_weights(architecture).DEFAULT
         except ValueError:
             raise UsageError(
-                f"DEFAULT: {architecture!r} is not a torchvision network; give a file, or the backbone "
+                f"DEFAULT: {architecture!r} is not a torchvision network; set a file, or use the backbone "
                 f"{{name: torchvision, architecture: ...}}"
             ) from None
     try:
@@ -139,8 +139,8 @@ def _entry(source: str, architecture: str) -> Any:
     except (ValueError, AttributeError, KeyError, TypeError):
         known = [str(entry) for name in models.list_models(module=models) for entry in models.get_model_weights(name)]
         raise UsageError(
-            f"{source}: torchvision has no weights of this name; {did_you_mean(source, known)}a file is given by its "
-            f"path, e.g. ./{source}"
+            f"{source}: torchvision has no weights with this name; {did_you_mean(source, known)}to use a file, write "
+            f"its path, e.g. ./{source}"
         ) from None
 
 

@@ -18,9 +18,9 @@ from aimlib.weights.config import WeightsConfig
 from aimlib.weights.reading import StoredState
 
 _SHOWN = 6
-"""Number of names of a kind that a message lists."""
+"""Maximum number of names of each kind that a message lists."""
 _COUNTER = ".num_batches_tracked"
-"""End of a buffer's name that state dicts of torch before 0.4.1 lack; nothing here depends on its value."""
+"""Suffix of a buffer that state dicts from torch before 0.4.1 lack; its value has no effect here."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Fit:
 
     Attributes
     ----------
-    loaded : the file's name of each parameter and buffer that is loaded, by its name in the network.
-    summed : of these, the first convolution's weight, if it is over three channels in the file and over one here: its
-        sum over the channels, which gives the output for the gray image in all three.
-    head : parameters of the last layer, which has another number of outputs in the file: they are not loaded.
-    left_out : names of the network that `WeightsConfig.leave_out` excludes.
-    memory : names that only the memory has; they are not loaded.
+    loaded : the name in the file of each parameter and buffer that is loaded, keyed by its name in the network.
+    summed : the loaded weight of the first convolution, if it has three input channels in the file and one here. Its
+        sum over the channels is used, which gives the same output as the gray image repeated in all three channels.
+    head : parameters of the last layer, if its number of outputs differs in the file; they are not loaded.
+    left_out : names in the network that `WeightsConfig.leave_out` excludes.
+    memory : names that exist only because of the memory; they are not loaded.
     """
 
     loaded: Mapping[str, str]
@@ -44,23 +44,23 @@ class Fit:
     memory: tuple[str, ...] = ()
 
     def sentence(self, source: str) -> str:
-        """Return what is loaded and what is not, for the user."""
+        """Return a sentence for the user about what is loaded and what is not."""
         parts = [f"{counted(len(self.loaded), 'parameter or buffer', 'parameters and buffers')} from {source}"]
         if self.head:
             parts.append(
-                f"the head ({few(plain(self.head))}) has a different size there, and is initialized by the study's "
-                "rules"
+                f"the head ({few(plain(self.head))}) has a different size in the file and is initialized by the "
+                f"study's rules"
             )
         if self.summed:
             parts.append(f"{few(plain(self.summed))} is summed over the three colors, because the images are gray")
         if self.left_out:
-            parts.append(f"left out, and initialized as without a file: {few(plain(self.left_out))}")
+            parts.append(f"left out and initialized as they would be without a file: {few(plain(self.left_out))}")
         if self.memory:
             parts.append(f"not in the file, because the memory adds them: {few(plain(self.memory))}")
         return f"weights: {'; '.join(parts)}"
 
     def record(self) -> dict[str, object]:
-        """Return what rows store: how many values are loaded by name, and the names of all others by reason."""
+        """Return what rows store: how many values are loaded by name, and the names of all other values by reason."""
         named = {"summed": self.summed, "head": self.head, "left_out": self.left_out, "memory": self.memory}
         return {"loaded": len(self.loaded), **{reason: plain(names) for reason, names in named.items() if names}}
 
@@ -75,12 +75,12 @@ def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: I
 
     Parameters
     ----------
-    network : with or without memory, before its control; on any device.
-    shape : of its images.
+    network : the network, with or without memory, before its control is applied; on any device.
+    shape : shape of its images.
 
     Raises
     ------
-    UsageError: names are missing or unexpected, or shapes differ elsewhere than in the last layer.
+    UsageError: names are missing or unexpected, or shapes differ in a layer other than the last.
     """
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     memory = of_memory(network, wanted)
@@ -112,7 +112,7 @@ def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: I
 
 
 def load(network: nn.Module, stored: StoredState, fitting: Fit) -> None:
-    """Give the parameters and buffers that fit their values from the file, in place."""
+    """Set the parameters and buffers that fit to their values from the file, in place."""
     targets = network.state_dict()
     with torch.no_grad():
         for name, own in fitting.loaded.items():
@@ -121,7 +121,7 @@ def load(network: nn.Module, stored: StoredState, fitting: Fit) -> None:
 
 
 def of_memory(network: nn.Module, names: Iterable[str]) -> set[str]:
-    """Return the names that the network has because of its memory."""
+    """Return the names that exist in the network only because of its memory."""
     if not isinstance(network, AimNetwork):
         return set()
     readers = {
@@ -131,7 +131,7 @@ def of_memory(network: nn.Module, names: Iterable[str]) -> set[str]:
 
 
 def _name_in(network: nn.Module, name: str, has_memory: bool) -> str:
-    """Return the name that a parameter of a file has in the network."""
+    """Return the name in the network of a parameter from a file."""
     prefix = AimNetwork.baseline_prefix
     if isinstance(network, AimNetwork):
         return name if has_memory else prefix + name
@@ -139,20 +139,21 @@ def _name_in(network: nn.Module, name: str, has_memory: bool) -> str:
 
 
 def _excluded(config: WeightsConfig, names: Sequence[str]) -> set[str]:
-    """Return the names that are to be left out; those of the given network are written as without memory."""
+    """Return the names to leave out; names in the given network are written as they are without memory."""
     known = dict(zip(names, plain(names), strict=True))
     for pattern in config.leave_out:
         if not any(fnmatchcase(each, pattern) for each in known.values()):
             inside = [each for each in known.values() if each.startswith(f"{pattern}.")]
             near = f"did you mean '{pattern}.*'? " if inside else did_you_mean(pattern, known.values())
             raise UsageError(
-                f"model.weights.leave_out: {pattern!r} matches no name of the network or the file; {near}correct it"
+                f"model.weights.leave_out: {pattern!r} does not match any name in the network or the file; "
+                f"{near}correct it"
             )
     return {name for name, each in known.items() if any(fnmatchcase(each, pattern) for pattern in config.leave_out)}
 
 
 def _ends(network: nn.Module, shape: ImageShape) -> tuple[str, str]:
-    """Return the first and the last convolution or dense layer of a forward pass, those of a memory left out."""
+    """Return the first and the last convolution or dense layer in a forward pass, excluding layers of a memory."""
     kinds, inside = (nn.Conv2d, nn.Linear), network.baseline_prefix if isinstance(network, AimNetwork) else ""
     calls = trace(network, (shape.channels, shape.height, shape.width))
     names = [call.name for call in calls if call.name.startswith(inside)]
@@ -178,31 +179,31 @@ def _message(
     absent = plain(missing)
     parts = []
     if missing:
-        parts.append(f"{counted(len(missing), 'name')} of the network missing in the file: {few(absent)}")
+        parts.append(f"{counted(len(missing), 'name')} in the network but missing in the file: {few(absent)}")
     if unexpected:
-        parts.append(f"{counted(len(unexpected), 'name')} of the file unknown to the network: {few(unexpected)}")
+        parts.append(f"{counted(len(unexpected), 'name')} in the file but unknown to the network: {few(unexpected)}")
     if wrong:
         sizes = [
             f"{name} {list(theirs)} instead of {list(ours)}"
             for name, (theirs, ours) in zip(plain(wrong), wrong.values(), strict=True)
         ]
-        parts.append(f"{counted(len(wrong), 'other shape')}: {few(sizes)}")
+        parts.append(f"{counted(len(wrong), 'different shape')}: {few(sizes)}")
     return f"{config.source} does not fit this network: {'; '.join(parts)}; {_remedy(absent, given)}"
 
 
 def few(names: Sequence[str]) -> str:
-    """Return names as one text; of many, the first ones and the number of the others."""
+    """Return names as one string; if there are many, the first names and the number of the others."""
     more = f", … and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _remedy(missing: Sequence[str], given: Sequence[str]) -> str:
-    """Return what to do: a prefix if the file's names would fit without it, otherwise the remaining ways."""
+    """Return what to do: set a prefix if the file's names would fit without it, otherwise other remedies."""
     for name in missing[:1]:
         longer = next((each for each in given if each.endswith(f".{name}")), None)
         if longer is not None:
-            return f"its names begin with {longer.removesuffix(name)!r}: give model.weights.prefix"
+            return f"the names in the file begin with {longer.removesuffix(name)!r}: set model.weights.prefix"
     return (
-        "give the backbone to which these weights belong; or list in model.weights.leave_out the names that must not "
-        "be loaded from the file"
+        "set the backbone to which these weights belong, or list the names that must not be loaded from the file in "
+        "model.weights.leave_out"
     )

@@ -1,4 +1,4 @@
-"""The content of files of weights. Nothing in them is executed."""
+"""The content of weight files. No code in the files is executed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aimlib.weights.config import WeightsConfig
 from aimlib.weights.files import find
 
 KEPT = "aim_ablations"
-"""Key of the metadata of a safetensors file that a run of a study kept."""
+"""Metadata key in a safetensors file that a run of a study kept."""
 SCALING = "__scaling__"
 """Name of the tensor in such a file that is not part of the network."""
 
@@ -25,8 +25,8 @@ class StoredState:
 
     Attributes
     ----------
-    tensors : parameters and buffers by their names in the file, without the prefix that the configuration gives.
-    has_memory : whether it was kept by a run whose network had a memory, so that names begin as in that network.
+    tensors : parameters and buffers, keyed by their names in the file without the configured prefix.
+    has_memory : whether it was kept by a run whose network had a memory; the names then begin as in that network.
     """
 
     tensors: Mapping[str, Any]
@@ -34,12 +34,12 @@ class StoredState:
 
 
 def read(config: WeightsConfig) -> StoredState:
-    """Return the content of a file; the last one that was read stays in memory.
+    """Return the content of a file; the content of the last file read stays cached.
 
     Raises
     ------
-    DataError: the file is missing, or differs from the stated one.
-    UsageError: it contains no state dict, or something other than tensors.
+    DataError: the file is missing, or its hash differs from the stated one.
+    UsageError: the file does not contain a state dict, or contains something other than tensors.
     """
     path = find(config)
     state = path.stat()
@@ -59,7 +59,7 @@ def _read(path: Path, key: str | None, prefix: str, _changed: int, _size: int) -
     if prefix:
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     if not tensors:
-        raise UsageError(f"{where}: no name in it begins with {prefix!r}; correct model.weights.prefix")
+        raise UsageError(f"{where}: none of its names begins with {prefix!r}; correct model.weights.prefix")
     _refuse_not_finite(tensors, where)
     return StoredState(tensors, has_memory)
 
@@ -79,11 +79,11 @@ def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
         tensors |= {name: tensors[owner] for name, owner in kept["same"].items()}
         return tensors, kept["config"]["model"]["memory"] is not None
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: cannot be read ({error}); give an intact safetensors file") from error
+        raise UsageError(f"{where}: cannot be read ({error}); use an intact safetensors file") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{where}: its record of the run that kept it is not readable ({error!r}); copy the file again from "
-            f"the networks/ of its study"
+            f"{where}: its record of the run that kept it is not readable ({error!r}); copy the file again from its "
+            f"study's folder networks/"
         ) from error
 
 
@@ -94,14 +94,14 @@ def _saved_by_torch(path: Path, where: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UsageError(
-            f"{where}: is neither a safetensors file nor a state dict that torch.save wrote, or is damaged, or "
-            f"contains more than tensors and plain values, which is not loaded because that could execute code; write "
+            f"{where}: is neither a safetensors file nor a state dict written by torch.save, is damaged, or contains "
+            f"more than tensors and plain values, which could execute code and is therefore not loaded; write "
             f"it with torch.save(network.state_dict(), FILE) ({type(error).__name__})"
         ) from error
 
 
 def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
-    """Return the state dict in a file's content, which `key` names if it is inside other mappings."""
+    """Return the state dict in a file's content; `key` locates it if it is nested inside other mappings."""
     from torch import Tensor  # noqa: PLC0415
 
     for part in key.split(".") if key else ():
@@ -110,12 +110,14 @@ def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
             raise UsageError(f"{where}: has no {part!r} (known: {known}); correct model.weights.key")
         content = content[part]
     if not isinstance(content, Mapping) or not content:
-        raise UsageError(f"{where}: contains no state dict, but {type(content).__name__}; give a file with one")
+        raise UsageError(
+            f"{where}: contains {type(content).__name__} instead of a state dict; use a file with a state dict"
+        )
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if not others:
         return dict(content)
     inner = [str(name) for name in others if isinstance(content.get(name), Mapping)]
-    give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save only the state dict"
+    give = f"set model.weights.key, e.g. {inner[0]}" if inner else "save only the state dict"
     raise UsageError(
         f"{where}: {counted(len(others), 'entry is', 'entries are')} not tensors ({', '.join(others[:6])}); {give}"
     )
@@ -126,5 +128,5 @@ def _refuse_not_finite(tensors: Mapping[str, Any], where: str) -> None:
     if wrong:
         raise UsageError(
             f"{where}: {', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''} contains values that are not finite; "
-            f"give weights of a training that did not diverge"
+            f"use weights from a training run that did not diverge"
         )

@@ -1,4 +1,4 @@
-"""Where the initial values of a network come from, parameter by parameter, without building it."""
+"""Where each parameter's initial values come from, determined without building the network."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FAMILIES: tuple[tuple[str, Registry], ...] = (("backbone", backbones), ("memory
 
 @dataclass(frozen=True)
 class Start:
-    """Names of a network's parameters, as without memory, by where their initial values come from.
+    """Names of a network's parameters, as they are without memory, grouped by the origin of their initial values.
 
     Attributes
     ----------
-    own : those that keep what their class sets up itself.
-    by_rule : those that a rule draws or sets, by the rule.
-    fit : what is loaded from a file of weights, over any of these; None without a file.
+    own : parameters that keep the values that their class sets itself.
+    by_rule : parameters that a rule draws or sets, grouped by rule.
+    fit : what is loaded from a weight file, replacing any of these values; None without a file.
     """
 
     own: tuple[str, ...]
@@ -38,12 +38,12 @@ class Start:
 
 
 def own_parts(model: ModelConfig) -> list[str]:
-    """Return the parts of a model that keep the values that they set up themselves, such as ``backbone 'my_net'``."""
+    """Return the parts of a model that keep the values that they set themselves, such as ``backbone 'my_net'``."""
     return [f"{registry.kind} {part.name!r}" for part, registry in _parts(model) if type(part).initial_values == "own"]
 
 
 def foreign_parts(model: ModelConfig) -> list[str]:
-    """Return the parts of a model that set up values themselves, which are kept or replaced."""
+    """Return the parts of a model that set values themselves: those that keep them, and those that do not."""
     return [*own_parts(model), *_replaced_parts(model)]
 
 
@@ -55,11 +55,11 @@ def _parts(model: ModelConfig) -> Iterator[tuple[ComponentConfig, Registry]]:
 
 
 def start_of(model: ModelConfig, shape: ImageShape) -> Start:
-    """Return where the initial values of a model come from, before its control.
+    """Return where the initial values of a model come from, before its control is applied.
 
     Raises
     ------
-    UsageError: the parts do not fit together, or a file of weights is missing or does not fit.
+    UsageError: the parts do not fit together, or a weight file is missing or does not fit.
     """
     network = skeleton(model, shape)
     fit = None if model.weights is None else weights_fit(model, shape)
@@ -86,7 +86,7 @@ def _words(rule: Rule) -> str:
 
 
 def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
-    """Yield where initial values come from, for the user, unless only rules for parts of this package set them."""
+    """Yield sentences on where initial values come from, unless only this package's rules for its parts set them."""
     kept, replaced = own_parts(model), _replaced_parts(model)
     if model.weights is None and not kept and not replaced:
         return
@@ -95,15 +95,15 @@ def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
         yield start.fit.sentence(model.weights.source)
     if start.own and (kept or replaced):
         what = counted(len(start.own), "parameter keeps the value", "parameters keep the values")
-        yield f"start: {what} that {' and '.join(kept or replaced)} set up: {few(start.own)}"
+        yield f"start: {what} that {' and '.join(kept or replaced)} set: {few(start.own)}"
     if replaced and start.by_rule:
         what = counted(sum(map(len, start.by_rule.values())), "parameter starts", "parameters start")
         rules = "; ".join(f"{rule}: {few(names)}" for rule, names in start.by_rule.items())
-        yield f"start: {what} by a rule, instead of what {' and '.join(replaced)} set up ({rules})"
+        yield f"start: {what} from a rule, instead of the values that {' and '.join(replaced)} set ({rules})"
 
 
 def _replaced_parts(model: ModelConfig) -> list[str]:
-    """Return the parts of other packages and of own code whose own values the rules replace."""
+    """Return the parts from other packages or the user's own code whose values the rules replace."""
     return [
         f"{registry.kind} {part.name!r}"
         for part, registry in _parts(model)
@@ -112,9 +112,9 @@ def _replaced_parts(model: ModelConfig) -> list[str]:
 
 
 def unpaired(model: ModelConfig, other: ModelConfig, shape: ImageShape, seed: int) -> tuple[list[str], int]:
-    """Return the parameters that two models have in common and that start differently, and the number in common.
+    """Return the parameters shared by two models that start differently, and the number of shared parameters.
 
-    Both networks are built with `seed`. Parameters of different shapes are not in common.
+    Both networks are built with `seed`. Parameters with different shapes do not count as shared.
     """
     one, two = (_values(build(each, shape, seed)) for each in (model, other))
     shared = [name for name in one if name in two and one[name].shape == two[name].shape]

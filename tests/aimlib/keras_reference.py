@@ -1,6 +1,7 @@
-"""The author's models, reimplemented plainly: channels last, the memory reshaped and concatenated as in the notebooks.
+"""A plain reimplementation of the author's models: channels last, with the memory reshaped and concatenated as there.
 
-No code here uses the library. Weights: arrays by the name of the Keras layer, kernels [rows, columns, in, out].
+This code does not use the library. Weights are arrays, keyed by the name of the Keras layer; kernels are [rows,
+columns, in, out].
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Model:
 
 
 class Reference:
-    """Runs the model. It draws missing weights of a layer, so that one pass on small images creates all of them."""
+    """Runs the model. It draws a layer's missing weights, so one pass on small images creates all weights."""
 
     def __init__(self, model: Model, weights: Weights | None = None, seed: int = 0) -> None:
         self.model = model
@@ -70,7 +71,7 @@ class Reference:
             flat = functional.pad(memory.reshape(batch, total), ((side * side - total) // 2,) * 2)
             border = (rows - side) // 2
             return functional.pad(flat.reshape(batch, side, side), (border,) * 4)[..., None]
-        assert rows * columns < total, "the notebook returns nothing here"
+        assert rows * columns < total, "the notebook does not return a value here"
         return memory.reshape(batch, rows, columns, total // (rows * columns))
 
     def concatenated(self, x: Tensor, memory: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Small folders of photos, which tests break."""
+"""Small photo folders that tests damage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 def picture(
     seed: int, kind: str = "PNG", height: int = 20, width: int = 20, *, mode: str = "RGB", **options: Any
 ) -> bytes:
-    """Return a file of random pixels."""
+    """Return the path of a file with random pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(content, kind, **options)
@@ -27,7 +27,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def two_classes(top: Path) -> Path:
-    """Write three photos of either class into train and test; return the folder of both."""
+    """Write three photos of each of two classes to the folders train and test, and return their parent folder."""
     for seed, (split, name, number) in enumerate(
         (split, name, number) for split in ("train", "test") for name in ("cat", "dog") for number in range(3)
     ):

@@ -1,4 +1,4 @@
-"""Errors of computing on demand: a bit of an activation, a gradient or a parameter is flipped during a step."""
+"""Computing errors on demand: a bit in an activation, a gradient or a parameter is flipped during a step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 When = Callable[[int], bool]
-"""Tells whether the step with this number is computed wrongly; numbers start at 1 and include repeated steps."""
+"""Returns whether a step is computed wrongly; steps are numbered from 1, including repeated steps."""
 WHERE = ("activation", "gradient", "parameter", "optimizer")
 
 
 def flip(tensor: Tensor, bit: int = 12) -> None:
-    """Flip a bit of the largest element in place: a 0, or a value that a ReLU sets to 0, would have no effect."""
+    """Flip a bit in the largest element, in place; in a 0, or a value that ReLU sets to 0, it would have no effect."""
     dense = tensor.detach() if tensor.is_contiguous() else tensor.detach().permute(0, 2, 3, 1)
     flat = dense.view(-1)
     at = int(flat.argmax())
@@ -42,7 +42,7 @@ class Errors:
         return True
 
     def forward(self, module: nn.Module, _: Any, output: Any) -> None:
-        """Flip a bit of an activation or of its gradient."""
+        """Flip a bit in an activation or its gradient."""
         if not module.training or not isinstance(module, nn.BatchNorm2d):
             return
         if self._now("activation"):
@@ -51,7 +51,7 @@ class Errors:
             output.register_hook(_flipped)
 
     def stepped(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Flip a bit of a parameter or of the optimizer's state; count the step."""
+        """Flip a bit in a parameter or in the optimizer's state, and count the step."""
         parameter = optimizer.param_groups[0]["params"][0]
         if self._now("parameter"):
             flip(parameter)
@@ -62,7 +62,7 @@ class Errors:
 
 @contextmanager
 def errors(where: str, when: When) -> Iterator[list[int]]:
-    """Compute some steps of this process wrongly; yield their numbers as they occur."""
+    """Compute some steps in this process wrongly; yield a list to which their numbers are added."""
     made = Errors(where, when)
     hooks = [register_module_forward_hook(made.forward), register_optimizer_step_post_hook(made.stepped)]
     try:

@@ -1,4 +1,4 @@
-"""Configurations: strict, complete, and unchanged by a round trip through JSON."""
+"""Configurations are strict, complete, and unchanged by a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -71,10 +71,13 @@ def test_a_configuration_survives_a_round_trip_through_json(changes: dict[str, A
             {"model__backbone": "smal_resnet"},
             "model.backbone.name: unknown backbone 'smal_resnet'; did you mean 'small_resnet'? known: ",
         ),
-        ({"model__backbone": {"widths": [4]}}, "model.backbone.name: missing: give the backbone by name, one of "),
+        (
+            {"model__backbone": {"widths": [4]}},
+            "model.backbone.name: missing: set it to the name of the backbone, one of ",
+        ),
     ],
 )
-def test_mistakes_are_reported_with_path_and_nearest_name(changes: dict[str, Any], message: str) -> None:
+def test_mistakes_are_reported_with_their_path_and_the_nearest_name(changes: dict[str, Any], message: str) -> None:
     found = problems(**changes)
     assert len(found) == 1
     assert found[0].startswith(message)
@@ -95,7 +98,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 def test_a_missing_key_is_reported() -> None:
     wanting = document()
     del wanting["training"]["epochs"]
-    with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default, so give it a value$"):
+    with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default, so set a value$"):
         RunConfig.parse(wanting)
 
 
@@ -144,7 +147,7 @@ def test_a_missing_key_is_reported() -> None:
         ),
     ],
 )
-def test_no_value_is_converted_silently(path: str, value: Any, message: str) -> None:
+def test_values_are_never_converted_silently(path: str, value: Any, message: str) -> None:
     found = problems(**{path: value})
     assert len(found) == 1
     assert found[0].startswith(message)
@@ -161,15 +164,15 @@ def test_an_integer_is_accepted_as_a_float() -> None:
     [
         (
             {"model__placement": "every_layer"},
-            "model: placement: no effect, because this model has no memory; give memory: ",
+            "model: placement: no effect, because this model has no memory; set memory: ",
         ),
         ({"model__update": "conv_sigmoid", "model__read_init": "own"}, "model: update, read_init: no effect"),
         ({"model__update_after": "block"}, "model: update_after: no effect"),
         ({"model__control": "frozen_memory"}, "model: control: no effect"),
-        ({"model__memory": "conv_ones"}, "model: memory that no layer reads; give placement: "),
+        ({"model__memory": "conv_ones"}, "model: no layer reads the memory; set placement: "),
         (
             {"model__memory": "conv_ones", "model__placement": "every_layer", "model__update_after": "block"},
-            "model: update_after has no effect: give update: attention",
+            "model: update_after has no effect: set update: attention",
         ),
         (
             {"training__selection": "best_validation"},
@@ -204,7 +207,7 @@ def test_a_required_component_cannot_be_none() -> None:
     assert problems(training__optimizer=None)[0].startswith("training.optimizer.name: missing")
 
 
-def test_a_component_of_another_family_is_refused() -> None:
+def test_a_component_from_a_different_family_is_refused() -> None:
     assert "adam" in problems(model__backbone="adam")[0]
     other = run_config().training.optimizer
     assert problems(model__backbone=other)[0].startswith("model.backbone")
@@ -222,12 +225,12 @@ def test_configurations_are_frozen() -> None:
 
 
 def test_placement_none_gives_the_baseline() -> None:
-    """A factor over placements can then name it, although the varied arm has a memory."""
+    """A factor over placements can therefore include `none`, although the varied arm has a memory."""
     baseline = run_config(model={"backbone": "mlp"})
     options = {"memory": "conv_ones", "update": "conv_sigmoid", "update_after": "block", "carry": {}}
     for none in ("none", {"name": "none"}):
         assert run_config(model={"backbone": "mlp", "placement": none, **options}) == baseline
-    with pytest.raises(ConfigError, match="memory that no layer reads; give placement"):
+    with pytest.raises(ConfigError, match="no layer reads the memory; set placement"):
         run_config(model={"backbone": "mlp", "memory": "conv_ones"})
 
 
@@ -245,13 +248,13 @@ def test_a_size_in_floats_equals_the_size_in_channels() -> None:
     [
         (
             {"floats": 50_000},
-            r"floats: 50000 values do not fill whole channels of 7 x 7; the nearest number .* is 49980",
+            r"floats: 50000 values do not fill whole channels of 7 x 7; use 49980, the nearest number",
         ),
-        ({"floats": 49, "channels": 1}, "floats and channels both give the size"),
-        ({"floats": 0}, "floats: give the number of values of the memory, a positive integer; got 0"),
-        ({"floats": "many"}, "floats: give the number of values"),
+        ({"floats": 49, "channels": 1}, "floats and channels both set the size"),
+        ({"floats": 0}, "floats: must be the number of values in the memory, a positive integer; got 0"),
+        ({"floats": "many"}, "floats: must be the number of values"),
     ],
 )
-def test_a_size_in_floats_that_gives_no_memory_is_refused(options: dict[str, Any], message: str) -> None:
+def test_a_size_in_floats_that_is_not_valid_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         memories.parse({"name": "conv_ones", **options})

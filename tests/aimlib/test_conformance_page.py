@@ -1,4 +1,4 @@
-"""The page on plugins names every conformance class next to its family, and says what enforces `source`."""
+"""The page about plugins lists every conformance class next to its family, and explains what enforces `source`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_plugin_without_a_source_can_be_registered_but_fails_its_conformance_t
 
     @placements.register("sourceless")
     class Sourceless(Placement):
-        """A placement in which no layer reads."""
+        """A placement that does not let any layer read."""
 
         def reads(self, layers: object) -> list[str]:
             return []
@@ -47,7 +47,7 @@ def test_a_plugin_without_a_source_can_be_registered_but_fails_its_conformance_t
     Tests().test_source_says_where_the_idea_is_from()
 
 
-def test_every_built_in_plugin_of_these_families_states_its_source() -> None:
+def test_every_built_in_plugin_in_these_families_has_a_source() -> None:
     lacking = [
         f"{family.family}.{info.name}"
         for family in FAMILIES

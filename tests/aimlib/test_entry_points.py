@@ -1,4 +1,4 @@
-"""Plugins of other distributions are found through entry points, loaded on first use, and harmless when broken."""
+"""Plugins in other distributions are found through entry points, loaded on first use, and harmless if broken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def own_registries() -> Any:
 
 
 def distribution(folder: Path, name: str, entries: dict[str, str], version: str = "1.2", **modules: str) -> None:
-    """Write an installed distribution with entry points in the group of placements, and its modules."""
+    """Write the files of an installed distribution with entry points in the placements group, and its modules."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -40,7 +40,7 @@ def placement_code(name: str, *, register: str | None) -> str:
     )
 
 
-def test_an_entry_point_is_listed_without_import_and_loaded_on_first_use(
+def test_an_entry_point_is_listed_without_importing_it_and_loaded_on_first_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -62,7 +62,7 @@ def test_an_entry_point_is_listed_without_import_and_loaded_on_first_use(
     assert placements.parse("bare").identity() == {"name": "bare", "version": 1}
 
 
-def test_a_broken_entry_point_names_distribution_and_cause_and_breaks_nothing_else(
+def test_the_error_for_a_broken_entry_point_shows_distribution_and_cause_and_other_plugins_still_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -87,7 +87,7 @@ def test_a_broken_entry_point_names_distribution_and_cause_and_breaks_nothing_el
     with pytest.raises(PluginError, match=r"'absent' of aim-broken 1\.2 .*ModuleNotFoundError"):
         placements.get("absent")
     with pytest.raises(
-        PluginError, match=r"aim_silent_module of aim-broken 1\.2 was imported but registered no placement 'silent'"
+        PluginError, match=r"aim_silent_module of aim-broken 1\.2 was imported but did not register placement 'silent'"
     ):
         placements.get("silent")
     assert {"broken", "every_layer"} <= set(placements.names())

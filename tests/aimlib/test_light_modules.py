@@ -25,7 +25,7 @@ LIGHT = (
 
 
 def first_that_imports_torch(*modules: str) -> str:
-    """Import one module after the other in a fresh interpreter. Return the first one that loads torch."""
+    """Import modules one after another in a new interpreter, and return the first module that loads torch."""
     code = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"
@@ -37,12 +37,12 @@ def first_that_imports_torch(*modules: str) -> str:
     return done.stderr.strip()
 
 
-def test_light_modules_import_no_torch() -> None:
+def test_light_modules_do_not_import_torch() -> None:
     assert first_that_imports_torch(*LIGHT) == ""
 
 
 def test_the_check_of_light_modules_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch is replaced here, because loading the real one takes seconds."""
+    """Torch is replaced here, because loading the real torch takes seconds."""
     (tmp_path / "torch.py").touch()
     (tmp_path / "heavy.py").write_text("import torch\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

@@ -1,4 +1,4 @@
-"""Properties of networks before training: parameters, multiply-adds, the size of the memory."""
+"""Properties of networks before training: parameters, multiply-adds and memory size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOGS = ImageShape(3, 224, 224, 120)
 @pytest.mark.parametrize(
     ("channels", "side", "parameters"), [(256, 112, 78_464), (512, 56, 117_056), (1024, 28, 197_696)]
 )
-def test_update_blocks_have_the_parameters_of_the_claim(channels: int, side: int, parameters: int) -> None:
+def test_update_blocks_have_as_many_parameters_as_the_claim_states(channels: int, side: int, parameters: int) -> None:
     with torch.device("meta"):
         config = updates.parse("conv_sigmoid")
         update = updates.get("conv_sigmoid")(config, (channels, side, side), MemoryConfig(), "layer1.0")
@@ -74,7 +74,7 @@ def test_the_bottleneck_matches_torchvision_layer_by_layer(entering: int, stride
     assert order(ours) == order(theirs)
 
 
-def test_multiply_adds_equal_a_count_by_hand() -> None:
+def test_multiply_adds_equal_a_manual_count() -> None:
     shape = ImageShape(2, 4, 4, 3)
     plain = summarize(model(backbone={"name": "mlp", "widths": [5]}), shape, batch_size=4)
     assert plain.multiply_adds == 32 * 5 + 5 * 3
@@ -83,19 +83,19 @@ def test_multiply_adds_equal_a_count_by_hand() -> None:
     read = summarize(
         model(backbone={"name": "mlp", "widths": [5]}, memory=memory, placement="every_layer"), shape, batch_size=4
     )
-    # Once per batch of four: the source's 2 x 2 weights and 6 values read by each of 5 + 3 features.
+    # Once per batch of four images: the source's 2 x 2 weights, and 6 values read by each of 5 + 3 features.
     assert read.multiply_adds == plain.multiply_adds + (2 * 2 + 6 * 5 + 6 * 3) // 4
     assert read.parameters == plain.parameters + (2 * 2 + 2) + 6 * 5 + 6 * 3
 
 
-def test_multiply_adds_of_a_small_resnet_equal_a_count_by_hand() -> None:
+def test_multiply_adds_of_a_small_resnet_equal_a_manual_count() -> None:
     one = summarize(model(backbone={"name": "small_resnet", "widths": [4], "blocks": [1]}), SHAPE, batch_size=1)
     stem, block, head = 64 * 9 * 1 * 16, 64 * (16 * 4 + 9 * 4 * 4 + 4 * 16), 16 * 3
     assert one.multiply_adds == stem + block + head
     assert one.running_statistics == 2 * (16 + 4 + 4 + 16)
 
 
-def test_memory_of_the_claim_has_few_degrees_of_freedom() -> None:
+def test_the_memory_in_the_claim_has_few_degrees_of_freedom() -> None:
     ones = summarize(model(backbone="resnet50", memory="conv_ones", placement="block_entry"), DOGS, 2)
     assert (ones.memory_values, ones.memory_degrees_of_freedom) == (50_176, 1024)
     free = summarize(model(backbone="resnet50", memory="parameter", placement="block_entry"), DOGS, 2)
@@ -104,15 +104,15 @@ def test_memory_of_the_claim_has_few_degrees_of_freedom() -> None:
     assert summarize(model(), SHAPE, 1).memory_values == 0
 
 
-def test_reads_as_run_need_the_weights_of_the_claim_with_the_stride_2_stem() -> None:
-    # CLAIM: with maps of 56, 28, 14, 7 the reads cost 1,553,408 weights. The map that enters a block decides, and
-    # the first convolution of a block is 64, 128, 256 or 512 wide.
+def test_reads_as_run_need_as_many_weights_as_the_claim_states_with_the_stride_2_stem() -> None:
+    # CLAIM: with maps of 56, 28, 14 and 7, the reads need 1,553,408 weights. The number depends on the map that enters
+    # a block; the first convolution in a block is 64, 128, 256 or 512 wide.
     as_run = {"memory": "conv_ones", "placement": "block_entry"}
     network = skeleton(model(backbone="resnet50", **as_run), DOGS)
     assert sum(reader.read_weight.numel() for reader in network.readers()) == 1_553_408
 
 
-def test_frozen_parameters_count_but_are_not_trained() -> None:
+def test_frozen_parameters_are_counted_but_not_trained() -> None:
     free, frozen = (summarize(model(**AIM, **more), SHAPE, 2) for more in ({}, {"control": "frozen_memory"}))
     assert frozen.parameters == free.parameters
     network = skeleton(model(**AIM), SHAPE)
@@ -123,7 +123,7 @@ def test_frozen_parameters_count_but_are_not_trained() -> None:
 
 def test_activations_do_not_include_parameters() -> None:
     wide = summarize(model(backbone={"name": "mlp", "widths": [4096]}), SHAPE, batch_size=1)
-    # Kept for the backward pass: the image, the hidden layer after ReLU (twice at most).
+    # Kept for the backward pass: the image, and the hidden layer after ReLU (at most twice).
     assert (64 + 4096) * 4 <= wide.activation_bytes <= (64 + 2 * 4096) * 4
     read = summarize(
         model(backbone={"name": "mlp", "widths": [4096]}, memory=MEMORY, placement="every_layer"), SHAPE, batch_size=1
@@ -143,7 +143,7 @@ class _Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_skeleton_draws_only_the_initial_values_that_are_read() -> None:
+def test_a_skeleton_draws_only_those_initial_values_that_are_read() -> None:
     drawn: list[torch.Tensor] = []
     with restored_registries():
 
@@ -185,14 +185,14 @@ def test_a_class_that_is_defined_again_is_traced_again() -> None:
     assert layers_of(1) < layers_of(3)
 
 
-def test_components_that_do_not_fit_are_refused_on_the_meta_device() -> None:
+def test_components_that_do_not_fit_together_are_refused_on_the_meta_device() -> None:
     assert set(backbones.names()) >= {"resnet50", "small_resnet", "vgg16_bn", "mlp"}
     with pytest.raises(ValueError, match="update has no effect"):
         summarize(model(**{**AIM, "placement": "input_only"}), SHAPE, 1)
 
 
 @pytest.mark.parametrize("update", [None, *sorted(updates.names())])
-def test_multiply_adds_equal_those_that_torch_counts(update: str | None) -> None:
+def test_multiply_adds_equal_the_number_that_torch_counts(update: str | None) -> None:
     config = model(**{**AIM, "update": update, "placement": "every_layer"})
     network = skeleton(config, SHAPE).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

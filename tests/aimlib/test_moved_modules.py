@@ -1,4 +1,4 @@
-"""Imports of moved modules by their earlier names still work, with a warning."""
+"""Moved modules can still be imported under their earlier names, with a warning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib import records
 
 
 def python(code: str, *options: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter, with a folder first on its path."""
+    """Run code in a new interpreter, with a folder first on its path."""
     folders = [str(path)] if path else []
     environment = {
         **os.environ,
@@ -27,8 +27,8 @@ def python(code: str, *options: str, path: Path | None = None) -> subprocess.Com
     )
 
 
-def test_only_an_old_name_gives_a_warning_and_it_returns_the_module_itself() -> None:
-    """New names cause no warning, not even in modules that an import loads."""
+def test_only_an_old_name_gives_a_warning_and_it_returns_the_same_module() -> None:
+    """New names do not cause warnings, including in modules that an import loads."""
     code = """
 import importlib, json, sys, warnings
 import aimlib
@@ -66,7 +66,7 @@ print(json.dumps(found))
         pytest.param("from analysis.audit import audit", marks=pytest.mark.slow),
     ],
 )
-def test_an_old_name_is_found_whichever_package_is_imported_first(statement: str) -> None:
+def test_an_old_name_is_found_regardless_of_which_package_is_imported_first(statement: str) -> None:
     done = python(statement, "-W", "always")
     assert done.returncode == 0, done.stderr
     assert "DeprecationWarning" in done.stderr
@@ -156,7 +156,7 @@ def test_a_class_with_a_new_name_is_found_under_its_old_name_with_a_warning() ->
         _ = checkpoint_manager.Keepers
 
 
-def test_the_parts_of_a_record_keep_their_earlier_names_with_a_warning() -> None:
+def test_the_parts_of_a_record_can_be_used_under_their_earlier_names_with_a_warning() -> None:
     record = records.RunRecord({"seed": 1}, [], np.zeros((0, 0), dtype=np.uint8))
     with pytest.warns(FutureWarning, match=r"RunRecord\.trial is now RunRecord\.run"):
         assert record.trial is record.run

@@ -1,4 +1,4 @@
-"""Requests to object storage, and their permitted targets (see `s3_server`, `google_server`, `azure_server`)."""
+"""Requests to object storage, and the targets that they accept (see `s3_server`, `google_server`, `azure_server`)."""
 
 from __future__ import annotations
 
@@ -45,15 +45,18 @@ def test_locations_are_paths_or_urls(tmp_path: Path) -> None:
         ("s3://KEY:SECRET@bucket/study", r"s3://\*\*\*@bucket/study: credentials do not belong in a URL"),
         ("s3://SECRET@bucket/study", r"credentials do not belong in a URL; set them in the environment"),
         ("https://SECRET@host/study", r"credentials do not belong"),
-        ("s3://bucket/study?X-Amz-Signature=SECRET", r"s3://bucket/study\.\.\.: a study's URL has neither '\?' nor"),
-        ("gcs://bucket/study", r"in a directory or at s3://bucket/folder, gs://.*; gcs:// is none of these"),
+        (
+            "s3://bucket/study?X-Amz-Signature=SECRET",
+            r"s3://bucket/study\.\.\.: a study's URL must not contain '\?' or",
+        ),
+        ("gcs://bucket/study", r"in a directory or at s3://bucket/folder, gs://.*, but not at a gcs:// URL"),
         ("gs://SECRET@bucket/study", r"credentials do not belong in a URL.*: GOOGLE_APPLICATION_CREDENTIALS"),
         ("az://SECRET@account/study", r"credentials do not belong in a URL.*: AZURE_STORAGE_CONNECTION_STRING"),
-        ("gs://b/study", r"'b' is not the name of a bucket; give gs://bucket/folder"),
-        ("s3://bucket/../study", r"has an empty part, '\.' or '\.\.' in it"),
-        ("s3://bucket/a//b", r"has an empty part"),
+        ("gs://b/study", r"'b' is not the name of a bucket; use gs://bucket/folder"),
+        ("s3://bucket/../study", r"contains an empty part, '\.' or '\.\.'"),
+        ("s3://bucket/a//b", r"contains an empty part"),
         ("s3:///study", r"'' is not the name of a bucket"),
-        (Path("s3://bucket/study"), r"a URL has two slashes; give it as text"),
+        (Path("s3://bucket/study"), r"a URL has two slashes; pass it as a string"),
     ],
 )
 def test_bad_urls_are_refused(url: str | Path, message: str) -> None:
@@ -62,13 +65,13 @@ def test_bad_urls_are_refused(url: str | Path, message: str) -> None:
     assert "SECRET" not in str(caught.value)
 
 
-def test_names_cannot_leave_their_folder() -> None:
+def test_names_cannot_point_outside_their_folder() -> None:
     for odd in ("..", "", "a/../b", "a//b", "\n", "a\\b"):
         with pytest.raises(AssertionError, match="is not a name in a folder"):
             place("s3://bucket/a") / odd
 
 
-def test_an_object_is_written_read_and_deleted(any_remote: str) -> None:
+def test_an_object_can_be_written_read_and_deleted(any_remote: str) -> None:
     there = place(any_remote) / "a"
     assert object_store.head(there) is None
     assert not there.exists()
@@ -116,7 +119,7 @@ def test_long_listings_are_complete(any_remote: str, monkeypatch) -> None:
 
 @pytest.mark.parametrize("condition", ["create", "match"])
 def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, condition: str) -> None:
-    """This test uses threads, `test_contract` processes. Contents differ, because an ETag depends on the content."""
+    """This test uses threads; `test_contract` uses processes. Contents differ because ETags depend on the content."""
     there = place(any_remote) / "a"
     tag = object_store.put(there, b"seen by all")
     if condition == "create":
@@ -144,8 +147,8 @@ def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, conditio
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_put_counts_even_if_its_answer_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
-    """The client repeats a request without a response; the second is refused, because the first succeeded."""
+def test_a_put_counts_as_successful_even_if_its_response_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
+    """The client repeats a request without a response; the second one is refused, because the first succeeded."""
     there, call = place(any_remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:
@@ -157,7 +160,7 @@ def test_a_put_counts_even_if_its_answer_was_lost(any_remote: str, monkeypatch, 
     assert (object_store.put(there, b"one", create=True) is not None) is arrived
 
 
-def test_a_busy_storage_is_asked_again(any_remote: str, monkeypatch) -> None:
+def test_a_busy_storage_service_is_asked_again(any_remote: str, monkeypatch) -> None:
     there, call, busy = place(any_remote) / "a", object_store._call, [409, 409]
 
     def conflicted(address: Address, request: str, **options: object) -> object:
@@ -170,7 +173,7 @@ def test_a_busy_storage_is_asked_again(any_remote: str, monkeypatch) -> None:
     assert object_store.put(there, b"one", create=True)
     assert busy == []
     busy += [409] * 100
-    with pytest.raises(StoreError, match="answered 20 times that it is busy"):
+    with pytest.raises(StoreError, match="answered 20 times that it was busy"):
         object_store.put(there, b"one")
 
 
@@ -181,16 +184,16 @@ def in_another_process(code: str, **environment: str) -> str:
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert ended.returncode
     assert s3_server.SECRET not in ended.stderr
-    assert "During handling" not in ended.stderr, "a cause holds the signed request"
+    assert "During handling" not in ended.stderr, "a cause would contain the signed request"
     assert "StoreError" in ended.stderr or "_Refused" in ended.stderr
     return ended.stderr.splitlines()[-1]
 
 
-def test_errors_state_the_remedy_and_contain_no_secrets(remote: str) -> None:
+def test_errors_state_the_remedy_and_do_not_contain_secrets(remote: str) -> None:
     put = f"object_store.put(paths.place({remote!r}) / 'a', b'')"
     refused = in_another_process(put, AWS_SECRET_ACCESS_KEY="another-secret", AWS_ACCESS_KEY_ID="another-key")
     assert f"{remote}/a: cannot be written: InvalidAccessKeyId: " in refused
-    assert "give credentials that may read and write there: AWS_PROFILE" in refused
+    assert "set credentials that have permission to read and write there: AWS_PROFILE" in refused
     assert "another-secret" not in refused
     assert "another-key" not in refused
     assert "pass-word" not in in_another_process(put, AWS_ENDPOINT_URL_S3="http://user:pass-word@127.0.0.1:1")
@@ -199,7 +202,7 @@ def test_errors_state_the_remedy_and_contain_no_secrets(remote: str) -> None:
     unknown = in_another_process(
         f"import os; del os.environ['AWS_ACCESS_KEY_ID']; {put}", AWS_CONFIG_FILE="/", HOME="/"
     )
-    assert "give credentials that may read and write there" in unknown
+    assert "set credentials that have permission to read and write there" in unknown
     with pytest.raises(StoreError, match=r"no-such-bucket/x: cannot be listed: NoSuchBucket: .*; create the bucket"):
         object_store.listing(Address("no-such-bucket", "x"))
 
@@ -221,7 +224,7 @@ for url, variables in {cases!r}:
 
 
 def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[str]:
-    """Return the message for a put at each URL, each with additional changes of the environment."""
+    """Return the messages of put requests to these URLs, each with additional changes to the environment."""
     environment = os.environ | {"NO_GCE_CHECK": "true", "HOME": "/nowhere"}
     code = SAID.format(cases=cases)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -229,7 +232,7 @@ def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[s
     return done.stdout.splitlines()
 
 
-def test_errors_of_google_state_the_remedy_and_contain_no_secrets(google_bucket: str, tmp_path: Path) -> None:
+def test_errors_from_google_state_the_remedy_and_do_not_contain_secrets(google_bucket: str, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_text('{"type": "service_account", "private_key": "a-secret-key"}')
     bucket, nobody, damaged = said_in_another_process(
@@ -241,12 +244,14 @@ def test_errors_of_google_state_the_remedy_and_contain_no_secrets(google_bucket:
     assert "create the bucket, or correct the URL" in bucket
     for message in (nobody, damaged):
         assert f"{google_bucket}/a: cannot be written: DefaultCredentialsError: " in message
-        assert "; give credentials that may read and write there: GOOGLE_APPLICATION_CREDENTIALS" in message
+        assert (
+            "; set credentials that have permission to read and write there: GOOGLE_APPLICATION_CREDENTIALS" in message
+        )
         assert "a-secret-key" not in message
     assert str(key) in damaged
 
 
-def test_errors_of_azure_state_the_remedy_and_contain_no_secrets(azure_container: str) -> None:
+def test_errors_from_azure_state_the_remedy_and_do_not_contain_secrets(azure_container: str) -> None:
     variable = "AZURE_STORAGE_CONNECTION_STRING"
     there = os.environ[variable]
     container, wrong, malformed, none = said_in_another_process(
@@ -259,7 +264,10 @@ def test_errors_of_azure_state_the_remedy_and_contain_no_secrets(azure_container
     assert "create the bucket, or correct the URL" in container
     for message in (wrong, malformed, none):
         assert f"{azure_container}/a: cannot be written: " in message
-        assert "; give credentials that may read and write there: AZURE_STORAGE_CONNECTION_STRING, or" in message
+        assert (
+            "; set credentials that have permission to read and write there: AZURE_STORAGE_CONNECTION_STRING, or"
+            in message
+        )
         assert "a-secret-key" not in message
         assert azure_server.KEY not in message
     assert "AZURE_STORAGE_ACCOUNT_NAME is '', not the name of a storage account" in none
@@ -292,12 +300,12 @@ def test_an_unreachable_server_counts_as_an_outage(url: str, variable: str, valu
 
 
 @pytest.mark.timeout(30)
-def test_a_put_to_a_server_that_hangs_fails_as_an_outage(monkeypatch) -> None:
+def test_a_put_to_a_server_that_hangs_fails_and_counts_as_an_outage(monkeypatch) -> None:
     from ablations.store.outages import kind_of
     from aimlib.object_store import s3
 
     pytest.importorskip("s3fs")
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # accepts connections, and never answers
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:  # accepts connections but never responds
         monkeypatch.setitem(s3._SETTINGS, "read_timeout", 0.2)
         monkeypatch.setitem(s3._SETTINGS, "retries", {"mode": "standard", "total_max_attempts": 1})
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
@@ -313,7 +321,7 @@ def test_a_put_to_a_server_that_hangs_fails_as_an_outage(monkeypatch) -> None:
     assert kind_of(refused.value) is not None
 
 
-def test_a_large_object_is_read_by_ranges(any_remote: str) -> None:
+def test_a_large_object_is_read_in_ranges(any_remote: str) -> None:
     there = place(any_remote) / "a"
     content = os.urandom(3_000_000)
     object_store.put(there, content)
@@ -351,6 +359,6 @@ def test_a_forked_child_has_its_own_client(any_remote: str) -> None:
     assert there.read_bytes() == b"two"
 
 
-def test_importing_locations_imports_nothing_heavy() -> None:
+def test_importing_paths_does_not_import_heavy_packages() -> None:
     code = "import sys, aimlib.paths; print({'s3fs', 'fsspec', 'pyarrow', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

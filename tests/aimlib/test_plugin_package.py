@@ -83,7 +83,7 @@ def test_a_run_uses_the_plugins_and_their_options_are_part_of_its_identity(insta
     assert len(set(found["ids"])) == 2
 
 
-def test_without_the_package_its_names_are_unknown() -> None:
+def test_the_names_of_the_plugins_are_unknown_without_the_package() -> None:
     from aimlib.registry import placements
 
     assert "every_nth" not in placements.names()

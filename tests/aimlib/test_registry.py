@@ -1,4 +1,4 @@
-"""Plugins are named without imports, conflicts raise errors, and third parties use entry points."""
+"""Plugins are listed without importing them, conflicts raise errors, and third parties use entry points."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def named(name: str, module: str, **members: Any) -> type:
     return type(name, (Shop,), {"__module__": module, **members})
 
 
-def test_a_duplicate_names_both_modules(shop: Registry) -> None:
+def test_the_error_for_a_duplicate_name_shows_both_modules(shop: Registry) -> None:
     shop.register("corner")(named("One", "first.module"))
     with pytest.raises(
         PluginError, match=r"'corner' is registered twice: by first\.module\.One and by second\.module\.Two"
@@ -49,7 +49,7 @@ def test_reloading_the_same_class_is_not_a_conflict(shop: Registry) -> None:
     assert shop.register("corner")(again) is shop.get("corner") is again
 
 
-def test_an_unknown_name_lists_the_choices_and_the_nearest(shop: Registry) -> None:
+def test_the_error_for_an_unknown_name_lists_the_choices_and_the_nearest_one(shop: Registry) -> None:
     with pytest.raises(PluginError) as caught:
         placements.get("evry_layer")
     message = str(caught.value)
@@ -70,7 +70,7 @@ def test_built_in_plugins_are_listed_with_their_module() -> None:
     assert all(family.get(info.name) for family in FAMILIES for info in family.plugins())
 
 
-def test_listing_imports_neither_torch_nor_a_plugin() -> None:
+def test_listing_plugins_does_not_import_torch_or_any_plugin() -> None:
     code = (
         "import sys\nfrom aimlib.registry import FAMILIES, trainers\n"
         "names = [f.names() for f in FAMILIES if f is not trainers]\n"
@@ -109,7 +109,7 @@ def test_a_search_space_must_name_options(shop: Registry) -> None:
 
     good = named("Good", "m", Config=Config, search_space={"size": Integer(1, 4)})
     assert shop.register("good")(good) is good
-    with pytest.raises(PluginError, match="search_space names no option of Config: color, sice"):
+    with pytest.raises(PluginError, match="search_space lists names that are not options of Config: color, sice"):
         shop.register("bad")(
             named(
                 "Bad",
@@ -161,7 +161,7 @@ def test_parse_accepts_names_mappings_and_configurations(shop: Registry) -> None
     config = shop.parse("corner")
     assert config == shop.parse({"name": "corner"}) == shop.parse(config)
     assert isinstance(config, cls.Config)
-    with pytest.raises(ConfigError, match="name: missing: give the shop by name, one of corner"):
+    with pytest.raises(ConfigError, match="name: missing: set it to the name of the shop, one of corner"):
         shop.parse({"size": 3})
     with pytest.raises(ConfigError, match="name: missing"):
         shop.parse(7)
@@ -183,7 +183,7 @@ def test_empty_search_dimensions_are_refused(make: Any, message: str) -> None:
         make()
 
 
-def test_search_spaces_of_the_built_in_plugins_are_within_their_options() -> None:
+def test_search_spaces_of_built_in_plugins_are_within_the_valid_range_of_their_options() -> None:
     checked = 0
     for family in FAMILIES:
         for info in family.plugins():

@@ -1,4 +1,4 @@
-"""The run id: equal for equal experiments and different otherwise, independent of machines and of the order of keys."""
+"""Run ids are equal exactly for equal experiments, and do not depend on the machine or the order of keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aimlib.placements.base import Placement
 from aimlib.registry import memories, placements
 
 FINGERPRINT = "0123456789abcdef0123"
-GOLDEN = ("65e8ea4220e87fa7d4a2", "a1a963a9bc5090faf605")  # of schema version 2
+GOLDEN = ("65e8ea4220e87fa7d4a2", "a1a963a9bc5090faf605")  # from schema version 2
 
 
 class LastLayer(Placement):
@@ -36,7 +36,7 @@ def with_placement(version: int, options: dict[str, Any] | None = None, **fields
 
 
 def test_ids_never_change() -> None:
-    # Pinned: a changed id orphans every stored result. If it must change, increase a version or the schema.
+    # Pinned, because a changed id orphans every stored result. If an id must change, raise a version or the schema.
     assert run_config().run_id(FINGERPRINT) == GOLDEN[0]
     assert run_config(model=AIM, training__schedule="plateau", seed=7).run_id(FINGERPRINT) == GOLDEN[1]
 
@@ -53,16 +53,16 @@ def test_a_new_version_changes_the_id() -> None:
     assert with_placement(1, size=2) != with_placement(2, size=2)
 
 
-def test_a_new_version_of_augmentation_changes_the_ids_of_runs_that_augment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_augmentation_version_changes_the_ids_of_runs_with_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, augmented = run_config(), run_config(training__augmentation={"horizontal_flip": 0.5})
     before = augmented.run_id(FINGERPRINT)
-    assert before == "00eac4b97fca49273e83"  # of version 2
+    assert before == "00eac4b97fca49273e83"  # from version 2
     monkeypatch.setattr(AugmentationConfig, "version", 3)
     assert augmented.run_id(FINGERPRINT) != before
     assert plain.run_id(FINGERPRINT) == GOLDEN[0]
 
 
-def test_data_and_the_frozen_number_change_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changing_the_data_or_the_frozen_number_changes_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     before = run_config().run_id(FINGERPRINT)
     assert run_config().run_id(FINGERPRINT[::-1]) != before
     monkeypatch.setattr(aimlib.config, "_ID_VERSION", 10**6)
@@ -83,7 +83,7 @@ def reversed_keys(value: Any) -> Any:
     return value
 
 
-def test_the_order_of_keys_and_written_defaults_do_not_change_the_id() -> None:
+def test_the_order_of_keys_and_explicitly_written_defaults_do_not_change_the_id() -> None:
     config = run_config(model=AIM, training__augmentation={"rotation": 0.1, "contrast": 0.2})
     turned = RunConfig.parse(
         reversed_keys(document(model=AIM, training__augmentation={"rotation": 0.1, "contrast": 0.2}))
@@ -125,7 +125,7 @@ changes = st.fixed_dictionaries(
 
 @quick
 @given(changes, changes)
-def test_ids_are_equal_exactly_if_configurations_are_equal(one: dict[str, Any], two: dict[str, Any]) -> None:
+def test_ids_are_equal_exactly_if_the_configurations_are_equal(one: dict[str, Any], two: dict[str, Any]) -> None:
     first, second = run_config(**one), run_config(**two)
     assert (first.run_id(FINGERPRINT) == second.run_id(FINGERPRINT)) == (first == second)
     again = RunConfig.parse(json.loads(json.dumps(first.model_dump(mode="json"))))
@@ -133,7 +133,7 @@ def test_ids_are_equal_exactly_if_configurations_are_equal(one: dict[str, Any], 
 
 
 @pytest.mark.parametrize("path", ["training__label_smoothing", "training__validation_fraction"])
-def test_minus_zero_equals_zero_in_an_id(path: str) -> None:
+def test_minus_zero_and_zero_give_the_same_id(path: str) -> None:
     plus, minus = run_config(**{path: 0.0}), run_config(**{path: -0.0})
     assert plus == minus
     assert plus.run_id(FINGERPRINT) == minus.run_id(FINGERPRINT)
@@ -143,15 +143,15 @@ def test_minus_zero_equals_zero_in_an_id(path: str) -> None:
     ("option", "default"),
     [("update_after", "stage"), ("read_init", "concatenated"), ("routing", "current"), ("carry", None)],
 )
-def test_an_option_written_out_at_its_default_is_the_same_run(option: str, default: str) -> None:
+def test_explicitly_writing_the_default_of_an_option_gives_the_same_run(option: str, default: str) -> None:
     model = {**AIM, "update": "conv_sigmoid"}
     silent, written = (run_config(model=each) for each in (model, {**model, option: default}))
     assert silent == written
     assert silent.run_id(FINGERPRINT) == written.run_id(FINGERPRINT)
 
 
-def test_only_wide_memories_are_marked_by_how_they_are_read() -> None:
-    """Products round differently from convolutions, so earlier runs with wide memories have other ids."""
+def test_only_ids_of_wide_memories_contain_how_the_memory_is_read() -> None:
+    """Products round differently from convolutions, so earlier runs with wide memories have different ids."""
 
     def identity(**size: int) -> dict[str, Any]:
         return memories.parse({"name": "conv_ones", **size}).identity()

@@ -1,4 +1,4 @@
-"""Named random streams are stable forever and independent of each other."""
+"""Named random streams never change and are independent of each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOLDEN_UNIFORMS = [
 
 
 def test_seeds_never_change() -> None:
-    # Pinned: stored results were computed with these.
+    # Pinned, because stored results were computed with these values.
     assert seed_for(0, "init") == GOLDEN[0]
     assert seed_for(7, "augment", 3, 41) == GOLDEN[1]
     assert seed_for(2**31 - 1, "init", "layer1.0.conv1.weight") == GOLDEN[2]
@@ -35,10 +35,10 @@ def test_uniform_draws_never_change() -> None:
 
 
 @pytest.mark.parametrize("part", [1.0, True, None, ("a",), b"a", np.float64(1), np.bool_(True)])
-def test_other_types_are_refused(part: object) -> None:
-    with pytest.raises(TypeError, match="text and integers"):
+def test_names_of_other_types_are_refused(part: object) -> None:
+    with pytest.raises(TypeError, match="strings and integers"):
         seed_for(0, "order", part)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="text and integers"):
+    with pytest.raises(TypeError, match="strings and integers"):
         seed_for(part)  # type: ignore[arg-type]
 
 
@@ -51,7 +51,7 @@ def test_streams_differ_exactly_if_their_names_differ(one: list[str | int], two:
     assert (seed_for(5, *one) == seed_for(5, *two)) == (one == two)
 
 
-def test_text_and_numbers_are_different_names_and_numpy_integers_are_numbers() -> None:
+def test_strings_and_numbers_are_different_names_and_numpy_integers_count_as_numbers() -> None:
     assert seed_for(0, "1") != seed_for(0, 1)
     assert seed_for(0, "a", "b") != seed_for(0, "ab")
     assert seed_for(0, 12) != seed_for(0, 1, 2)
@@ -82,16 +82,16 @@ def test_draws_are_nearly_uniform_and_uncorrelated() -> None:
     assert len(np.unique(drawn)) == drawn.size
 
 
-def test_the_separator_of_names_is_refused_in_a_name() -> None:
+def test_a_name_must_not_contain_the_separator_of_names() -> None:
     with pytest.raises(ValueError, match="separator"):
         seed_for(0, "a\x1fb")
 
 
-def test_the_seeds_of_many_numbers_equal_the_single_ones() -> None:
+def test_seeds_computed_for_many_numbers_equal_seeds_computed_one_by_one() -> None:
     numbers = np.array([0, 7, -3, 12_000, 2**40, 7])
     seeds = seeds_for(5, "augment", 2, numbers=numbers)
     assert seeds.dtype == np.uint64
     assert seeds.tolist() == [seed_for(5, "augment", 2, int(number)) for number in numbers]
     assert len(seeds_for(5, "augment", numbers=numbers[:0])) == 0
-    with pytest.raises(TypeError, match="text and integers"):
+    with pytest.raises(TypeError, match="strings and integers"):
         seeds_for(5, 0.5, numbers=numbers)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Shapes without values: a quick forward pass on the meta device gives the same shapes as an ordinary one."""
+"""Shapes without values: a fast forward pass on the meta device gives the same shapes as an ordinary forward pass."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def convolutions() -> nn.Module:
 
 
 def kept(network: nn.Module, x: Tensor, *, quick: bool) -> tuple[list[tuple[int, ...]], int]:
-    """Return the shapes that leave the modules, and the bytes that autograd keeps in addition to parameters and
-    buffers.
-    """
+    """Return the modules' output shapes, and the bytes that autograd keeps in addition to parameters and buffers."""
     shapes: list[tuple[int, ...]] = []
     own = {t.untyped_storage()._cdata for t in (*network.parameters(), *network.buffers())}
     stored: dict[int, Tensor] = {}
@@ -46,13 +44,13 @@ def kept(network: nn.Module, x: Tensor, *, quick: bool) -> tuple[list[tuple[int,
     return shapes, sum(tensor.untyped_storage().nbytes() for tensor in stored.values())
 
 
-def test_shapes_and_kept_bytes_match_a_normal_pass() -> None:
+def test_shapes_and_kept_bytes_are_the_same_as_in_a_normal_forward_pass() -> None:
     network = convolutions().to("meta")
     x = torch.zeros(2, 3, 16, 16, device="meta")
     assert kept(network, x, quick=True) == kept(network, x, quick=False)
 
 
-def test_random_numbers_and_the_network_are_unchanged() -> None:
+def test_random_number_generators_and_the_network_are_unchanged() -> None:
     torch.manual_seed(0)
     network, x = convolutions(), torch.randn(2, 3, 16, 16)
     with quick_batch_norm(network):
@@ -62,7 +60,7 @@ def test_random_numbers_and_the_network_are_unchanged() -> None:
 
 
 @pytest.mark.parametrize("channels", [7, 9])
-def test_a_map_that_does_not_fit_is_refused(channels: int) -> None:
+def test_a_map_that_does_not_fit_the_network_is_refused(channels: int) -> None:
     network = nn.Sequential(nn.Conv2d(3, channels, 1), nn.BatchNorm2d(8)).to("meta")
     with quick_batch_norm(network), pytest.raises(ValueError, match=f"of 8 channels cannot take {channels}"):
         network(torch.zeros(2, 3, 4, 4, device="meta"))

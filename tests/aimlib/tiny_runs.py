@@ -1,4 +1,4 @@
-"""Tiny data, models and runs that the tests of this folder share."""
+"""Tiny data, models and runs that the tests in this folder share."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ NEEDED: dict[str, dict[str, Any]] = {
     "multi_step": {"milestones": [1]},
     "step": {"step_size": 2},
 }
-"""Required options of plugins that also have optional ones."""
+"""The required options of the plugins that have any."""
 SHAPE = ImageShape(channels=1, height=8, width=8, classes=3)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the dotted keys of `changes` inserted. Other values are replaced as a whole."""
+    """Return `base` with the dotted keys in `changes` set; each value is replaced as a whole."""
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
     for path, value in changes.items():
         *parents, last = path.split(".")
@@ -48,7 +48,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    """Return a complete document of a run; `changes` are dotted keys with `__` for the dot."""
+    """Return a complete document for a run; `changes` are dotted keys with `__` instead of the dot."""
     base = {
         "model": {"backbone": SMALL},
         "data": {"name": "digits", "size": 8},
@@ -73,7 +73,7 @@ def model(**options: Any) -> ModelConfig:
 
 
 def split(images: int, classes: int, size: int, channels: int, seed: int) -> Images:
-    """Return images whose brightest column depends on the class, with noise."""
+    """Return noisy images in which the brightest column depends on the class."""
     draw = np.random.default_rng(seed)
     labels = np.arange(images, dtype=np.int64) % classes
     pixels = draw.integers(0, 100, (images, size, size, channels), dtype=np.uint8)
@@ -93,7 +93,7 @@ def data_set(
 
 
 def without_clock(outcome: Outcome) -> dict[str, Any]:
-    """Return everything of an outcome that must not depend on the clock or on interruptions."""
+    """Return the parts of an outcome that must not depend on the clock or interruptions."""
     kept = dataclasses.asdict(outcome)
     for name in ("seconds", "attempts", "started_at", "predictions"):
         del kept[name]
@@ -103,7 +103,7 @@ def without_clock(outcome: Outcome) -> dict[str, Any]:
 
 @contextmanager
 def restored_registries() -> Iterator[None]:
-    """Remove the plugins that a test registered. Built-in plugins that it loaded stay."""
+    """Remove the plugins that a test registered, but keep the built-in plugins that it loaded."""
     before = [dict(family._classes) for family in FAMILIES]
     try:
         yield

@@ -1,4 +1,4 @@
-"""A study with factors, a path and a secret in its configurations, and the content of its page."""
+"""A study with factors, and with a path and a secret in its configurations, and the content of its page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def config(placement: str | None, channels: int) -> dict[str, Any]:
 
 
 def arms() -> list[FakeArm]:
-    """Return a baseline and four arms: two placements by two numbers of channels."""
+    """Return a baseline and four arms that combine two placements with two numbers of channels."""
     found = [FakeArm("baseline", "baseline", config=config(None, 0))]
     for number, placement in enumerate(("stage_only", "every_layer")):
         for channels in (4, 8):

@@ -1,4 +1,4 @@
-"""A synthetic study of something that is not memory, with its own controls."""
+"""A synthetic study about something other than memory, with its own controls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN = {
 
 
 def arms(gain: float = 0.04) -> list[FakeArm]:
-    """Return a baseline, two controls in the study's own order, and a treatment that is better than all by `gain`."""
+    """Return a baseline, two controls in the study's own order, and a treatment that exceeds all of them by `gain`."""
     return [
         FakeArm("plain", "baseline", 0.5),
         FakeArm("fixed gate", "control", 0.5, "gated", question=FIXED),

@@ -1,4 +1,4 @@
-"""Synthetic study directories, written through `aimlib.records` as the store writes them."""
+"""Synthetic study directories, written with `aimlib.records` in the same way as by the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCOPE = {
 
 @dataclass
 class FakeArm:
-    """An arm and the test accuracies that its runs reach."""
+    """An arm, and the test accuracies that its runs reach."""
 
     name: str
     role: str = "other"
@@ -58,16 +58,16 @@ class FakeStudy:
     compacted: bool = True
     name: str = "synthetic"
     delta_pp: float = 1.0
-    looks: Any = None  # as a plan stores them; None: one look at all seeds
+    looks: Any = None  # in the form stored in a plan; None: one look at all seeds
     further_block: int = 0
-    failure: str = "CUDA out of memory"  # why failed runs failed
-    frozen: str = "2024-05-01T11:59:30+00:00"  # the time; empty: never
+    failure: str = "CUDA out of memory"  # why the failed runs failed
+    frozen: str = "2024-05-01T11:59:30+00:00"  # when it was frozen; empty: never
     reused_from: str | None = None
-    what: str | None = None  # of a study of something other than memory
-    measure: Any = None  # other than accuracy
-    delta: float | None = None  # of that measure
+    what: str | None = None  # for a study about something other than memory
+    measure: Any = None  # a measure other than accuracy
+    delta: float | None = None  # smallest effect in units of that measure
     scores: bool = False  # whether scores are kept
-    procedure: int = 1  # how the verdict is reached
+    procedure: int = 1  # the procedure that reaches the verdict
 
 
 def run_id(arm: int, seed: int) -> str:
@@ -138,14 +138,14 @@ def epoch_rows(rng: np.random.Generator, epochs: int, accuracy: float) -> list[d
                 "seconds": 160.0 / epochs,
             }
         )
-    for row in rows[:-1]:  # the rule chooses the last epoch
+    for row in rows[:-1]:  # the rule selects the last epoch
         row["validation_accuracy"] = min(row["validation_accuracy"], 0.998)
         rows[-1]["validation_accuracy"] = max(rows[-1]["validation_accuracy"], row["validation_accuracy"] + 0.001)
     return rows
 
 
 def record(study: FakeStudy, rng: np.random.Generator, arm: int, seed: int, status: str) -> records.RunRecord:
-    """Return a run whose predictions, epochs and row agree with each other."""
+    """Return a run with predictions, epochs and a row that agree with each other."""
     planned = study.arms[arm]
     draws = planned.accuracies
     accuracy = draws[study.seeds.index(seed)] if draws else float(rng.normal(planned.mean, study.spread))
@@ -168,7 +168,7 @@ def record(study: FakeStudy, rng: np.random.Generator, arm: int, seed: int, stat
 
 
 def scores_of(predicted: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """Return log-probabilities in float16 that are the highest for the predicted classes."""
+    """Return float16 log-probabilities that are highest for the predicted classes."""
     logits = rng.normal(size=(len(predicted), classes))
     logits[np.arange(len(predicted)), predicted] = logits.max(axis=1) + rng.uniform(0.1, 2, len(predicted))
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float16)

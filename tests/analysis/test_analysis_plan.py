@@ -1,4 +1,4 @@
-"""The frozen analysis plan: advance decisions, and changes that make a study exploratory."""
+"""The frozen analysis plan: decisions made in advance, and changes that make a study exploratory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_deciding_parts_of_the_plan_must_not_change(make_study, key, value, 
     assert any(said in caution for caution in compose(examine(directory)).cautions if caution.startswith("Exploratory"))
 
 
-def test_seeds_may_be_added_after_the_frozen_ones(make_study):
+def test_seeds_may_be_added_after_the_frozen_seeds(make_study):
     directory = make_study(seeds=6)
     freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
     assert examine(directory).deviations == ()
@@ -78,7 +78,7 @@ def test_an_arm_added_later_makes_only_its_own_comparisons_exploratory(make_stud
     assert findings.exploratory("aim", "baseline") == ()
 
 
-def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
+def test_a_changed_arm_configuration_is_detected_by_its_run_ids(make_study):
     directory = make_study()
     path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text())
@@ -121,7 +121,7 @@ def test_a_frozen_plan_that_was_tampered_with_is_refused(make_study, change, sai
         lambda d: d.update(frozen_at="2024-01-01T00:00:00"),
     ],
 )
-def test_a_frozen_plan_with_values_of_other_types_is_refused_even_if_its_hash_is_right(make_study, change):
+def test_a_frozen_plan_with_values_of_the_wrong_type_is_refused_even_if_its_hash_is_correct(make_study, change):
     directory = make_study()
     path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text())
@@ -153,13 +153,13 @@ def test_a_failed_gate_cannot_be_deleted(make_study):
     assert "Exploratory: " in examine(directory).headline
 
 
-def test_a_bad_seed_cannot_be_dropped(make_study):
+def test_an_unfavorable_seed_cannot_be_dropped(make_study):
     directory = make_study()
     rewrite(directory, lambda d: d.update(runs=[run for run in d["runs"] if run["seed"] != 3]))
     assert "frozen runs of arm baseline are no longer planned" in examine(directory).headline
 
 
-def test_seeds_that_are_added_are_the_next_ones(make_study):
+def test_added_seeds_are_the_next_numbers(make_study):
     directory = make_study(seeds=6)
     freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
     rewrite(directory, lambda d: d["seeds"].__setitem__(5, 17))

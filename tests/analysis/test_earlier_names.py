@@ -1,4 +1,4 @@
-"""Names in stored files and code for earlier versions are still understood."""
+"""Names in stored files, and in code written for earlier versions, are still understood."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def results(make_study):
     return analysis.load(make_study(seeds=5))
 
 
-def test_runs_keep_their_earlier_name_with_a_warning(results):
+def test_runs_can_be_read_under_their_earlier_name_with_a_warning(results):
     with pytest.warns(FutureWarning, match=r"results\.trials is now results\.runs") as caught:
         assert results.trials is results.runs
     assert caught[0].filename == __file__
 
 
-def test_runs_of_many_studies_keep_their_earlier_name_with_a_warning(results):
+def test_runs_of_several_studies_can_be_read_under_their_earlier_name_with_a_warning(results):
     studies = analysis.load([results.directory])
     with pytest.warns(FutureWarning, match=r"studies\.trials is now studies\.runs"):
         assert studies.trials is studies.runs
@@ -49,7 +49,7 @@ def test_the_parameter_trials_is_read_as_runs_with_a_warning(results, function, 
         pd.testing.assert_frame_equal(found, function(runs=results.runs, **more))
 
 
-def test_both_names_of_a_parameter_at_once_are_refused(results):
+def test_passing_both_names_of_a_parameter_at_once_is_refused(results):
     with pytest.raises(TypeError, match="got both 'runs' and its earlier name 'trials'"):
         outcomes(runs=results.runs, trials=results.runs)
 
@@ -69,7 +69,7 @@ def test_the_stored_role_aim_is_the_treatment_in_every_frame(results):
 
 
 @pytest.mark.parametrize("word", ["aim", "treatment"])
-def test_a_condition_may_name_the_role_by_either_word(results, word):
+def test_a_condition_can_use_either_word_for_the_role(results, word):
     assert set(analysis.select(results.runs, [f"role={word}"])["arm"]) == {"aim"}
     assert set(analysis.select(results.runs, [f"arm={word}"])["arm"]) == ({"aim"} if word == "aim" else set())
 
@@ -78,7 +78,7 @@ def test_an_arm_created_with_the_earlier_role_has_the_current_role():
     assert analysis.Arm("x", "aim", None, {}) == analysis.Arm("x", "treatment", None, {})
 
 
-def test_the_role_aim_of_a_claim_file_is_the_treatment():
+def test_the_role_aim_in_a_claim_file_is_the_treatment():
     shipped = read_claim("stanford_dogs_aim")
     roles = {statement.check.get("role") for statement in shipped.statements}
     assert roles == {"baseline", "treatment", None}

@@ -1,4 +1,4 @@
-"""Studies that invite a false or misleading sentence, and the correct sentences of the report."""
+"""Studies that invite a false or misleading sentence, and the correct sentences in the report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def examine(directory):
 
 
 def rewrite(directory, change):
-    """Pass every stored run through `change` and write it back."""
+    """Apply `change` to every stored run and write the run back."""
     for path in (directory / records.SEGMENTS).iterdir():
         rows = [change(dict(row)) for row in pq.read_table(path).to_pylist()]
         schema = pq.read_schema(path)
@@ -55,10 +55,10 @@ def edit_plan(directory, **changes):
 
 @pytest.mark.parametrize(
     ("looks", "alpha", "expected"),
-    # By brute force with 200 million studies each, standard error 0.000007 for the first.
+    # Found by brute force with 200 million studies each; the standard error is 0.000007 for the first value.
     [((5, 8, 12), 0.05, 0.02131), ((5, 10, 15), 0.05, 0.02061), ((5, 8), 0.05, 0.02937), ((5, 200), 0.05, 0.0254)],
 )
-def test_the_constant_is_correct_to_the_fourth_digit(looks, alpha, expected):
+def test_the_constant_is_correct_to_four_digits(looks, alpha, expected):
     assert constant(looks, alpha) == pytest.approx(expected, abs=2e-5)
 
 
@@ -70,7 +70,7 @@ def test_tiny_and_huge_levels_are_probabilities():
         assert all(level <= error <= min(1.0, len(looks) * level) for level, error in zip(levels, errors, strict=True))
 
 
-def test_equal_differences_that_are_not_zero_are_not_called_identical_arms(make_study):
+def test_arms_with_equal_nonzero_differences_are_not_called_identical(make_study):
     pair = [
         FakeArm("baseline", "baseline", accuracies=[0.15, 0.16, 0.14, 0.15, 0.17]),
         FakeArm("aim", "aim", accuracies=[0.2, 0.21, 0.19, 0.2, 0.22]),
@@ -81,22 +81,22 @@ def test_equal_differences_that_are_not_zero_are_not_called_identical_arms(make_
     assert findings.causal.startswith("Whether memory causes a gain is open")
 
 
-def test_a_proxy_does_not_say_that_memory_causes_the_gain_without_saying_proxy(make_study):
+def test_a_proxy_study_that_finds_that_memory_causes_the_gain_also_says_that_it_is_a_proxy(make_study):
     findings = examine(make_study(WIN, scope={**SCOPE, "classes": 20}))
     assert findings.causal == "Proxy: does not test the claim. Memory causes the gain: every gate is passed."
     assert findings.causal in remarks(findings)
     assert examine(make_study(WIN)).causal == "Memory causes the gain: every gate is passed."
 
 
-def test_a_conclusion_that_rests_on_a_late_control_is_exploratory(make_study):
+def test_a_conclusion_that_depends_on_a_control_added_late_is_exploratory(make_study):
     directory = make_study(WIN)
     freeze(directory, "2024-05-01T11:59:30+00:00", without="matched")
     findings = examine(directory)
-    assert "Exploratory" not in findings.headline, "aim − baseline is as frozen"
+    assert "Exploratory" not in findings.headline, "the comparison aim − baseline is unchanged since the freeze"
     assert findings.causal.endswith("every gate is passed. Exploratory: arm matched was added after the freeze.")
 
 
-def test_a_conclusion_says_where_training_was_unstable(make_study):
+def test_a_conclusion_states_where_training_was_unstable(make_study):
     status = {("aim", seed): "chance" for seed in range(2)}
     findings = examine(make_study(WIN, seeds=8, status=status))
     assert findings.primary.unstable
@@ -107,7 +107,7 @@ def test_a_conclusion_says_where_training_was_unstable(make_study):
     assert "Unstable" not in examine(make_study(WIN, seeds=8)).causal
 
 
-def test_a_lost_pair_of_the_first_look_withholds_the_verdict(make_study):
+def test_a_lost_pair_in_the_first_look_withholds_the_verdict(make_study):
     findings = examine(make_study(WIN, seeds=6, looks=[5], status={("aim", 1): "failed"}))
     assert "withheld (unbalanced: 1 of 5 pairs incomplete)" in findings.headline
     assert any(caution.startswith("1 complete pair beyond the last look is shown") for caution in cautions(findings))
@@ -119,7 +119,7 @@ def test_a_lost_pair_of_the_first_look_withholds_the_verdict(make_study):
     "change",
     [{"scope": {**SCOPE, "classes": 20}}, {"scope": {**SCOPE, "protocol": "as_run"}}],
 )
-def test_moving_a_study_into_another_scope_after_the_freeze_is_exploratory(make_study, change):
+def test_moving_a_study_into_a_different_scope_after_the_freeze_makes_it_exploratory(make_study, change):
     directory = make_study(WIN, scope=change["scope"])
     assert "Exploratory" not in examine(directory).headline
     edit_plan(directory, scope=SCOPE)
@@ -137,7 +137,7 @@ scope: {{dataset: ["*"], classes: {classes}, image_size: [224], backbone: ["*"],
 """
 
 
-def test_a_claim_file_that_is_changed_after_the_freeze_is_exploratory(make_study, tmp_path):
+def test_changing_a_claim_file_after_the_freeze_makes_a_study_exploratory(make_study, tmp_path):
     path = tmp_path / "claim.yaml"
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[20]), encoding="utf-8")
     directory = make_study(WIN, claim=str(path))
@@ -148,7 +148,7 @@ def test_a_claim_file_that_is_changed_after_the_freeze_is_exploratory(make_study
     assert "the reported gain that decides" in examine(directory).headline
 
 
-def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_one(make_study, tmp_path):
+def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_study(make_study, tmp_path):
     path = tmp_path / "claim.yaml"
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[120]), encoding="utf-8")
     directory = make_study(WIN, claim=str(path))
@@ -172,7 +172,7 @@ def test_a_plan_frozen_before_the_exact_protocol_was_in_scope_of_the_claim_is_st
     assert (examine(directory).deviations, examine(directory).reasons) == ((), ())
 
 
-def test_a_plan_frozen_before_its_scope_was_part_of_it_is_still_confirmatory(make_study):
+def test_a_plan_that_was_frozen_before_plans_contained_the_scope_is_still_confirmatory(make_study):
     directory = make_study(WIN)
     path = directory / records.ANALYSIS_PLAN
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -185,7 +185,7 @@ def test_a_plan_frozen_before_its_scope_was_part_of_it_is_still_confirmatory(mak
     assert examine(directory).deviations == ()
 
 
-def test_arms_that_are_treated_differently_are_named(make_study):
+def test_arms_that_are_treated_differently_are_reported(make_study):
     directory = make_study(WIN)
     assert not any("Arms differ" in caution for caution in cautions(examine(directory)))
 
@@ -202,7 +202,7 @@ def test_arms_that_are_treated_differently_are_named(make_study):
     assert any("in the commit that computed them, so in more than their configuration" in c for c in said)
 
 
-def test_seeds_without_an_effect_are_noticed(make_study):
+def test_seeds_without_an_effect_are_detected(make_study):
     directory = make_study(WIN)
 
     def change(row):
@@ -212,14 +212,14 @@ def test_seeds_without_an_effect_are_noticed(make_study):
         return {**row, "test_accuracy": 0.2, "test_loss": 3.25, "epochs.test_accuracy": curve}
 
     rewrite(directory, change)
-    said = cautions(analysis.examine(analysis.load(directory), unproven=True))  # the predictions are not rewritten
+    said = cautions(analysis.examine(analysis.load(directory), unproven=True))  # the predictions stay the same
     assert (
         "aim: seeds 1 and 4 have the same accuracy and loss to the last digit; check that the seed has an effect."
         in said
     )
 
 
-def test_a_smallest_effect_that_differs_from_the_claim_is_named(make_study):
+def test_a_smallest_effect_of_interest_that_differs_from_the_claim_is_reported(make_study):
     said = cautions(examine(make_study(WIN, delta_pp=0.1)))
     assert "The study’s smallest effect of interest is 0.10 pp; that of the claim file is 1.00 pp." in said
 
@@ -238,7 +238,7 @@ def test_two_studies_that_ask_different_questions_are_not_pooled(make_study):
     assert "proxy" not in both.verdicts[0]
 
 
-def test_invalid_seeds_are_refused_with_the_file(make_study):
+def test_invalid_seeds_are_refused_and_the_file_is_stated(make_study):
     directory = make_study(WIN, seeds=2)
     edit_plan(directory, seeds=[0, 0, 1])
     with pytest.raises(StoreError, match="a seed is listed twice"):
@@ -250,7 +250,7 @@ def test_invalid_seeds_are_refused_with_the_file(make_study):
         analysis.load(directory)
 
 
-def test_names_in_a_script_that_the_font_lacks_stay_distinct():
+def test_names_in_a_script_that_the_font_lacks_remain_distinguishable():
     found = labels(["記憶", "対照", "плюс β"])
     assert len(set(found.values())) == 3
     assert found["記憶"].startswith("1: ")
@@ -272,7 +272,7 @@ def test_an_arm_named_like_another_role_keeps_its_own_role(make_study):
     assert findings.primary.interval.mean > 4
 
 
-def test_the_order_of_arms_changes_no_number(make_study):
+def test_the_order_of_arms_does_not_change_any_number(make_study):
     drawn = np.random.default_rng(1).normal([[0.15], [0.152], [0.153], [0.2]], 0.004, (4, 6)).round(4)
     fixed = [replace(arm, accuracies=row.tolist()) for arm, row in zip(WIN, drawn, strict=True)]
     one, other = (examine(make_study(arms, images=10_000)) for arms in (fixed, fixed[::-1]))
@@ -283,14 +283,14 @@ def test_the_order_of_arms_changes_no_number(make_study):
     assert one.causal == other.causal
 
 
-def test_arms_at_chance_give_no_verdict(make_study):
+def test_arms_at_chance_level_have_no_verdict(make_study):
     status = {(arm.name, seed): "chance" for arm in WIN for seed in range(6)}
     findings = examine(make_study(WIN, status=status))
     assert "withheld (the baseline trained in only 0 of 6 seeds" in findings.headline
     assert findings.causal.startswith("Whether memory causes a gain is open")
 
 
-def test_epochs_without_numbers_change_no_verdict(make_study):
+def test_epochs_without_numbers_do_not_change_any_verdict(make_study):
     directory = make_study(ARMS)
     before = examine(directory)
 
@@ -304,7 +304,7 @@ def test_epochs_without_numbers_change_no_verdict(make_study):
     assert remarks(after) == remarks(before)
 
 
-def test_every_look_is_given_its_own_level(make_study):
+def test_every_look_has_its_own_level(make_study):
     findings = examine(make_study(WIN, looks=[5], further_block=3, seeds=8))
     said = "after 5 pairs, at the 97.5 % level, and once more after 8, with the further block, at the 97.5 % level"
     assert said in dict(facts(findings))["Looks"]
@@ -315,7 +315,7 @@ def test_every_look_is_given_its_own_level(make_study):
     assert said in methods(findings)[0][1]
 
 
-def test_training_that_is_unstable_in_almost_every_pair_says_how_many_pairs_are_left(make_study):
+def test_if_training_is_unstable_in_almost_every_pair_the_number_of_remaining_pairs_is_stated(make_study):
     status = {("aim", seed): "chance" for seed in range(7)}
     losing = [FakeArm("baseline", "baseline", mean=0.3), FakeArm("aim", "aim", mean=0.31)]
     one = examine(make_study(losing, seeds=8, status=status)).headline
@@ -328,7 +328,7 @@ def test_training_that_is_unstable_in_almost_every_pair_says_how_many_pairs_are_
     ("epochs", "name"),
     [(6, "mean of the last 5 epochs"), (3, "mean of the last 3 epochs"), (1, "mean of the last epoch")],
 )
-def test_the_check_on_late_epochs_says_how_many_epochs_it_averages(make_study, epochs, name):
+def test_the_check_of_late_epochs_states_how_many_epochs_it_averages(make_study, epochs, name):
     findings = examine(make_study(WIN, seeds=5, epochs=epochs))
     assert findings.primary.checks["check"][3] == name
 
@@ -338,7 +338,7 @@ def test_runs_of_different_lengths_average_different_numbers_of_epochs(make_stud
     assert findings.primary.checks["check"][3] == "mean of the last 5 epochs, 3 where a run has fewer"
 
 
-def test_methods_describe_validation_images_correctly(make_study):
+def test_the_methods_section_describes_validation_images_correctly(make_study):
     def said(own, held_out=1200):
         directory = make_study(WIN, seeds=5)
         document = json.loads((directory / "study.json").read_text())
@@ -351,7 +351,7 @@ def test_methods_describe_validation_images_correctly(make_study):
     split, own = "the validation split", "come with the data and are the same with every seed."
     assert split in said([])
     assert own not in said([])
-    assert split not in said([], held_out=0), "nothing is held out"
+    assert split not in said([], held_out=0), "no images are held out"
     assert split not in said(arms)
     assert f"The validation images {own}" in said(arms)
     assert split in said(["aim"])
@@ -360,7 +360,7 @@ def test_methods_describe_validation_images_correctly(make_study):
         said(["nobody"])
 
 
-def test_methods_say_which_photos_are_left_out(make_study):
+def test_the_methods_section_states_which_photos_are_left_out(make_study):
     def said(left_out):
         directory = make_study(WIN, seeds=5)
         document = json.loads((directory / "study.json").read_text())
@@ -376,7 +376,7 @@ def test_methods_say_which_photos_are_left_out(make_study):
             said(wrong)
 
 
-def test_the_caption_of_a_single_interval_says_where_the_interval_lies(make_study):
+def test_the_caption_of_a_single_interval_states_where_the_interval_lies(make_study):
     from analysis.figures import forest
 
     def said(difference):
@@ -390,7 +390,7 @@ def test_the_caption_of_a_single_interval_says_where_the_interval_lies(make_stud
     assert "The interval does not lie above 0." in said(-0.02)
 
 
-def test_folds_are_named_and_an_option_of_own_data_called_split_is_not_a_fold():
+def test_folds_are_reported_and_a_custom_data_option_called_split_is_not_a_fold():
     from analysis.findings.folds import sentence
 
     fold = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 1}}}
@@ -403,7 +403,7 @@ def test_folds_are_named_and_an_option_of_own_data_called_split_is_not_a_fold():
         assert sentence([{"data": {"name": "mine", "split": own}}, {"data": None}, {}]) is None
 
 
-def test_the_report_says_why_a_row_is_stale(make_study):
+def test_the_report_states_why_a_row_is_stale(make_study):
     directory = make_study(WIN, seeds=5)
     document = json.loads((directory / "study.json").read_text())
     document["runs"] = [run for run in document["runs"] if run["seed"] != 4]
@@ -422,7 +422,7 @@ def test_the_report_says_why_a_row_is_stale(make_study):
     assert len(why) == len(results.stale)
 
 
-def test_methods_say_that_loaded_weights_are_the_same_with_every_seed(make_study):
+def test_the_methods_section_states_that_loaded_weights_are_the_same_for_every_seed(make_study):
     def said(*loading: str) -> str:
         arms = [
             FakeArm(name, name, config={"model": {"weights": {"source": "net.pt"}}} if name in loading else {})

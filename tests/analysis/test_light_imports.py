@@ -1,4 +1,4 @@
-"""Reading results must stay cheap: the modules that `import analysis` loads, and its time relative to pandas."""
+"""Reading results must stay cheap: the modules that `import analysis` loads, and its import time relative to pandas."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def loaded(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_importing_the_package_loads_nothing_heavy():
+def test_importing_the_package_does_not_load_heavy_modules():
     assert loaded("import analysis; analysis.columns(); analysis.load; analysis.report").isdisjoint(HEAVY)
 
 
-def test_the_report_needs_no_network():
+def test_writing_a_report_does_not_import_torch_ray_or_optuna():
     modules = loaded("import analysis.report.rendering, analysis.findings.study")
     assert modules.isdisjoint({"torch", "ray", "optuna", "ablations"})
-    assert {"scipy", "matplotlib", "seaborn"} <= modules, "this test can tell"
+    assert {"scipy", "matplotlib", "seaborn"} <= modules, "the test can fail"
 
 
-def test_a_verdict_needs_neither_scipy_stats_nor_figures(tmp_path):
-    study = FakeStudy(ARMS, list(range(8)), looks=[5, 8])  # levels of several looks are roots of an equation
+def test_a_verdict_does_not_need_scipy_stats_or_figures(tmp_path):
+    study = FakeStudy(ARMS, list(range(8)), looks=[5, 8])  # levels for several looks are roots of an equation
     directory = write_study(tmp_path / "study", study, np.random.default_rng(0))
     code = (
         f"import analysis, sys\nfrom analysis.statistics.planned import gated_arms\n"
@@ -41,7 +41,7 @@ def test_a_verdict_needs_neither_scipy_stats_nor_figures(tmp_path):
     assert loaded(code).isdisjoint({"torch", "ray", "optuna", "seaborn", "matplotlib", "sklearn", "ablations"})
 
 
-def test_queries_of_runs_need_no_scipy(tmp_path):
+def test_queries_of_runs_do_not_need_scipy(tmp_path):
     directory = write_study(tmp_path / "study", FakeStudy(ARMS, list(range(5))), np.random.default_rng(0))
     code = (
         f"import sys\nfrom ablations.commands.app import main\nsys.argv = ['ablate', 'results', {str(directory)!r}]\n"
@@ -61,7 +61,7 @@ def test_the_import_takes_about_as_long_as_importing_pandas():
     assert min(float(run.stdout) for run in runs) < 1.5
 
 
-def test_functions_stay_functions_after_their_modules_are_imported():
+def test_functions_remain_accessible_after_modules_with_the_same_names_are_imported():
     code = (
         "import analysis, analysis.load, analysis.report\nassert callable(analysis.load) and callable(analysis.report)"
     )

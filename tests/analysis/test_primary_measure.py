@@ -1,4 +1,4 @@
-"""Measures other than accuracy decide on their own scale and in their own units; accuracy is unchanged."""
+"""Measures other than accuracy decide on their own scale and in their own units; accuracy works as before."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ def test_metrics_of_the_predictions_match_scikit_learn(make_study, name: str) ->
     np.testing.assert_allclose(last[found.index], found)
 
 
-def test_metrics_average_over_the_classes_that_occur() -> None:
+def test_metrics_are_averaged_over_the_classes_that_occur() -> None:
     labels, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 3, 1, 0, 1])
     assert metric(labels, predicted, "balanced_accuracy") == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    # F1 of the classes 0, 1 and 2; class 3 occurs in no label.
+    # F1 for the classes 0, 1 and 2; class 3 does not occur in any label.
     assert metric(labels, predicted, "macro_f1") == pytest.approx((2 * 2 / 6 + 2 * 1 / 4 + 0) / 3)
 
 
 def reported(results: analysis.Results, values: Any) -> analysis.Results:
-    """Return results whose runs have reported scalars after every epoch."""
+    """Return results of runs that reported scalars after every epoch."""
     from dataclasses import replace
 
     by_run: dict[str, list[dict[str, Any]]] = {}
@@ -108,7 +108,7 @@ def test_a_scalar_that_runs_report_can_decide_the_verdict(make_study) -> None:
     assert "bits lower than that of plain" in findings.headline
 
 
-def test_a_scalar_that_no_run_reports_is_named_with_the_available_ones(make_study) -> None:
+def test_a_scalar_that_no_run_reports_is_refused_and_the_available_scalars_are_listed(make_study) -> None:
     directory = make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1)
     assert examine(directory).headline.startswith("No verdict: no run has the measure of this study, perplexity.")
     others = reported(analysis.load(directory), lambda row: {"bleu": 0.3, "nan": None})
@@ -118,7 +118,7 @@ def test_a_scalar_that_no_run_reports_is_named_with_the_available_ones(make_stud
     assert "They report it, but not as a finite number in the selected epoch" in analysis.examine(empty).headline
 
 
-def test_a_scalar_that_only_one_arm_has_in_its_selected_epoch_is_said_to_be_missing(make_study) -> None:
+def test_a_scalar_that_only_one_arm_has_in_its_selected_epoch_is_reported_as_missing(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1))
     one = set(results.runs.loc[results.runs["arm"] == "plain", "run_id"])
     findings = analysis.examine(reported(results, lambda row: {"perplexity": 3.0 if row["run_id"] in one else None}))
@@ -133,7 +133,7 @@ def test_a_scalar_that_only_one_arm_has_in_its_selected_epoch_is_said_to_be_miss
         ("balanced_accuracy", 1.0, "balanced test accuracy"),
     ],
 )
-def test_the_whole_report_is_in_the_unit_of_its_measure(make_study, undrawn, tmp_path, measure, delta, words) -> None:
+def test_the_entire_report_is_in_the_unit_of_the_measure(make_study, undrawn, tmp_path, measure, delta, words) -> None:
     page = analysis.report(make_study(arms(), seeds=6, **OWN, measure=measure, delta=delta), out=tmp_path / "report")
     text = (page.parent / "report.md").read_text(encoding="utf-8")
     assert f"paired difference in {words}" in text
@@ -148,7 +148,7 @@ def test_the_whole_report_is_in_the_unit_of_its_measure(make_study, undrawn, tmp
     assert (written["measure"], written["delta"]) == (measure, delta)
 
 
-def test_a_sweep_is_ranked_from_the_lowest_loss(make_study, tmp_path) -> None:
+def test_a_sweep_is_ranked_by_increasing_loss(make_study, tmp_path) -> None:
     many = [FakeArm(f"arm {i}", "other", 0.40 + 0.01 * i) for i in range(13)]
     page = analysis.report(make_study([*arms(), *many], seeds=5, **OWN, **LOSS), out=tmp_path / "report")
     ranking = pd.read_csv(page.parent / "tables" / "ranking.csv")
@@ -159,7 +159,7 @@ def test_a_sweep_is_ranked_from_the_lowest_loss(make_study, tmp_path) -> None:
     assert "lowest mean" in text
 
 
-def test_the_plan_freezes_the_measure_and_another_one_afterwards_is_a_deviation(make_study) -> None:
+def test_the_plan_freezes_the_measure_and_changing_it_later_is_a_deviation(make_study) -> None:
     directory = make_study(arms(), seeds=6, **OWN, **LOSS)
     frozen = analysis_plan.read(directory).content
     assert (frozen["measure"], frozen["delta"]) == ("loss", 0.05)
@@ -177,7 +177,7 @@ def test_the_plan_freezes_the_measure_and_another_one_afterwards_is_a_deviation(
     assert any(text.startswith("estimand is") for text in said)
 
 
-def test_accuracy_is_neither_stored_nor_frozen_as_a_measure(make_study) -> None:
+def test_accuracy_is_not_stored_or_frozen_as_the_measure(make_study) -> None:
     directory = make_study(seeds=6)
     assert analysis.load(directory).plan.measure == ACCURACY
     assert not {"measure", "delta"} & analysis_plan.read(directory).content.keys()
@@ -195,13 +195,13 @@ def test_a_plan_with_an_unknown_measure_is_refused(make_study, stored) -> None:
         analysis.load(directory)
 
 
-def test_an_earlier_version_refuses_a_plan_of_another_measure(make_study) -> None:
-    """Otherwise, it would use the accuracy; the key that it requires is missing."""
+def test_an_earlier_version_refuses_a_plan_with_a_different_measure(make_study) -> None:
+    """It refuses the plan because a key that it requires is missing; otherwise, it would use the accuracy."""
     document = json.loads((make_study(arms(), seeds=5, **OWN, **LOSS) / "study.json").read_text(encoding="utf-8"))
     assert "delta_pp" not in document
 
 
-def test_differences_have_the_decimals_that_their_smallest_effect_needs() -> None:
+def test_differences_have_as_many_decimals_as_the_smallest_effect_needs() -> None:
     assert primary_measure("loss", 0.05).points(0.0123) == "+0.0123"
     assert primary_measure("loss", 2.0).points(0.0123) == "+0.01"
     assert primary_measure("macro_f1", 0.05).points(1.234) == "+1.23"

@@ -93,13 +93,13 @@ KINDS = [
         "run STUDY --executor inline --out s3://",
         "s3://",
         "not the name of a bucket",
-        "give s3://bucket/folder",
+        "use s3://bucket/folder",
     ),
     Kind(
         "a URL of an unsupported storage service",
         "run STUDY --executor inline --out ftp://b/x",
         "ftp://b/x",
-        "ftp:// is none of these",
+        "but not at a ftp:// URL",
         "in a directory or at s3://",
     ),
     Kind(
@@ -121,7 +121,7 @@ KINDS = [
         "a URL of an unsupported storage service",
         "status http://x/y",
         "http://x/y",
-        "http:// is none of these",
+        "but not at a http:// URL",
         "in a directory or at s3://",
     ),
     Kind(
@@ -302,5 +302,5 @@ KINDS = [
         "not a web address",
         "starts with http:// or https://",
     ),
-    Kind("a data option without a default", "data info image_folder", "classes", "missing", "give it a value"),
+    Kind("a data option without a default", "data info image_folder", "classes", "missing", "set a value"),
 ]

@@ -173,7 +173,7 @@ VALUES = [
         "known: ",
     ),
     key("an unknown augmentation", "training.augmentation.blur=1", "augmentation.blur", "unknown key", "known keys: "),
-    key("no backbone", "model.backbone={}", "base.model.backbone.name", "missing", "give the backbone by name"),
+    key("no backbone", "model.backbone={}", "base.model.backbone.name", "missing", "the name of the backbone"),
     key("no arms", "arms={}", "arms", "empty", "define at least two arms"),
     key("an arm that is not a mapping", f"{M}=5", M, "got 5", "must be a mapping with the arm's changes to the base"),
     key("two equal arms", f"{M}={{}}", M, "identical to arms.baseline", "change an option, or remove one"),
@@ -357,7 +357,7 @@ CLAIMS = [
     claim("a claim with aliases", "a: &a [x]\nname: *a", "aliases are not used", "for an example see"),
     claim("a claim that is nested too deeply", DEEP, "more than 50 levels", "for an example see"),
     claim("a list in place of a claim", "- 1", "got [1]", "must be a mapping of keys to values"),
-    claim("a claim without a statement", "name: x", "missing", "give it a value"),
+    claim("a claim without a statement", "name: x", "missing", "set a value"),
     claim("a pipe in place of a claim", None, "is a pipe or a device", "for an example see"),
 ]
 KINDS = [*FILES, *VALUES, *CLAIMS]

@@ -118,7 +118,7 @@ KINDS = [
         "status az://bucket/x",
         "az://bucket/x",
         "AZURE_STORAGE_ACCOUNT_NAME is ''",
-        "give credentials",
+        "set credentials",
         no_account,
     ),
     Kind(
@@ -126,7 +126,7 @@ KINDS = [
         "status az://bucket/x",
         "AZURE_STORAGE_CONNECTION_STRING",
         "malformed",
-        "give credentials",
+        "set credentials",
         connection("garbage"),
     ),
     Kind(
@@ -162,7 +162,7 @@ KINDS = [
     ),
     plugin("a plugin that ends the process", "import sys; sys.exit(0)", "SystemExit", "repair or uninstall"),
     plugin("a plugin that fails on import", "import nowhere_at_all", "No module named", "repair or uninstall"),
-    plugin("a plugin that registers nothing", "Evil = None", "registered no placement", "correct its entry point"),
+    plugin("a plugin that registers nothing", "Evil = None", "did not register placement", "correct its entry point"),
     plugin(
         "a plugin without its base class",
         "class Evil: pass",
@@ -179,8 +179,8 @@ KINDS = [
     plugin(
         "a plugin that searches unknown options",
         f"{BASE}\n    def reads(self, layers): return []\n    search_space = {{'x': None}}",
-        "names no option of Config: x",
-        "correct it",
+        "lists names that are not options of Config: x",
+        "correct them",
     ),
     plugin(
         "a plugin with a name that is already taken",
@@ -217,7 +217,7 @@ KINDS = [
         "a plugin that is a function",
         "from aimlib.registry import placements\n@placements.register('evil')\ndef Evil(layers): return []",
         "placement 'evil' (Evil) is not a class",
-        "write a class with reads(), and decorate that",
+        "write a class with reads(), and decorate the class",
     ),
     plugin(
         "a plugin that raises",

@@ -440,13 +440,13 @@ FORGERIES: dict[str, Forgery] = {
         ledger_too(row(lambda each: each.update(seed=77))),
         load=True,
         verdict=REFUSED,
-        says="has a different seed or different data than its row",
+        says="has a different seed or different data from its row",
     ),
     "the data fingerprint of a row": Forgery(
         row(lambda each: each.update(data_fingerprint="0" * 20)),
         load=True,
         verdict=REFUSED,
-        says="has a different seed or different data than its row",
+        says="has a different seed or different data from its row",
     ),
     "another study's row under a run's id": Forgery(
         of_another_study, load=True, verdict=REFUSED, says="is not the hash of its identity"

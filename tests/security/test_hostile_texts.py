@@ -55,7 +55,7 @@ def failing(victim: Victim, monkeypatch: pytest.MonkeyPatch, train: Callable[...
     ("error", "stored"),
     [
         (RuntimeError("bad \ud800\udfff tail"), "RuntimeError: bad \ufffd\ufffd tail"),
-        (Unspeakable(), "Unspeakable: (no message: ValueError while it was converted to text)"),
+        (Unspeakable(), "Unspeakable: (no message: ValueError while converting it to text)"),
         (RuntimeError("a\x00b"), "RuntimeError: a\x00b"),
     ],
 )

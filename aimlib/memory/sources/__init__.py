@@ -1,6 +1,6 @@
 """Memory sources: the initial memory of a forward pass; one private file per source.
 
-The registry imports a plugin when it is first used; importing this package imports none of them.
+The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """
 
 from aimlib.memory.sources.base import MemoryConfig, MemorySource

@@ -18,17 +18,17 @@ from aimlib.registry import memories
 class ConvOnes(MemorySource):
     """A convolution with linear activation, applied to ones: "its output is the memory".
 
-    A 1 x 1 convolution of a constant input is the same at every position, so the memory has only `channels`
-    degrees of freedom until an update runs. It is computed at one position and expanded, which gives the same
-    values and gradients at 1 / (rows x columns) of the cost. Each value is a sum of `channels` weights and one
-    bias, so under Adam it moves about `channels` times as far per step as a plain parameter would.
+    A 1 x 1 convolution of a constant input has the same output at every position, so the memory has only `channels`
+    degrees of freedom until an update runs. The output is computed at one position and expanded, which gives the same
+    values and gradients at 1 / (rows x columns) of the cost. Each value is a sum of `channels` weights and one bias, so
+    with Adam it moves about `channels` times as far per step as a plain parameter would.
 
-    With ``kernel: full`` the kernel has the memory's rows and columns, and zeros around the ones: every position sees a
-    different part of the kernel and has its own value. (The post: a 7 x 7 kernel would "have more memory".) It has
-    rows x columns as many weights.
+    With ``kernel: full``, the kernel has as many rows and columns as the memory, and the ones are padded with zeros.
+    Every position therefore sees a different part of the kernel and has its own value. (According to the post, a 7 x 7
+    kernel would "have more memory".) This kernel has rows x columns times as many weights.
 
-    Weights are initially Glorot uniform times `initial_scale`, which gives values of standard deviation
-    `initial_scale` with a 1 x 1 kernel, and 0.5 to 1 times that with a full one.
+    Weights are initially Glorot uniform, multiplied by `initial_scale`. The standard deviation of the memory's values
+    is then `initial_scale` with a 1 x 1 kernel, and 0.5 to 1 times `initial_scale` with a full kernel.
     """
 
     source = "J. Lunkad, Can Giving Memory to Entire Neural Nets be Revolutionary?, Towards AI, 2021: memory layer"
@@ -40,11 +40,11 @@ class ConvOnes(MemorySource):
     }
 
     class Config(MemoryConfig):
-        """Size of the memory, and the kernel that makes it (as run: 1x1)."""
+        """Size of the memory, and the kernel that produces it (as run: 1x1)."""
 
         kernel: Literal["1x1", "full"] = "1x1"
-        """Kernel of the convolution. 1x1: every position has the same value in a channel (as run). full: as large as
-        the memory, so every position has its own."""
+        """Kernel of the convolution. 1x1: all positions in a channel have the same value (as run). full: the kernel is
+        as large as the memory, so every position has its own value."""
 
     config: Config
     ones_1CHW: Tensor
@@ -54,7 +54,8 @@ class ConvOnes(MemorySource):
         rows, columns = (1, 1) if config.kernel == "1x1" else (config.rows, config.columns)
         self.conv = nn.Conv2d(config.channels, config.channels, kernel_size=(rows, columns))
         declare(self.conv, weight=Rule("glorot_uniform", config.initial_scale), bias=Rule("constant", 0.0))
-        # The border of "same" padding; an uneven one has one more zero after the ones than before them.
+        # The border of "same" padding. If the padding is uneven, there is one more zero after the ones than before
+        # them.
         border = ((columns - 1) // 2, columns // 2, (rows - 1) // 2, rows // 2)
         ones_1CHW = functional.pad(torch.ones(1, config.channels, rows, columns), border)
         self.register_buffer("ones_1CHW", ones_1CHW, persistent=False)
@@ -66,10 +67,11 @@ class ConvOnes(MemorySource):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """One value per channel with a 1 x 1 kernel; every value with a full one.
+        """One value per channel with a 1 x 1 kernel; every value with a full kernel.
 
-        Along one axis, the middle position sees all taps, later positions only the first taps, and earlier positions
-        only the last taps. All taps minus the last ones are again the first ones, so the positions span the sums of the
-        first 1, 2, ... taps up to all, a triangular system of full rank. In two dimensions the ranks multiply.
+        Along one axis, the middle position sees all taps, later positions see only the first taps, and earlier
+        positions see only the last taps. Subtracting the last taps from all taps leaves the first taps, so the
+        positions span the sums of the first 1, 2, ... taps, up to all taps. This is a triangular system with full rank.
+        In two dimensions, the ranks multiply.
         """
         return self.config.channels if self.config.kernel == "1x1" else self.config.values

@@ -17,10 +17,10 @@ from aimlib.registry import memories
 class DenseOnes(MemorySource):
     """A dense layer with linear activation, applied to `inputs` ones; its outputs are the memory's values.
 
-    Every value is free. It is a sum of `inputs` weights and one bias, so under Adam it moves about `inputs` times as
-    far per step as a plain parameter would. Weights are initially Glorot uniform times `initial_scale`, which gives
-    values of standard deviation ``initial_scale x sqrt(2 inputs / (inputs + values))``. This is `initial_scale` if
-    there are as many inputs as values.
+    Every value can vary independently. Each value is a sum of `inputs` weights and one bias, so with Adam it moves
+    about `inputs` times as far per step as a plain parameter would. Weights are initially Glorot uniform, multiplied by
+    `initial_scale`. The standard deviation of the memory's values is then ``initial_scale x sqrt(2 inputs / (inputs +
+    values))``, which is `initial_scale` if there are as many inputs as values.
 
     Cost: (inputs + 1) x values weights, computed once per batch.
     """
@@ -33,13 +33,13 @@ class DenseOnes(MemorySource):
     }
 
     class Config(MemoryConfig):
-        """Size of the memory, by default a row of values for dense layers, and the number of ones."""
+        """Size of the memory (by default, a row of values for dense layers) and the number of ones."""
 
         channels: Size = 256
         rows: Size = 1
         columns: Size = 1
         inputs: Size = 256
-        """The author's convolution has as many inputs as channels; so does this layer."""
+        """The author's convolution has as many inputs as channels, and so does this layer."""
 
     config: Config
     ones_1N: Tensor
@@ -58,5 +58,5 @@ class DenseOnes(MemorySource):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Every value is free."""
+        """Every value can vary independently."""
         return self.config.values

@@ -1,4 +1,4 @@
-"""A memory without content: noise."""
+"""A memory that contains only noise."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aimlib.registry import memories
 
 @memories.register("noise")
 class Noise(MemorySource):
-    """Normal numbers of standard deviation `initial_scale`, redrawn for every batch (or image) of training.
+    """Normal numbers with standard deviation `initial_scale`, redrawn for every training batch (or image).
 
-    It is a control for the effect of any extra input. Nothing in it is learned, so it has no degrees of freedom.
-    Training draws from torch's generator, which the training loop seeds for every epoch. Evaluation uses one fixed draw
-    for every image, batch and run, so that an image's result does not depend on other images.
+    This source is a control for the effect of additional input as such. Nothing in it is learned, so it has no degrees
+    of freedom. Training draws from torch's generator, which the training loop seeds for every epoch. Evaluation uses a
+    single fixed draw for all images, batches and runs, so that an image's result does not depend on other images.
     """
 
     source = "control for: is it the memory's content, or that there is more input?"
@@ -32,7 +32,7 @@ class Noise(MemorySource):
         """Size of the memory, and whether noise is drawn per batch or per image."""
 
         per: Literal["batch", "image"] = "batch"
-        """How often training redraws the noise: for every batch, or for every image."""
+        """How often the noise is redrawn in training: for every batch, or for every image."""
 
     config: Config
     fixed_1CHW: Tensor

@@ -15,9 +15,9 @@ from aimlib.registry import memories
 
 @memories.register("parameter")
 class PlainParameter(MemorySource):
-    """Every value of the memory is a separate parameter, initially normal with standard deviation `initial_scale`.
+    """Every value in the memory is a separate parameter, initially normal with standard deviation `initial_scale`.
 
-    Compared with `conv_ones` it separates what the memory can store from how fast the optimizer moves it.
+    Comparing it with `conv_ones` separates what the memory can store from how fast the optimizer changes it.
     """
 
     source = "ablation of the post's memory layer: same reading, values as plain parameters"
@@ -38,5 +38,5 @@ class PlainParameter(MemorySource):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Every value is free."""
+        """Every value can vary independently."""
         return self.config.values

@@ -1,4 +1,4 @@
-"""The base of all memory sources."""
+"""The base class of all memory sources."""
 
 from __future__ import annotations
 
@@ -13,56 +13,58 @@ from aimlib.component import ComponentConfig
 Size = Annotated[int, Field(ge=1)]
 
 _WIDE = 2**15
-"""Number of values above which a memory is wide; the post's has 50,176."""
+"""Number of values above which a memory is wide; the post's memory has 50,176."""
 
 
 def _with_floats(schema: dict[str, Any]) -> None:
-    """Add to a JSON Schema the other way to give the size."""
+    """Add the key `floats`, the alternative way to set the size, to a JSON Schema."""
     schema["properties"]["floats"] = {
         "type": "integer",
         "minimum": 1,
-        "description": "Size of the memory as a number of values, in place of `channels`; whole channels of rows x "
-        "columns.",
+        "description": "Size of the memory as a number of values, instead of `channels`; must fill whole channels of "
+        "rows x columns.",
     }
 
 
 class MemoryConfig(ComponentConfig):
-    """Size of a memory: channels x rows x columns values. The defaults are the post's 50,176.
+    """Size of a memory: channels x rows x columns values. The defaults give the post's 50,176 values.
 
-    ``floats: 50176`` in place of `channels` gives the size as a number of values, in whole channels of rows x columns.
+    ``floats: 50176`` instead of `channels` sets the size as a number of values, which must fill whole channels of rows
+    x columns.
     """
 
     model_config = ConfigDict(json_schema_extra=_with_floats)
 
     channels: Size = 1024
-    """Channels of the memory; `floats` gives its size in values instead."""
+    """Number of channels in the memory; alternatively, `floats` sets the number of values."""
     rows: Size = 7
-    """Rows of the memory."""
+    """Number of rows in the memory."""
     columns: Size = 7
-    """Columns of the memory."""
+    """Number of columns in the memory."""
     initial_scale: Annotated[float, Field(ge=0)] = 1.0
-    """Factor on the initial values. At 1 a memory has the initial spread that its source documents."""
+    """Factor by which the initial values are multiplied. With 1, the initial values have the spread documented for the
+    memory source."""
     source_lr_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Factor on the learning rate of the source's parameters."""
+    """Factor by which the learning rate of the source's parameters is multiplied."""
 
     @model_validator(mode="before")
     @classmethod
     def _size_in_floats(cls, data: Any) -> Any:
-        """Convert `floats` to channels, so that both ways of writing are one experiment."""
+        """Convert `floats` to channels, so that both spellings are the same experiment."""
         if not isinstance(data, dict) or "floats" not in data:
             return data
         floats, rest = data["floats"], {key: value for key, value in data.items() if key != "floats"}
         if "channels" in rest:
-            raise ValueError("floats and channels both give the size of the memory; remove one of them")
+            raise ValueError("floats and channels both set the size of the memory; remove one of them")
         sides = [rest.get(key, cls.model_fields[key].default) for key in ("rows", "columns")]
         if not all(isinstance(number, int) and number >= 1 for number in (floats, *sides)):
-            raise ValueError(f"floats: give the number of values of the memory, a positive integer; got {floats!r}")
+            raise ValueError(f"floats: must be the number of values in the memory, a positive integer; got {floats!r}")
         positions = sides[0] * sides[1]
         if floats % positions:
             near = max(1, round(floats / positions)) * positions
             raise ValueError(
-                f"floats: {floats} values do not fill whole channels of {sides[0]} x {sides[1]}; the nearest number "
-                f"that does is {near}, or change rows and columns"
+                f"floats: {floats} values do not fill whole channels of {sides[0]} x {sides[1]}; use {near}, the "
+                f"nearest number that does, or change rows and columns"
             )
         return {**rest, "channels": floats // positions}
 
@@ -73,20 +75,20 @@ class MemoryConfig(ComponentConfig):
 
     @property
     def wide(self) -> bool:
-        """Whether convolutions read it by matrix products if these are faster (`aimlib.memory.readers`)."""
+        """Whether convolutions read the memory by matrix products if these are faster (`aimlib.memory.readers`)."""
         return self.values >= _WIDE
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version and non-default options, and for a wide memory also the method of reading.
+        """Return the name, the version, the non-default options and, for a wide memory, how it is read.
 
-        Products and convolutions round differently. Runs with wide memories from before matrix products were used
-        therefore have different ids, and all other runs keep theirs.
+        Products and convolutions round differently. Runs with wide memories that were computed before matrix products
+        were used therefore have different ids; all other runs keep their ids.
         """
         return super().identity() | ({"read_by": "products"} if self.wide else {})
 
 
 class MemorySource(nn.Module, ABC):
-    """Base of the family `aimlib.memories`: a module without input whose output is the memory.
+    """Base class of the family `aimlib.memories`: a module without input whose output is the memory.
 
     A subclass declares its initial values with `aimlib.memory.initialization.declare`.
     """
@@ -103,7 +105,7 @@ class MemorySource(nn.Module, ABC):
 
         Parameters
         ----------
-        batch : number of images in the batch; needed only by a source whose memory differs between images.
+        batch : number of images in the batch; needed only by sources whose memory differs between images.
 
         Returns
         -------

@@ -286,7 +286,9 @@ def test_scores_that_contradict_the_predicted_classes_are_refused(tmp_path: Path
     rewritten(changed_row, other_scores)
     enter_again(tmp_path / "out")
     (said,) = verify(tmp_path / "out").contradictions
-    assert said.startswith(f"run {changed_row.stem} in runs/{changed_row.name}: its scores and its predictions name ")
+    assert said.startswith(
+        f"run {changed_row.stem} in runs/{changed_row.name}: its scores and its predictions indicate "
+    )
 
 
 def test_keeping_class_scores_changes_neither_run_ids_nor_settled_runs(

@@ -117,9 +117,9 @@ def test_scores_are_compared_with_the_predictions_of_the_selected_epoch(scenes: 
     swapped[7] = np.roll(scores[7], 1)
     changes = {
         "its scores are not readable": scored.row["scores"][:-3],
-        "it has scores of 499 images, but predictions of 500": scores[1:].tobytes(),
+        "it has scores for 499 images, but predictions for 500": scores[1:].tobytes(),
         "its scores are not log-probabilities": (-scores).tobytes(),
-        "name different classes for 1 of 500 images": swapped.tobytes(),
+        "indicate different classes for 1 of 500 images": swapped.tobytes(),
     }
     for problem, content in changes.items():
         assert problem in scored.verified(scores=content).problem

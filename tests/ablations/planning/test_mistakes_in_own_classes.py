@@ -153,7 +153,7 @@ WRONG = {
     "an unknown layer": (
         registered("placements", "    def reads(self, layers): return ['layer99']", "Placement"),
         {"arms.aim.model.placement": "mine"},
-        r"placement 'mine' names a layer 'layer99' that the network does not have; (the nearest of its \d+|its) "
+        r"placement 'mine' chose a layer 'layer99' that the network does not have; (the nearest of its \d+|its) "
         r"layers: .*fc",
     ),
     "layers instead of their names": (
@@ -182,7 +182,7 @@ WRONG = {
     "a method in place of a property": (
         memory("def forward(self, batch): ...", count="def degrees_of_freedom(self): return 1"),
         MEMORY,
-        rf"memory source 'mine' {WHERE}: degrees_of_freedom is a method, but is read as a value; write `@property`",
+        rf"memory source 'mine' {WHERE}: degrees_of_freedom is a method, but is used as a value; write `@property`",
     ),
     "a property is missing": (
         memory("def forward(self, batch): ...", count=""),
@@ -208,8 +208,9 @@ WRONG = {
     "a memory that reads a value": (
         memory(f"def forward(self, batch): return {VALUES} * torch.ones(1, device='meta').item()"),
         MEMORY,
-        r"arms\.aim: this network cannot be built: it reads a value of a tensor, but networks are checked with tensors "
-        r"that have none \(.*\) \(own\.py.*, line \d+, in forward\); correct that line, or change its sizes",
+        r"arms\.aim: this network cannot be built: it reads the value of a tensor, but networks are checked with "
+        r"tensors that have no values \(.*\) \(own\.py.*, line \d+, in forward\); correct that line, "
+        r"or change its sizes",
     ),
     "an update that returns its features": (
         registered("updates", "    def forward(self, features, memory): return features", "MemoryUpdate"),

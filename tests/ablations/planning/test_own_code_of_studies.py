@@ -197,10 +197,14 @@ BAD = {
     "nothing registered": (
         {},
         {"plugin": "x = 1\n"},
-        "my_net.py: registers no class; decorate a class, not a function, as in @placements",
+        "my_net.py: does not register any class; decorate a class, not a function, as in @placements",
     ),
     "no Python": ({}, {"plugin": "def f(:\n"}, "plugins: my_net.py, line 1: is not valid Python"),
-    "an unknown name": ({}, {"helper": "FIRST = 1\n"}, "my_net.py, line 4: helper has no name 'last_ones'; correct"),
+    "an unknown name": (
+        {},
+        {"helper": "FIRST = 1\n"},
+        "my_net.py, line 4: helper does not define 'last_ones'; correct",
+    ),
     "a failure": (
         {},
         {"helper": HELPER.replace("FIRST = 1", "FIRST = int('x')")},

@@ -232,7 +232,10 @@ def test_a_subject_must_be_a_noun_phrase(tmp_path: Path) -> None:
         ({"vary": "aim", "factors/loss.gamma": [1, 2]}, "factors.loss.gamma: not a key path below model, data, "),
         ({"vary": "aim", "factors/loss.gamma": [1, 2]}, "did you mean 'training.loss.gamma'?"),
         ({"vary": "aim", "factors/gamma": [1, 2]}, "or training.loss.gamma for a component's option"),
-        ({"base.training.augmentation": {"horizontal_flip": True}}, "it is no switch: write how much, such as 0.5"),
+        (
+            {"base.training.augmentation": {"horizontal_flip": True}},
+            "a number, not a switch: write a value such as 0.5",
+        ),
         ({"base.training.fine_tuning": "none"}, "got 'none' (text); write null to leave it out"),
         (
             {"base.training.transforms": {"name": "mixup"}},
@@ -240,7 +243,7 @@ def test_a_subject_must_be_a_noun_phrase(tmp_path: Path) -> None:
         ),
         (
             {"base.model.weights": "https://example.org/x.pth"},
-            "a run downloads nothing: download it, and give the file's path",
+            "runs do not download files: download it, and set the file's path",
         ),
     ],
 )
@@ -273,7 +276,7 @@ def test_a_mistake_is_reported_only_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         ablations.check(path, timing=False)
     (problem,) = caught.value.problems
-    assert "arms.aim[alpha=0.1,gamma=1.0].training.loss.name: missing: give the loss by name" in problem
+    assert "arms.aim[alpha=0.1,gamma=1.0].training.loss.name: missing: set it to the name of the loss" in problem
     assert problem.endswith("(and in 3 other combinations)")
     path = write(
         tmp_path,

@@ -109,7 +109,7 @@ class OwnHead(Placement):
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no such function": (
         {"train": "loop.py:trian"},
-        "train: loop.py: defines no function 'trian'; did you mean 'train'?",
+        "train: loop.py: does not define a function 'trian'; did you mean 'train'?",
     ),
     "no such file": ({"train": "lop.py:train"}, "lop.py: cannot be read"),
     "no function": (

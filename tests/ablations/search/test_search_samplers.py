@@ -262,7 +262,7 @@ def test_users_can_add_samplers_and_pruners_as_plugins(study: StudyMaker, tmp_pa
         ({"sampler": {"name": "tpe", "n_startup_trials": -1}}, r"search\.sampler\.n_startup_trials: .*greater than"),
         ({"sampler": {"name": "random", "seed": 3}}, r"search\.sampler\.seed: unknown key"),
         ({"sampler": "cma"}, r"search\.sampler\.name: unknown sampler 'cma'; did you mean 'cmaes'"),
-        ({"sampler": {"n_startup_trials": 5}}, r"search\.sampler\.name: missing: give the sampler by name"),
+        ({"sampler": {"n_startup_trials": 5}}, r"search\.sampler\.name: missing: set it to the name of the sampler"),
         ({"pruner": "wilcoxon"}, r"search\.pruner\.name: wilcoxon compares trials seed by seed.*use median"),
         ({"pruner": "asha"}, r"search\.pruner\.name: unknown pruner 'asha'"),
         ({"pruner": "threshold"}, r"search\.pruner\.lower: set this threshold .*, upper, or both"),

@@ -103,7 +103,9 @@ def test_a_kept_network_is_not_loaded_with_edited_code(tmp_path: Path) -> None:
     compute(own_study(tmp_path, {"keep": "last", "seeds": 1}), directory)
     assert ablations.network(directory, "aim/0")
     own_code.enter(read_study(own_study(tmp_path, helper=HELPER.replace("names[-count:]", "names[:count]"))), True)
-    with pytest.raises(UsageError, match=r"was computed with other code of placement 'own_head' than is registered"):
+    with pytest.raises(
+        UsageError, match=r"was computed with code of placement 'own_head' that differs from the code registered"
+    ):
         ablations.network(directory, "aim/0")
     assert ablations.network(directory, "baseline/0")
 
@@ -276,7 +278,7 @@ def test_commands_refuse_a_file_whose_code_differs_from_the_code_of_the_run(
     file = tmp_path / "my_net.py"
     with restored_registries():
         own_code.enter_files([file], trust=True)
-        with pytest.raises(UsageError, match="other code"):
+        with pytest.raises(UsageError, match="differs from the code"):
             ablations.predict(directory, "aim/0")
     absent = tmp_path / "absent.py"
     code, _, said = ablate(capsys, "predict", directory, "--run", "aim/0", "--plugin", absent)

@@ -89,16 +89,16 @@ def test_a_file_that_does_not_fit_is_reported_once_with_its_place(
     code, _, error = ablate(capsys, "check", path, "--no-timing")
     assert code == 2
     assert error.splitlines() == [
-        f"error: {path}: base.model.weights: {tmp_path / 'net.pt'} does not fit this network: 1 name of the network "
-        f"missing in the file: layer1.0.conv2.weight; give the backbone to which these weights belong; or list in "
-        f"model.weights.leave_out the names that must not be loaded from the file"
+        f"error: {path}: base.model.weights: {tmp_path / 'net.pt'} does not fit this network: 1 name in the network "
+        f"but missing in the file: layer1.0.conv2.weight; set the backbone to which these weights belong, or list the "
+        f"names that must not be loaded from the file in model.weights.leave_out"
     ]
 
 
 def test_a_missing_file_and_a_wrong_hash_are_errors_in_the_study(net: Path, study: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match=r"arms.aim.model.weights: .*gone.pt: no such file; looked for"):
         ids(study({"arms.aim.model.weights": "gone.pt"}))
-    with pytest.raises(ConfigError, match=r"base.model.weights: .*net.pt: has sha256 .* is stated"):
+    with pytest.raises(ConfigError, match=r"base.model.weights: .*net.pt: has sha256 .* the configuration states"):
         ids(study({"base.model.weights": {"source": "net.pt", "sha256": "0" * 64}}))
 
 
@@ -106,14 +106,17 @@ def test_check_reports_what_is_loaded_and_what_is_not(tmp_path: Path, study: Cal
     save(tmp_path / "net.pt", classes=4)
     notes = "\n".join(ablations.check(study(WEIGHTS), timing=False).notes)
     assert "arms.baseline: weights: 72 parameters and buffers from" in notes
-    assert "the head (fc.weight, fc.bias) has a different size there, and is initialized by the study's rules" in notes
+    assert (
+        "the head (fc.weight, fc.bias) has a different size in the file and is initialized by the study's rules"
+        in notes
+    )
 
 
 def test_a_row_names_the_loaded_weights_and_a_notice_reports_them(tmp_path: Path, study: Callable[..., Path]) -> None:
     save(tmp_path / "net.pt", classes=4)
     path = study({**WEIGHTS, "arms.aim": {"model": {"weights": "none"}, "role": "aim"}, "base.training.epochs": 1})
     _, said = run(path, tmp_path / "out")
-    assert said.count("the head (fc.weight, fc.bias) has a different size there") == 1
+    assert said.count("the head (fc.weight, fc.bias) has a different size in the file") == 1
     for row in rows(tmp_path / "out"):
         if row["arm"] == "baseline":
             loaded = {"source": str(tmp_path / "net.pt"), "loaded": 72, "head": ["fc.weight", "fc.bias"]}
@@ -141,7 +144,7 @@ def test_a_network_kept_by_another_study_can_be_used_as_weights(tmp_path: Path, 
         wanted = ablations.network(tmp_path / "first", kept[arm.name]["run_id"]).state_dict()
         found = build(arm.config.model, ImageShape(1, 8, 8, 10), 3).state_dict()
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
-    with pytest.raises(ConfigError, match=r"names of the file unknown to the network: "):
+    with pytest.raises(ConfigError, match=r"names in the file but unknown to the network: "):
         arms_of(read_study(study({"base.model.weights": str(files["aim"])})))
 
 

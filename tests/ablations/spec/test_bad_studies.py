@@ -132,7 +132,7 @@ ARMS = [
         "known: frozen_memory",
     ),
     bad("arms.m", {"of": "aim", "control": 5}, "arms.m.control", "must be the name of a control", "got 5"),
-    bad("arms.m", {"of": "aim", "control": {}}, "arms.m.control.name", "missing: give the control by name"),
+    bad("arms.m", {"of": "aim", "control": {}}, "arms.m.control.name", "missing: set it to the name of the control"),
     bad(
         "arms.m",
         {"of": "aim", "control": {"name": "matched_parameters", "tolerence": 0.01}},
@@ -225,7 +225,7 @@ EFFECTS = [
         "conv_ones|dense_ones|noise|parameter",
     ),
     bad("arms.b", {"model": {"read_init": "own"}}, "arms.b.model", "read_init: no effect"),
-    bad("arms.aim.model.placement", REMOVED, "arms.aim.model", "memory that no layer reads", "block_entry|every_layer"),
+    bad("arms.aim.model.placement", REMOVED, "arms.aim.model", "no layer reads the memory", "block_entry|every_layer"),
     bad(
         "arms.aim.model",
         {"memory": MEMORY, "placement": "block_entry", "update_after": "block"},

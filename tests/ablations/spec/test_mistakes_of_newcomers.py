@@ -105,8 +105,8 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
     "a memory without a placement": (
         {f"{AIM}": {"memory": "conv_ones"}},
         "arms.aim.model",
-        "memory that no layer reads",
-        "give placement: block_entry|",
+        "no layer reads the memory",
+        "set placement: block_entry|",
     ),
     "a misspelled placement": (
         {f"{AIM}.placement": "every_layers"},

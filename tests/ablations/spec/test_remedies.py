@@ -104,6 +104,6 @@ def test_the_message_about_an_option_for_the_users_own_class_without_options_sug
     with restored_registries(), pytest.raises(UsageError) as caught:
         ablations.check(path, timing=False, trust=True)
     assert (
-        "training.loss.gamma: unknown key; known keys: none: it takes no options; give its class a nested `class "
-        "Config(ComponentConfig):` with this option"
+        "training.loss.gamma: unknown key; known keys: none: it takes no options; add a nested `class "
+        "Config(ComponentConfig):` with this option to its class"
     ) in str(caught.value)

@@ -153,7 +153,7 @@ def test_the_message_about_a_value_that_cannot_be_a_range_explains_why(
         ({RATE: {"min": 1e-4, "max": 0.1}}, f"search.ranges: {RATE}: write {PLAIN}"),
         ({RATE: "loguniform(1e-4, 0.1)"}, f"write {LOG}"),
         ({RATE: {"low": 2, "high": 1}}, "a range needs low < high; got 2 and 1"),
-        ({RATE: {"low": 1, "high": 1e400}}, "a range needs two finite ends; got 1.0 and inf"),
+        ({RATE: {"low": 1, "high": 1e400}}, "both ends of a range must be finite; got 1.0 and inf"),
         ({RATE: {"low": 0, "high": 1, "log": True}}, "a logarithmic range needs low > 0"),
         ({RATE: [0.1]}, "needs two different choices"),
         ({RATE: 3}, "write a list, or {low: ..., high: ..., log: true}; got 3"),

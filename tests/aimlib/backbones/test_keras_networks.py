@@ -1,4 +1,4 @@
-"""The networks as run, compared with Keras's figures for the author's models (120 classes, 224 px)."""
+"""Compare the networks as run with Keras's figures for the author's models (120 classes, 224 px)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def aim(**changes: Any) -> AimNetwork:
 
 
 def counted_by_keras(network: nn.Module) -> int:
-    """Return the number of parameters and running statistics, because Keras counts both."""
+    """Return the number of parameters plus running statistics, because Keras counts both."""
     return count_parameters(network) + sum(b.numel() for n, b in network.named_buffers() if "running_" in n)
 
 
@@ -42,13 +42,13 @@ def reading_weights(network: AimNetwork) -> int:
     return sum(reader.read_weight.numel() for reader in network.readers())
 
 
-def test_the_control_has_the_parameters_of_keras() -> None:
+def test_the_control_has_as_many_parameters_as_in_keras() -> None:
     summary = summarize(ModelConfig.parse({"backbone": KERAS}), SHAPE, 1)
     assert summary.parameters + summary.running_statistics == 23_833_592
     assert summary.running_statistics == 53_120
 
 
-def test_the_control_strides_in_the_first_1_x_1_convolution_and_has_biases() -> None:
+def test_the_control_has_its_stride_on_the_first_1x1_convolution_and_has_biases() -> None:
     network = skeleton(ModelConfig.parse({"backbone": KERAS}), SHAPE)
     convolutions = {name: part for name, part in network.named_modules() if isinstance(part, nn.Conv2d)}
     strided = {name for name, part in convolutions.items() if part.stride == (2, 2)}
@@ -60,7 +60,7 @@ def test_the_control_strides_in_the_first_1_x_1_convolution_and_has_biases() -> 
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1.001e-5, 0.01)}
 
 
-def test_aim_as_run_has_the_parameters_of_keras() -> None:
+def test_aim_as_run_has_as_many_parameters_as_in_keras() -> None:
     network = aim()
     assert counted_by_keras(network) == 26_714_360
     assert [count_parameters(source) for source in network.sources()] == [1_049_600, 1_049_600]
@@ -69,7 +69,7 @@ def test_aim_as_run_has_the_parameters_of_keras() -> None:
     assert (network.source.config.values, network.source.degrees_of_freedom) == (50_176, 1_024)
 
 
-def test_aim_as_run_reads_at_the_places_and_widths_of_the_author() -> None:
+def test_aim_as_run_reads_at_the_same_places_and_widths_as_the_original_code() -> None:
     readings = aim().attachment.readers
     assert [reading.channels_added for reading in readings] == [4, 4, 4, 4, *[16] * 4, *[64] * 6, 256, 256]
     assert [reading.height for reading in readings] == [*[112] * 4, *[56] * 4, *[28] * 6, 14, 14]
@@ -82,24 +82,24 @@ def test_aim_as_run_reads_at_the_places_and_widths_of_the_author() -> None:
 def test_aim_as_run_updates_after_the_first_blocks_of_three_stages() -> None:
     attachment = aim().attachment
     assert attachment.updates == ("layer1.0", "layer2.0", "layer3.0")
-    assert attachment.unread_updates == ("layer4.0",), "the author built it, and it feeds nothing"
+    assert attachment.unread_updates == ("layer4.0",), "the author built it, but nothing uses its output"
     assert attachment.skipped == {}
 
 
-def test_the_stages_of_the_stride_1_stem_have_4_times_the_positions() -> None:
+def test_stages_after_a_stem_with_stride_1_have_4_times_as_many_positions() -> None:
     for stride, sides in ((1, (112, 56, 28, 14)), (2, (56, 28, 14, 7))):
         network = skeleton(ModelConfig.parse({"backbone": {"name": KERAS, "stem_stride": stride}}), SHAPE)
         shapes = {call.name: call.output_shape[2:] for call in trace(network, (3, 224, 224)) if call.name}
         assert [shapes[f"layer{stage}"] for stage in (1, 2, 3, 4)] == [(side, side) for side in sides]
 
 
-def test_at_stem_stride_2_the_reads_are_wider() -> None:
+def test_reads_are_wider_with_stem_stride_2() -> None:
     network = aim(backbone={"name": KERAS, "stem_stride": 2, "bn_epsilon": 1e-3})
     assert counted_by_keras(network) == 27_915_704
     assert reading_weights(network) == 1_553_408
 
 
-def test_aim_as_described_reads_the_current_memory_everywhere() -> None:
+def test_aim_as_described_reads_the_current_memory_in_every_layer() -> None:
     described = {"backbone": KERAS, "placement": "every_layer", "update_after": "stage", "routing": "current"}
     network = aim(**described, read_init="concatenated")
     assert len(network.attachment.readers) == 54, "53 convolutions and the dense layer"
@@ -109,10 +109,10 @@ def test_aim_as_described_reads_the_current_memory_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("read_init", "own", "read"), [("whole", 0.1715, 0.1715), ("concatenated", 0.1768, 0.1715)])
-def test_the_reads_of_the_second_stage_start_at_the_scale_of_the_author(
+def test_reads_in_the_second_stage_start_at_the_same_scale_as_in_the_original_code(
     read_init: str, own: float, read: float
 ) -> None:
-    """He normal over 64 + 4 channels: sqrt(2 / 68); the baseline's own weights: sqrt(2 / 64)."""
+    """The scale is He normal over 64 + 4 channels, sqrt(2 / 68), and sqrt(2 / 64) for the baseline's own weights."""
     model = {**AS_RUN, "read_init": read_init, "backbone": {"name": KERAS, "stem_stride": 1, "blocks": [2, 1, 1, 1]}}
     model = {**model, "backbone": {**model["backbone"], "widths": [64, 4, 4, 4]}}
     network = build(ModelConfig.parse(model), SHAPE, 0).requires_grad_(requires_grad=False)
@@ -125,7 +125,7 @@ def test_the_reads_of_the_second_stage_start_at_the_scale_of_the_author(
     assert float(reader.read_weight.abs().max()) <= 2 * 0.1715 / 0.8796
 
 
-def test_glorot_and_he_initializations_share_their_draws() -> None:
+def test_glorot_and_he_initializations_share_their_underlying_draws() -> None:
     """Arms with different initializers differ only in the quantile function."""
     small = {"name": KERAS, "widths": [8, 8], "blocks": [1, 1]}
     shape = ImageShape(3, 32, 32, 5)

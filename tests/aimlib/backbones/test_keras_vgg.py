@@ -1,4 +1,4 @@
-"""VGG16 as the author ran it: his weights give his outputs, and the head has the running variance of Keras."""
+"""VGG16 as the author ran it: his weights give his outputs, and the head's running variance matches Keras."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MEMORY = (2, 2, 32)
 
 
 class VggReference(Reference):
-    """The notebook's VGG16, channels last; with memory, every layer reads it as described in the post.
+    """The notebook's VGG16, channels last; if it has memory, every layer reads the memory as described in the post.
 
-    No code here uses the library.
+    This code does not use the library.
     """
 
     def __init__(self, memory: bool, updates: bool = False, weights: Weights | None = None) -> None:
@@ -66,15 +66,13 @@ def config(memory: bool = False, updates: bool = False, **options: Any) -> Model
 
 
 def photos() -> Tensor:
-    """Return a bright and a dark image [2, SIDE, SIDE, 3]; after thirteen convolutions, other differences nearly
-    vanish.
-    """
+    """Return a bright and a dark image [2, SIDE, SIDE, 3]; other differences nearly vanish after 13 convolutions."""
     drawn = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
     return drawn * torch.tensor([255.0, 25.0]).view(2, 1, 1, 1)
 
 
 @pytest.mark.parametrize(("memory", "updates"), [(False, False), (True, False), (True, True)])
-def test_weights_from_keras_give_the_outputs_of_keras(memory: bool, updates: bool) -> None:
+def test_weights_from_keras_give_the_same_outputs_as_keras(memory: bool, updates: bool) -> None:
     author = VggReference(memory, updates)
     with torch.no_grad():
         expected = author.logits(photos())
@@ -82,10 +80,10 @@ def test_weights_from_keras_give_the_outputs_of_keras(memory: bool, updates: boo
         network.load_state_dict(from_keras(author.weights, network))
         found = network(photos().permute(0, 3, 1, 2))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
-    assert float(expected.std(dim=0).min()) > 1e-3, "the two images differ, so the comparison means something"
+    assert float(expected.std(dim=0).min()) > 1e-3, "the outputs for the two images differ"
 
 
-def test_generated_layer_names_can_be_given() -> None:
+def test_generated_layer_names_can_be_passed() -> None:
     author = VggReference(memory=False)
     author.logits(photos())
     network = skeleton(config(), ImageShape(3, SIDE, SIDE, CLASSES))
@@ -94,7 +92,7 @@ def test_generated_layer_names_can_be_given() -> None:
         renamed[theirs] = renamed.pop(name)
     state = from_keras(renamed, network, head=("batch_normalization", "dense", "dense_1"))
     assert set(state) == set(network.state_dict())
-    with pytest.raises(UsageError, match="batch_normalization_3: missing, needed for bn"):
+    with pytest.raises(UsageError, match="batch_normalization_3: missing; it is needed for bn"):
         from_keras(renamed, network)
 
 
@@ -106,7 +104,7 @@ def head(**options: Any) -> tuple[nn.Module, nn.BatchNorm1d]:
 
 
 def test_the_running_variance_matches_keras() -> None:
-    """Keras 3.15.1 with TensorFlow 2.21 gave these numbers: `BatchNormalization()` trained on two batches."""
+    """The numbers are from Keras 3.15.1 with TensorFlow 2.21: `BatchNormalization()` trained on two batches."""
     batches = [[[1.0, -2.0], [3.0, 0.5], [4.0, 2.0]], [[0.0, 1.0], [5.0, 1.0], [1.0, 7.0]]]
     _, norm = head(widths=[4, 4, 4, 4, 2], bn_variance="population")
     for batch in batches:
@@ -118,7 +116,7 @@ def test_the_running_variance_matches_keras() -> None:
     assert norm.num_batches_tracked == 2
 
 
-def test_only_the_running_variance_depends_on_the_option() -> None:
+def test_the_option_affects_only_the_running_variance() -> None:
     (one, unbiased), (other, population) = head(), head(bn_variance="population")
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     outputs = [network(x) for network in (one, other)]
@@ -132,9 +130,9 @@ def test_only_the_running_variance_depends_on_the_option() -> None:
     with torch.no_grad():
         kept = population.running_var.clone()
         other.eval()(x)
-    assert torch.equal(population.running_var, kept), "evaluation changes nothing"
+    assert torch.equal(population.running_var, kept), "evaluation does not change it"
 
 
-def test_the_option_does_not_change_the_identity_of_the_default() -> None:
+def test_the_default_of_the_option_is_not_part_of_the_identity() -> None:
     assert config().identity() == config(bn_variance="unbiased").identity()
     assert config(bn_variance="population").identity() != config().identity()

@@ -1,4 +1,4 @@
-"""Weights of the author's models, loaded into ours, give the author's outputs."""
+"""Weights from the author's models give the author's outputs when they are loaded into this package's networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aimlib.models import build, skeleton
 
 SMALL = Model(widths=(4, 8, 8, 8), blocks=(2, 2, 3, 2), classes=5, memory=(2, 2, 128))
 LAST_UPDATE = ("mem_*5a_branch*", "Memory5a_branch")
-"""The update after the first block of the last stage: the author built it, and no layer reads it."""
+"""The update after the first block of the last stage, which the author built but no layer reads."""
 
 
 def config(model: Model) -> ModelConfig:
@@ -44,15 +44,15 @@ def config(model: Model) -> ModelConfig:
 
 
 def photos(side: int, count: int = 2) -> Tensor:
-    """Return images [count, side, side, 3] with values from 0 to 255, as the author fed them."""
+    """Return images [count, side, side, 3] with values from 0 to 255, as in the author's input."""
     return torch.rand(count, side, side, 3, generator=torch.Generator().manual_seed(0)) * 255
 
 
 def reference(model: Model, side: int, seed: int = 0) -> tuple[Weights, Tensor]:
-    """Return random weights of a model and its logits on `photos`."""
+    """Return random weights for a model, and its logits on `photos`."""
     author = Reference(model, seed=seed)
     with torch.no_grad():
-        author.logits(photos(side, 1))  # draws the weights
+        author.logits(photos(side, 1))  # this draws the weights
         return author.weights, Reference(model, author.weights).logits(photos(side))
 
 
@@ -69,26 +69,26 @@ def ours(model: Model, side: int, weights: Weights, **options: Any) -> Tensor:
     [
         (SMALL, 32),
         (Model(**{**vars(SMALL), "stem_stride": 2}), 64),
-        (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # padded to a square, with a border, on the larger maps
+        (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # on the larger maps, padded to a square with a border
     ],
 )
-def test_aim_as_run_gives_the_outputs_of_the_author(model: Model, side: int) -> None:
+def test_aim_as_run_gives_the_same_outputs_as_the_original_code(model: Model, side: int) -> None:
     if model.memory == (2, 2, 31):
         model = Model(**{**vars(model), "widths": (4, 8), "blocks": (2, 2)})
     weights, expected = reference(model, side)
     stages = len(model.widths)
     unused = tuple(name.replace("5a", f"{stages + 1}a") for name in LAST_UPDATE)
     torch.testing.assert_close(ours(model, side, weights, unused=unused), expected, rtol=1e-4, atol=1e-4)
-    assert float(expected.std(dim=0).min()) > 1e-3, "the two images differ, so the comparison means something"
+    assert float(expected.std(dim=0).min()) > 1e-3, "the outputs for the two images differ"
 
 
-def test_the_control_gives_the_outputs_of_the_author() -> None:
+def test_the_control_gives_the_same_outputs_as_the_original_code() -> None:
     model = Model(**{**vars(SMALL), "memory": None, "stem_stride": 2, "epsilon": 1.001e-5})
     weights, expected = reference(model, 64)
     torch.testing.assert_close(ours(model, 64, weights), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_names_of_keras_applications_are_accepted() -> None:
+def test_names_from_keras_applications_are_accepted() -> None:
     model = Model(**{**vars(SMALL), "memory": None})
     weights, expected = reference(model, 32)
     renamed = {applications_name(name): arrays for name, arrays in weights.items()}
@@ -106,8 +106,8 @@ def applications_name(name: str) -> str:
     return f"conv{found[2]}_block{'abc'.index(found[3]) + 1}_{['1', '2a', '2b', '2c'].index(found[4])}_{kind}"
 
 
-def test_aim_as_run_is_loaded_at_its_own_size() -> None:
-    """ResNet50 with 50,176 values at 224 px: 26.7 million weights, logits equal to four digits."""
+def test_aim_as_run_is_loaded_at_full_size() -> None:
+    """ResNet50 with 50,176 memory values at 224 px has 26.7 million weights, and its logits agree to four digits."""
     model = Model()
     weights, expected = reference(model, 224)
     error = (ours(model, 224, weights, unused=LAST_UPDATE) - expected).abs().max() / expected.abs().max()
@@ -115,13 +115,13 @@ def test_aim_as_run_is_loaded_at_its_own_size() -> None:
 
 
 def test_routing_changes_the_outputs() -> None:
-    """The comparison would notice if the twelve static reads saw the current memory."""
+    """The comparison would detect it if the twelve static reads saw the current memory."""
     weights, expected = reference(SMALL, 32)
     swapped = {**weights, "conv2d_2": weights["mem_init"]}
     assert not torch.allclose(ours(SMALL, 32, swapped, unused=LAST_UPDATE), expected, rtol=1e-2)
 
 
-def test_every_mismatch_is_named() -> None:
+def test_the_error_lists_every_mismatch() -> None:
     weights, _ = reference(SMALL, 32)
     broken: Weights = {**weights, "conv1": [np.zeros((3, 3, 3, 4)), np.zeros(4)], "dropout": [], "extra": [np.zeros(1)]}
     del broken["res3b_branch2c"]
@@ -129,24 +129,24 @@ def test_every_mismatch_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         from_keras(broken, network, static_memory="conv2d_9")
     message = str(caught.value)
-    assert "conv2d_9: missing, needed for static_source.conv" in message
-    assert "res3b_branch2c: missing, needed for network.layer2.1.conv3" in message
+    assert "conv2d_9: missing; it is needed for static_source.conv" in message
+    assert "res3b_branch2c: missing; it is needed for network.layer2.1.conv3" in message
     assert "conv1: arrays of shapes [(3, 3, 3, 4), (4,)] instead of [(7, 7, 3, 4), (4,)], for network.conv1" in message
     for left in ("extra", "conv2d_2", "Memory5a_branch", "mem_conv5a_branch_a"):
-        assert f"{left}: this network has no such layer; name it in `unused`" in message
-    assert "dropout" not in message, "a layer without weights is nothing to convert"
+        assert f"{left}: this network has no such layer; list it in `unused`" in message
+    assert "dropout" not in message, "a layer without weights need not be converted"
 
 
-def test_another_backbone_is_refused() -> None:
+def test_weights_for_a_different_backbone_are_refused() -> None:
     network = skeleton(ModelConfig.parse({"backbone": "small_resnet"}), ImageShape(3, 32, 32, 5))
     weights, _ = reference(Model(**{**vars(SMALL), "memory": None}), 32)
     with pytest.raises(UsageError, match="do not fit this network"):
         from_keras(weights, network)
 
 
-def test_a_memory_that_the_author_did_not_have_is_refused() -> None:
+def test_a_kind_of_memory_that_the_author_did_not_use_is_refused() -> None:
     weights, _ = reference(SMALL, 32)
     carried = config(SMALL).model_dump(mode="json") | {"carry": {}}
     network = skeleton(ModelConfig.parse(carried), ImageShape(3, 32, 32, 5))
-    with pytest.raises(UsageError, match=r"carry\.carried_1CHW: no layer of the Keras model provides it"):
+    with pytest.raises(UsageError, match=r"carry\.carried_1CHW: no layer of the Keras model provides weights for it"):
         from_keras(weights, network)

@@ -1,4 +1,4 @@
-"""Adaptive pooling without effect is left out, and the networks keep their bits and names."""
+"""Adaptive pooling without effect is skipped; names do not change, and results are bitwise identical."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def passed(network: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 @COMPUTED
-def test_pooling_changes_no_bit(backbone: dict[str, Any], size: int) -> None:
+def test_skipping_pooling_leaves_results_bitwise_identical(backbone: dict[str, Any], size: int) -> None:
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
     own, plain = network_of(backbone, size), as_torchvision_has_it(network_of(backbone, size))
     assert [name for name, _ in own.named_modules()] == [name for name, _ in plain.named_modules()]
@@ -55,10 +55,10 @@ def test_pooling_changes_no_bit(backbone: dict[str, Any], size: int) -> None:
 
 
 @COMPUTED
-def test_pooling_without_an_effect_is_not_computed(
+def test_pooling_that_has_no_effect_is_not_computed(
     backbone: dict[str, Any], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CUDA has no deterministic backward pass for it."""
+    """The pooling has no deterministic backward pass on CUDA."""
     pooled: list[int] = []
     exact = nn.functional.adaptive_avg_pool2d
 
@@ -72,7 +72,7 @@ def test_pooling_without_an_effect_is_not_computed(
 
 
 @NETWORKS
-def test_pooling_that_is_not_deterministic_on_a_gpu_is_named(backbone: dict[str, Any], size: int) -> None:
+def test_pooling_layers_that_are_not_deterministic_on_a_gpu_are_listed(backbone: dict[str, Any], size: int) -> None:
     model, shape = ModelConfig.parse({"backbone": backbone}), ImageShape(3, size, size, 5)
     expected = () if size == 224 else ("avgpool",)
     assert nondeterministic_poolings(skeleton(model, shape), (3, size, size)) == expected
@@ -80,6 +80,6 @@ def test_pooling_that_is_not_deterministic_on_a_gpu_is_named(backbone: dict[str,
 
 
 def test_pooling_to_one_value_is_a_mean() -> None:
-    """CUDA has a deterministic backward pass for it."""
+    """A mean has a deterministic backward pass on CUDA."""
     model = ModelConfig.parse({"backbone": {"name": "torchvision", "architecture": "resnet18"}})
     assert summarize(model, ImageShape(3, 64, 64, 5), 4).nondeterministic_on_gpu == ()

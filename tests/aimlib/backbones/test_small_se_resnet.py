@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation follows the formula of the paper, and its controls share its initial values."""
+"""Squeeze-and-excitation follows the formula in the paper, and its controls share its initial values."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def images() -> torch.Tensor:
     return torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def test_without_a_gate_it_is_the_small_resnet_bit_for_bit() -> None:
+def test_without_a_gate_the_network_is_bitwise_identical_to_small_resnet() -> None:
     plain = build(ModelConfig.parse({"backbone": {"name": "small_resnet", **SMALL}}), SHAPE, 7)
     assert network(gate="none").state_dict().keys() == plain.state_dict().keys()
     assert torch.equal(network(gate="none")(images()), plain(images()))
 
 
 @pytest.mark.parametrize("gate", ["learned", "frozen", "constant"])
-def test_the_layers_that_arms_share_start_with_the_same_values(gate: str) -> None:
+def test_layers_shared_by_arms_start_with_the_same_values(gate: str) -> None:
     own, plain = network(gate=gate).state_dict(), network(gate="none").state_dict()
     assert all(torch.equal(own[name], value) for name, value in plain.items())
     assert own.keys() - plain.keys()
 
 
-def test_the_gate_follows_the_paper() -> None:
+def test_the_gate_follows_the_formula_in_the_paper() -> None:
     gate = network().get_submodule("layer2.0.gate")
     x = torch.randn(3, 32, 4, 4, generator=torch.Generator().manual_seed(2))
     squeezed = x.mean(dim=(2, 3))
@@ -46,7 +46,7 @@ def test_the_gate_follows_the_paper() -> None:
     assert gate.squeeze.out_features == 32 // 4
 
 
-def test_a_frozen_gate_starts_like_the_learned_one_and_never_learns() -> None:
+def test_a_frozen_gate_starts_like_the_learned_gate_and_is_never_trained() -> None:
     learned, frozen = network(), network(gate="frozen")
     assert torch.equal(learned(images()), frozen(images()))
     frozen(images()).square().sum().backward()
@@ -56,7 +56,7 @@ def test_a_frozen_gate_starts_like_the_learned_one_and_never_learns() -> None:
     assert frozen.get_parameter("layer1.0.conv1.weight").grad is not None
 
 
-def test_a_constant_gate_weights_every_image_equally() -> None:
+def test_a_constant_gate_weights_all_images_equally() -> None:
     gate = network(gate="constant").get_submodule("layer1.0.gate")
     torch.nn.init.normal_(gate.gate, generator=torch.Generator().manual_seed(3))
     x = torch.rand(2, 16, 3, 3, generator=torch.Generator().manual_seed(4)) + 0.1

@@ -33,7 +33,7 @@ ARCHITECTURES = {
         f"trunk_output.block{stage}.block{stage}-{last}" for stage, last in enumerate((0, 2, 5, 5), start=1)
     ),
 }
-"""The ends of stages by architecture."""
+"""The modules that end stages, by architecture."""
 
 MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
 AIM: dict[str, Any] = {"memory": MEMORY, "placement": "every_layer", "update": "conv_sigmoid"}
@@ -45,7 +45,7 @@ def model(architecture: str, **options: Any) -> ModelConfig:
 
 
 def readable(network: nn.Module) -> set[str]:
-    """Return the layers that can read according to the documentation, found without the library."""
+    """Return the layers that can read memory according to the documentation, found without the library."""
     return {
         name
         for name, module in network.named_modules()
@@ -54,7 +54,7 @@ def readable(network: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_layer_that_can_read_reads_and_the_others_are_named(architecture: str) -> None:
+def test_every_layer_that_can_read_memory_reads_it_and_the_other_layers_are_listed(architecture: str) -> None:
     network = skeleton(model(architecture), SHAPE)
     can, every = readable(network), {n for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
     attachment = skeleton(model(architecture, **AIM), SHAPE).attachment
@@ -77,10 +77,8 @@ def test_memory_in_a_torchvision_network_is_trained(architecture: str) -> None:
     assert sum(float(p.grad.abs().sum()) for p in network.source.parameters() if p.grad is not None) > 0
 
 
-def test_a_network_is_used_unchanged() -> None:
-    """Any network object, without the library's backbones: names, parameters and, without memory, outputs do not
-    change.
-    """
+def test_an_arbitrary_network_is_used_without_changes() -> None:
+    """The network is not one of the library's backbones; names, parameters and outputs without memory do not change."""
     plain = torchvision.models.resnet18(num_classes=5)
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     source = memories.create(memories.parse(MEMORY))
@@ -98,8 +96,8 @@ def test_images_with_other_numbers_of_channels_are_accepted(channels: int) -> No
     assert network(torch.zeros(2, channels, 64, 64, device="meta")).shape == (2, 5)
 
 
-def test_inferred_stages_equal_the_documented_ones() -> None:
-    """This covers the backbones with their own layout."""
+def test_inferred_stages_equal_the_documented_stages() -> None:
+    """The test covers the backbones that declare a layout."""
     for name, options in (("resnet50", {}), ("vgg16", {}), ("vgg16_bn", {}), ("small_resnet", {})):
         plugin = backbones.create(backbones.parse({"name": name, **options}))
         with torch.device("meta"):
@@ -111,11 +109,11 @@ def test_inferred_stages_equal_the_documented_ones() -> None:
         assert inferred == written, name
 
 
-def test_a_network_without_maps_has_no_stages() -> None:
+def test_a_network_without_feature_maps_has_no_stages() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3))
     assert infer_layout(network, trace(network, (3, 4, 4))) == Layout()
     with pytest.raises(
-        UsageError, match=r"the update has no place: .* name the modules instead, e.g. update_after: \[0\]"
+        UsageError, match=r"the update has no place: .* list the modules instead, e.g. update_after: \[0\]"
     ):
         attach_memory(
             network,
@@ -127,7 +125,7 @@ def test_a_network_without_maps_has_no_stages() -> None:
 
 
 class HalfUsed(nn.Module):
-    """A network with a layer that evaluation does not call, as auxiliary heads are."""
+    """A network with a layer that is not called in evaluation, like an auxiliary head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,9 +146,9 @@ def test_a_layer_that_is_not_called_is_skipped_with_the_reason() -> None:
         input_shape=(3, 8, 8),
     )
     assert [reading.layer for reading in network.attachment.readers] == ["body", "head"]
-    assert network.attachment.skipped == {"auxiliary": "the forward pass in evaluation does not call it"}
+    assert network.attachment.skipped == {"auxiliary": "the forward pass does not call it during evaluation"}
 
 
-def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
+def test_an_unknown_architecture_is_refused_and_the_nearest_name_is_suggested() -> None:
     with pytest.raises(UsageError, match=r"unknown torchvision network 'resnet19'; did you mean 'resnet1"):
         skeleton(model("resnet19"), SHAPE)

@@ -1,4 +1,4 @@
-"""Control arms: frozen memory does not change, and matched baselines have equally many parameters."""
+"""Control arms: frozen memory does not change, and matched baselines have as many parameters as AiM."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def transformed(control: Any, arm: ModelConfig, shape: ImageShape) -> ModelConfi
     return result
 
 
-def test_frozen_memory_keeps_source_and_updates_and_trains_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_memory_leaves_the_source_and_the_updates_unchanged_and_trains_the_readers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     frozen = transformed("frozen_memory", model(**AIM), SHAPE)
     assert frozen == model(**AIM, control="frozen_memory")
     built: list[torch.nn.Module] = []
@@ -63,7 +65,9 @@ def test_frozen_memory_keeps_source_and_updates_and_trains_readers(monkeypatch: 
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
-def test_the_matched_baseline_has_as_many_parameters(backbone: dict[str, Any], shape: ImageShape) -> None:
+def test_the_matched_baseline_has_as_many_parameters_as_the_aim_model(
+    backbone: dict[str, Any], shape: ImageShape
+) -> None:
     arm = model(backbone=backbone, memory=MEMORY, placement="every_layer", conv_init="glorot_uniform")
     matched = transformed("matched_parameters", arm, shape)
     target, reached = (count_parameters(skeleton(config, shape)) for config in (arm, matched))
@@ -76,7 +80,7 @@ def test_the_matched_baseline_has_as_many_parameters(backbone: dict[str, Any], s
     assert own == {k: v for k, v in arm.backbone.model_dump().items() if k != "widths"}
 
 
-def test_matching_is_refused_if_no_widths_are_close_enough() -> None:
+def test_matching_is_refused_if_there_are_no_widths_within_the_tolerance() -> None:
     arm = model(**{**AIM, "backbone": {"name": "mlp", "widths": [1]}, "update": None})
     strict = {"name": "matched_parameters", "tolerance": 1e-6}
     with pytest.raises(
@@ -97,12 +101,12 @@ def test_matching_is_refused_for_a_backbone_without_widths() -> None:
                 return Layout()
 
         arm = model(backbone="fixed", memory=MEMORY, placement="every_layer")
-        with pytest.raises(UsageError, match=r"backbone 'fixed' cannot be widened .* has nothing to match with"):
+        with pytest.raises(UsageError, match=r"backbone 'fixed' cannot be widened .* cannot match the cost"):
             transformed("matched_parameters", arm, SHAPE)
 
 
 def test_a_control_that_belongs_to_the_arm_is_refused_in_the_model() -> None:
-    with pytest.raises(UsageError, match=r"'matched_parameters'.*control.*of the arm"):
+    with pytest.raises(UsageError, match=r"'matched_parameters'.*set it as the arm's control"):
         build(model(**AIM, control="matched_parameters"), SHAPE, 0)
 
 
@@ -112,7 +116,7 @@ def test_a_control_that_belongs_to_the_arm_is_refused_in_the_model() -> None:
     weights=st.lists(st.integers(1, 9), min_size=4, max_size=4),
     more=st.floats(1.0, 8.0),
 )
-def test_matched_widths_are_the_nearest_that_are_at_least_as_large_as_the_given_ones(
+def test_matched_widths_are_the_nearest_widths_that_are_at_least_as_large_as_the_given_widths(
     widths: tuple[int, ...], weights: list[int], more: float
 ) -> None:
     def count(at: tuple[int, ...]) -> int:
@@ -141,7 +145,9 @@ def test_matched_widths_are_the_nearest_that_are_at_least_as_large_as_the_given_
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
-def test_a_matched_baseline_has_as_many_multiply_adds(backbone: dict[str, Any], shape: ImageShape) -> None:
+def test_a_matched_baseline_has_as_many_multiply_adds_as_the_aim_model(
+    backbone: dict[str, Any], shape: ImageShape
+) -> None:
     update = None if backbone["name"] == "mlp" else "conv_sigmoid"
     arm = model(backbone=backbone, memory=MEMORY, placement="every_layer", update=update)
     matched = transformed({"name": "matched_multiply_adds", "tolerance": 0.02}, arm, shape)
@@ -162,7 +168,7 @@ def test_a_matched_baseline_has_as_many_multiply_adds(backbone: dict[str, Any], 
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else value,
 )
-def test_multiply_adds_from_shapes_equal_the_counted_ones(backbone: Any) -> None:
+def test_multiply_adds_computed_from_shapes_equal_the_counted_multiply_adds(backbone: Any) -> None:
     config, shape = model(backbone=backbone), ImageShape(3, 64, 64, 10)
     control: Any = controls.create(controls.parse("matched_multiply_adds"))
     assert control.cost(config, shape) == summarize(config, shape, 4).multiply_adds
@@ -186,7 +192,7 @@ def images(batch: int = 4) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_permuted_memory_belongs_to_the_next_image(training: bool) -> None:
+def test_a_permuted_memory_is_the_memory_of_the_next_image(training: bool) -> None:
     arm = model(**{**AIM, "placement": "block_entry", "update_after": "first_block"})
     own, other = (
         build(config, SHAPE, 0).train(training) for config in (arm, transformed("permuted_memory", arm, SHAPE))
@@ -194,7 +200,7 @@ def test_a_permuted_memory_belongs_to_the_next_image(training: bool) -> None:
     assert {name for name, _ in own.named_parameters()} == {name for name, _ in other.named_parameters()}
     first, second = read_by(own, images())
     permuted_first, permuted_second = read_by(other, images())
-    assert torch.equal(permuted_first, first), "before an update it is one memory for all"
+    assert torch.equal(permuted_first, first), "before an update, all images share one memory"
     assert first.shape[0] == 1
     torch.testing.assert_close(permuted_second, second.roll(-1, dims=0))
     assert not torch.equal(permuted_second, second)
@@ -209,7 +215,7 @@ def test_a_single_image_reads_its_own_memory() -> None:
 
 
 def test_permuting_a_memory_that_all_images_share_is_refused() -> None:
-    with pytest.raises(UsageError, match="'permuted_memory' would change nothing: without an update"):
+    with pytest.raises(UsageError, match="'permuted_memory' would have no effect: without an update"):
         transformed("permuted_memory", model(**{**AIM, "update": None}), SHAPE)
 
 
@@ -230,8 +236,8 @@ BIASED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BIASED)
-def test_memory_without_updates_acts_as_a_bias_for_every_position(name: str) -> None:
-    """A network whose memory is never rewritten has the same outputs as plain layers with bias maps."""
+def test_memory_without_updates_is_equivalent_to_a_bias_for_every_position(name: str) -> None:
+    """A network in which the memory is never rewritten has the same outputs as plain layers with bias maps."""
     options = {**AIM, "update": None, **BIASED[name]}
     shape = ImageShape(3, 32, 32, 4)
     network = build(model(**options), shape, 0)
@@ -247,17 +253,17 @@ def test_memory_without_updates_acts_as_a_bias_for_every_position(name: str) -> 
     assert not {"ConvReader", "LinearReader"} & set(names)
 
 
-def test_updates_cannot_be_expressed_as_biases() -> None:
+def test_memory_with_updates_cannot_be_represented_by_biases() -> None:
     with pytest.raises(UsageError, match="a memory with updates differs from image to image"):
         as_position_biases(build(model(**AIM), SHAPE, 0))
 
 
-def test_position_biases_start_like_the_baseline_and_are_trained() -> None:
+def test_the_position_bias_control_starts_like_the_baseline_and_its_biases_are_trained() -> None:
     control = transformed("position_bias", model(**{**AIM, "carry": {}, "update_after": "block"}), SHAPE)
     assert (control.update, control.carry, control.update_after) == (None, None, None)
     biased, baseline = build(control, SHAPE, 0), build(model(), SHAPE, 0)
     x = images()
-    assert torch.equal(biased.eval()(x), baseline.eval()(x)), "biases of zero change nothing"
+    assert torch.equal(biased.eval()(x), baseline.eval()(x)), "biases of zero have no effect"
     biased.train()(x).square().sum().backward()
     biases = {name: p for name, p in biased.named_parameters() if "position_bias" in name}
     assert all(bool(p.grad.abs().sum() > 0) for p in biases.values())
@@ -265,7 +271,7 @@ def test_position_biases_start_like_the_baseline_and_are_trained() -> None:
     assert summarize(control, SHAPE, 2).memory_values == 0
 
 
-def test_the_frozen_control_freezes_both_sources_but_not_the_carried_memory() -> None:
+def test_the_frozen_control_freezes_both_memory_sources_but_not_the_carried_memory() -> None:
     arm = {**AIM, "backbone": {**AIM["backbone"], "blocks": [2, 2]}, "placement": "block_entry", "routing": "as_run"}
     network = build(transformed("frozen_memory", model(**arm, carry={}), SHAPE), SHAPE, 0)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}

@@ -239,5 +239,5 @@ def test_missing_paths_and_bad_urls_are_refused(remote: str) -> None:
         r"machine",
     ):
         plugin("ftp://server/photos").load()
-    with pytest.raises(StoreError, match="swift:// is none of these"):
+    with pytest.raises(StoreError, match="but not at a swift:// URL"):
         plugin("swift://server/photos").load()

@@ -1,4 +1,4 @@
-"""Memory in unchanged networks."""
+"""Memory attached to networks that are otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_shared_parameters_keep_their_names(backbone: Any, placement: str) -> No
 @pytest.mark.parametrize(
     "make", [torchvision.models.resnet18, torchvision.models.alexnet], ids=lambda make: make.__name__
 )
-def test_memory_attaches_to_torchvision_networks_without_a_layout(make: Any) -> None:
+def test_memory_can_be_attached_to_torchvision_networks_without_a_layout(make: Any) -> None:
     with torch.device("meta"):
         baseline = make(num_classes=7)
         names = [n for n, m in baseline.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
@@ -75,12 +75,14 @@ def test_memory_attaches_to_torchvision_networks_without_a_layout(make: Any) -> 
         assert all(isinstance(reader, (ConvReader, LinearReader)) for reader in network.readers())
         assert 0 < len(attached(make(num_classes=7), "stage_only").attachment.readers) < 10, "stages are inferred"
         with pytest.raises(
-            UsageError, match=r"'stage_only' lets no layer of this network read the memory .it selects none"
+            UsageError,
+            match=r"'stage_only' does not let any layer of this network read the memory .it selects no "
+            r"layers",
         ):
             attached(make(num_classes=7), "stage_only", layout=Layout())
 
 
-def test_readers_are_listed_with_location_and_size() -> None:
+def test_readers_are_listed_with_their_location_and_size() -> None:
     network = skeleton(model(**{**AIM, "update": None, "placement": "every_layer"}), SHAPE)
     found = {r.layer: (r.height, r.width, r.channels_added) for r in network.attachment.readers}
     assert found["conv1"] == (8, 8, 1)
@@ -101,7 +103,7 @@ def test_layers_that_cannot_read_are_skipped_and_reported() -> None:
     assert not grouped & {reading.layer for reading in network.attachment.readers}
     with (
         torch.device("meta"),
-        pytest.raises(UsageError, match=r"lets no layer of this network read the memory .*grouped"),
+        pytest.raises(UsageError, match=r"does not let any layer of this network read the memory .*grouped"),
     ):
         attached(torchvision.models.mobilenet_v3_small(), Chosen(*grouped))
 
@@ -114,7 +116,7 @@ class Standardized(nn.Conv2d):
 
 
 class Odd(nn.Module):
-    """A network with layers that a reader cannot replace."""
+    """A network with layers that cannot be replaced by readers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +130,7 @@ class Odd(nn.Module):
         return self.norm(self.shared(self.shared(self.own(self.plain(x))))).mean((2, 3))
 
 
-def test_layers_of_other_types_are_skipped_and_reported() -> None:
+def test_layers_of_unsupported_types_are_skipped_and_reported() -> None:
     network = attached(Odd())
     assert [reading.layer for reading in network.attachment.readers] == ["plain"]
     assert set(network.attachment.skipped) == {"own", "shared", "norm", "unused"}
@@ -136,7 +138,7 @@ def test_layers_of_other_types_are_skipped_and_reported() -> None:
     assert "Standardized" in network.attachment.skipped["own"]
 
 
-def test_memory_in_a_network_that_already_has_memory_does_not_replace_the_first() -> None:
+def test_attaching_memory_to_a_network_that_already_has_memory_does_not_replace_the_first_memory() -> None:
     first = attached(nn.Sequential(OrderedDict(plain=nn.Conv2d(3, 2, 1))))
     kept = first.network.plain
     second = attached(first)
@@ -145,8 +147,8 @@ def test_memory_in_a_network_that_already_has_memory_does_not_replace_the_first(
     assert first.network.plain is kept
 
 
-def test_an_unknown_layer_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match="names a layer 'plane' that the network does not have; did you mean 'plain'"):
+def test_an_unknown_layer_is_refused_and_the_nearest_name_is_suggested() -> None:
+    with pytest.raises(UsageError, match="chose a layer 'plane' that the network does not have; did you mean 'plain'"):
         attached(Odd(), Chosen("plane"))
 
 
@@ -158,7 +160,7 @@ def test_an_unknown_layer_is_refused_with_the_nearest_name() -> None:
         (Layout(((Block(("plain",), end="unused"),),)), "'unused'"),
     ],
 )
-def test_a_layout_that_does_not_fit_is_refused(layout: Layout, message: str) -> None:
+def test_a_layout_that_does_not_fit_the_network_is_refused(layout: Layout, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         attached(Odd(), layout=layout, update=factory("conv_sigmoid"))
 
@@ -168,7 +170,7 @@ def factory(name: str) -> Any:
     return lambda features, memory, where: updates.get(name)(config, features, memory, where)
 
 
-def test_a_copy_is_independent_of_the_original() -> None:
+def test_a_copy_of_the_network_is_independent_of_the_original() -> None:
     network = build(model(**AIM), SHAPE, 0)
     twin = copy.deepcopy(network)
     x = images()
@@ -188,18 +190,18 @@ def test_a_copy_is_independent_of_the_original() -> None:
     assert torch.equal(restored(x), network(x))
 
 
-def test_the_inner_network_does_not_run_on_its_own() -> None:
+def test_the_inner_network_cannot_be_called_on_its_own() -> None:
     network = build(model(**AIM), SHAPE, 0)
     with pytest.raises(RuntimeError, match="call the network that attach_memory returned"):
         network.network(images())
     network(images())
     with pytest.raises(RuntimeError, match="call the network that attach_memory returned"):
-        network.network(images())  # nothing is left of the previous pass
+        network.network(images())  # nothing is left over from the previous pass
 
 
-def test_memory_is_cleared_after_an_exception() -> None:
+def test_the_memory_is_cleared_after_an_exception() -> None:
     network = build(model(**AIM), SHAPE, 0)
-    with pytest.raises(UsageError, match="takes the input size that it was attached for"):
+    with pytest.raises(UsageError, match="accepts only the input size for which the memory was attached"):
         network(torch.zeros(1, 1, 4, 4))
     with pytest.raises(RuntimeError, match="outside a forward pass"):
         network.memory.read()
@@ -217,7 +219,7 @@ def test_odd_sizes_and_batches_of_one_image_work(shape: ImageShape) -> None:
             torch.testing.assert_close(network(x[number : number + 1])[0], together[number], rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_reaches_source_readers_and_every_update() -> None:
+def test_gradients_reach_the_source_the_readers_and_every_update() -> None:
     network = build(model(**{**AIM, "update_after": "block"}), SHAPE, 0)
     nn.functional.cross_entropy(network(images(6)), torch.arange(6) % 3).backward()
     without_effect = {"see.bias", "refine.2.bias", "refine.5.bias"}  # a shift before a batch norm has no effect
@@ -250,7 +252,7 @@ def test_unsuitable_images_are_refused() -> None:
         attached(torchvision.models.alexnet(), size=8)
 
 
-def test_memory_changes_the_output_only_where_it_is_read() -> None:
+def test_memory_changes_only_the_outputs_of_layers_that_read_it() -> None:
     network = build(model(**{**AIM, "update": None}), SHAPE, 0).eval()
     baseline = build(model(), SHAPE, 0).eval()
     x = images()
@@ -261,7 +263,7 @@ def test_memory_changes_the_output_only_where_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, 3, "layer1", True])
-def test_a_placement_that_returns_no_names_is_refused_with_what_it_returned(answer: Any) -> None:
+def test_if_a_placement_does_not_return_names_the_error_shows_what_it_returned(answer: Any) -> None:
     class Wrong(Chosen):
         def reads(self, layers: Any) -> Any:
             return answer

@@ -56,7 +56,7 @@ def test_evaluation_reads_the_carried_memory_and_never_changes_it() -> None:
     assert int(carry.batches) == 1
 
 
-def test_no_gradient_flows_from_batch_to_batch() -> None:
+def test_gradients_do_not_flow_from_batch_to_batch() -> None:
     carry = Carry(CarryConfig(share=0.25), SIZE)
     start = torch.ones(1, 2, 1, 3, requires_grad=True)
     carry.keep(memories(1)[0].requires_grad_())
@@ -88,19 +88,19 @@ def test_carry_works_with_every_update(update: str | None) -> None:
     assert torch.equal(carrying.carry.carried_1CHW, after_one) == (update is None)
     carrying.eval()
     with torch.no_grad():
-        assert torch.equal(carrying(x), carrying(x)), "evaluation leaves no trace"
+        assert torch.equal(carrying(x), carrying(x)), "evaluation does not change the state"
         alone = torch.cat([carrying(x[i : i + 1]) for i in range(3)])
         torch.testing.assert_close(carrying(x), alone, rtol=1e-3, atol=1e-4)
 
 
-def test_without_updates_the_carried_memory_only_lags_behind_the_source() -> None:
+def test_without_updates_the_carried_memory_is_a_delayed_average_of_the_source() -> None:
     carrying, plain = network(None), build(model(**{**AIM, "update": None}), SHAPE, 0)
     x = images()
     torch.testing.assert_close(carrying.train()(x), plain.train()(x))
     torch.testing.assert_close(carrying(x), plain(x))
 
 
-def test_state_dict_and_copies_contain_the_carried_memory() -> None:
+def test_state_dicts_and_copies_contain_the_carried_memory() -> None:
     one, two = network(), network()
     one.train()(images())
     assert {"carry.carried_1CHW", "carry.batches"} <= set(one.state_dict())
@@ -139,7 +139,7 @@ def extra() -> int:
 
 
 @pytest.mark.parametrize("options", [{"decay": 1.0}, {"decay": -0.1}, {"share": 0.0}, {"share": 1.1}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
+def test_options_that_are_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="carry"):
         model(**{**AIM, "carry": options})
 

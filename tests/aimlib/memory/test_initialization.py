@@ -1,4 +1,4 @@
-"""Initial values: parameters that two arms share are initially identical, at the scale stated by the rules."""
+"""Initial values: parameters that two arms share start identically, with the scale that the rules specify."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_shared_layers_start_identically_in_every_arm(arm: str) -> None:
     assert not torch.equal(state({}, seed=1)["conv1.weight"], baseline["conv1.weight"])
 
 
-def test_common_parts_of_memories_start_identically() -> None:
+def test_parts_that_memories_have_in_common_start_identically() -> None:
     every, entry = state(ARMS["update"]), state({**AIM, "placement": "block_entry"})
     common = set(every) & set(entry)
     assert {"source.conv.weight", "layer2.0.conv1.read_weight", "updates.layer1/0.see.weight"} <= common
     assert all(torch.equal(every[name], entry[name]) for name in common)
 
 
-def test_construction_depends_on_no_earlier_network_and_leaves_the_generator_of_torch_unchanged() -> None:
+def test_construction_does_not_depend_on_earlier_networks_or_change_the_torch_generator() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = state(AIM)
@@ -69,7 +69,7 @@ def test_construction_depends_on_no_earlier_network_and_leaves_the_generator_of_
 
 
 class Nested(nn.Module):
-    """A network with its own rule, and with a child that has a name used by AimNetwork."""
+    """A network with its own rule, and with a child whose name is also used in AimNetwork."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Nested(nn.Module):
         return self.head(self.network(x)).mean((2, 3))
 
 
-def test_names_and_declared_rules_of_the_network_are_kept_with_memory() -> None:
+def test_names_and_declared_rules_of_a_network_are_kept_when_memory_is_attached() -> None:
     baseline, inner = Nested(), Nested()
     source = memories.create(memories.parse({**MEMORY, "channels": 8}))
     network = attach_memory(inner, source, placements.create(placements.parse("every_layer")), input_shape=(1, 8, 8))
@@ -113,7 +113,7 @@ def test_glorot_uniform_has_its_scale_and_bounds() -> None:
     assert 0.99 * limit < float(values.abs().max()) <= limit
 
 
-def test_normal_and_constant_rules_have_their_values() -> None:
+def test_normal_and_constant_rules_use_their_values() -> None:
     assert relative(float(draw(Rule("normal", 0.5), torch.Size((100_000,)), 0).std()), 0.5) < 0.01
     assert draw(Rule("constant", 1.5), torch.Size((2, 2)), 0).tolist() == [[1.5, 1.5], [1.5, 1.5]]
 
@@ -127,7 +127,9 @@ def test_all_rules_use_the_same_underlying_draws() -> None:
 
 
 @pytest.mark.parametrize(("read_init", "sd"), [("concatenated", 0.1715), ("own", math.sqrt(2 / 4))])
-def test_reads_start_at_the_scale_of_the_concatenated_layer_or_at_their_own_scale(read_init: Any, sd: float) -> None:
+def test_reading_weights_start_at_the_scale_of_the_concatenated_layer_or_at_their_own_scale(
+    read_init: Any, sd: float
+) -> None:
     # The claim: stage 2's first block, a 1 x 1 convolution over 64 channels and 4 of memory, SD .172.
     reader = ConvReader(nn.Conv2d(64, 8192, 1), 4, CurrentMemory())
     initialize(reader, 0, "he_normal", read_init)
@@ -136,7 +138,7 @@ def test_reads_start_at_the_scale_of_the_concatenated_layer_or_at_their_own_scal
     assert reader.bias.abs().sum() == 0
 
 
-def test_conv_init_applies_to_convolutions_and_reads_and_to_nothing_else() -> None:
+def test_conv_init_applies_only_to_convolutions_and_reading_weights() -> None:
     he, glorot = state(AIM), state({**AIM, "conv_init": "glorot_uniform"})
     changed = {name for name in he if not torch.equal(he[name], glorot[name])}
     assert {"conv1.weight", "layer1.0.conv1.read_weight"} <= changed
@@ -151,7 +153,7 @@ def test_conv_init_applies_to_convolutions_and_reads_and_to_nothing_else() -> No
     assert sign.all()
 
 
-def test_memory_and_the_last_layer_of_updates_start_as_run() -> None:
+def test_the_memory_and_the_last_layer_of_updates_start_as_in_the_original_code() -> None:
     wide = model(**{**AIM, "memory": {"name": "conv_ones", "channels": 256, "rows": 2, "columns": 2}})
     network = build(wide, SHAPE, 0)
     assert relative(float(network.source.conv.weight.detach().std()), math.sqrt(2 / 512)) < 0.02
@@ -165,26 +167,26 @@ def test_memory_and_the_last_layer_of_updates_start_as_run() -> None:
     assert (norm.eps, norm.momentum) == (1e-3, 0.01)
 
 
-def test_batch_norms_start_neutral() -> None:
+def test_batch_norms_start_as_the_identity() -> None:
     start = state({})
     assert (start["bn1.weight"] == 1).all()
     assert (start["bn1.bias"] == 0).all()
 
 
-def test_parameters_that_no_rule_covers_are_reported_and_kept() -> None:
+def test_parameters_that_no_rule_covers_are_reported_and_keep_their_values() -> None:
     network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.PReLU(init=0.7))
     assert initialize(network, 0) == ["1.weight"]
     assert network[1].weight.item() == pytest.approx(0.7)
 
 
-def test_a_rule_for_a_missing_parameter_is_refused() -> None:
+def test_a_rule_for_a_parameter_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="Conv2d has no parameter weihgt"):
         declare(nn.Conv2d(1, 1, 1), weihgt=Rule("constant"))
 
 
 @pytest.mark.parametrize("rule", ["he_normal", "glorot_uniform"])
-def test_a_whole_start_equals_the_start_of_the_concatenated_layer(rule: str) -> None:
-    """A layer's own weights and its reading weights are drawn at the scale of one tensor, from the shared draws."""
+def test_read_init_whole_starts_like_the_concatenated_layer(rule: str) -> None:
+    """A layer's own weights and its reading weights are drawn from the shared draws, at the scale of one tensor."""
     options = {**AIM, "placement": "block_entry", "conv_init": rule}
     shared, whole = state(options), state({**options, "read_init": "whole"})
     name = "layer2.0.conv1"

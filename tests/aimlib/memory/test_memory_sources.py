@@ -1,4 +1,4 @@
-"""Memory sources: values, degrees of freedom, initial values, and how fast an optimizer changes them."""
+"""Memory sources: their values, degrees of freedom and initial values, and how fast an optimizer changes them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def source(name: str, seed: int = 0, **options: Any) -> MemorySource:
 
 
 def free_values(made: MemorySource) -> int:
-    """Return the numerical rank of the derivative of the memory with respect to the source's parameters."""
+    """Return the numerical rank of the memory's derivative with respect to the source's parameters."""
     names, values = zip(*made.named_parameters(), strict=True)
 
     def memory(*parameters: Tensor) -> Tensor:
@@ -53,7 +53,9 @@ kinds = st.sampled_from(
 
 @quick
 @given(kinds, sizes)
-def test_degrees_of_freedom_equal_the_rank_of_what_can_be_learned(kind: dict[str, Any], size: dict[str, int]) -> None:
+def test_the_degrees_of_freedom_equal_the_rank_of_the_derivative_of_the_memory(
+    kind: dict[str, Any], size: dict[str, int]
+) -> None:
     made = source(**{**kind, **size})
     assert made.degrees_of_freedom == free_values(made)
 
@@ -67,7 +69,7 @@ def test_the_memory_as_run_has_50176_values_and_1024_degrees_of_freedom() -> Non
     assert full.degrees_of_freedom == full.config.values == 3_136
 
 
-def test_a_full_kernel_is_a_convolution_over_ones_with_a_border_of_zeros() -> None:
+def test_a_full_kernel_is_a_convolution_over_ones_padded_with_zeros() -> None:
     made = source("conv_ones", kernel="full", channels=2, rows=3, columns=4)
     conv = made.get_submodule("conv")
     padded = functional.pad(torch.ones(1, 2, 3, 4), (1, 2, 1, 1))
@@ -76,26 +78,26 @@ def test_a_full_kernel_is_a_convolution_over_ones_with_a_border_of_zeros() -> No
     assert len(made(1)[0, 0].unique()) == 12, "every position has its own value"
 
 
-def test_a_1x1_kernel_is_the_same_everywhere() -> None:
+def test_with_a_1x1_kernel_all_positions_in_a_channel_have_the_same_value() -> None:
     memory = source("conv_ones", channels=3, rows=2, columns=5)(4)
     assert memory.shape == (1, 3, 2, 5)
     assert torch.equal(memory, memory[:, :, :1, :1].expand(1, 3, 2, 5))
 
 
-def test_dense_outputs_are_in_the_order_in_which_memories_are_read() -> None:
+def test_dense_outputs_are_in_the_order_in_which_a_memory_is_read() -> None:
     made = source("dense_ones", channels=2, rows=2, columns=3, inputs=4)
     values = made.get_submodule("dense")(torch.ones(1, 4))
     assert torch.equal(flatten(made(1)), values)
 
 
 def spread(name: str, **options: Any) -> float:
-    """Return the standard deviation of the values at the start, over seeds."""
+    """Return the standard deviation of the initial values across seeds."""
     values = torch.stack([source(name, seed, **options).train()(1).detach().flatten() for seed in range(60)])
     return float(values.std())
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1])
-def test_values_start_with_the_documented_spread(scale: float) -> None:
+def test_initial_values_have_the_documented_spread(scale: float) -> None:
     size = {"channels": 32, "rows": 2, "columns": 2, "initial_scale": scale}
     assert spread("conv_ones", **size) == pytest.approx(scale, rel=0.05)
     assert spread("parameter", **size) == pytest.approx(scale, rel=0.05)
@@ -113,8 +115,8 @@ def test_values_start_with_the_documented_spread(scale: float) -> None:
         ({"name": "dense_ones", "channels": 64, "inputs": 32}, 33),
     ],
 )
-def test_one_step_of_adam_moves_a_value_as_documented(options: dict[str, Any], times: int) -> None:
-    """Adam moves every weight by the learning rate; a value is a sum of that many weights and a bias."""
+def test_one_step_of_adam_changes_a_value_as_documented(options: dict[str, Any], times: int) -> None:
+    """Adam changes every weight by the learning rate, and a value is a sum of several weights and a bias."""
     made = source(**options, rows=1, columns=1)
     before = made(1).detach().clone()
     optimizer = torch.optim.Adam(made.parameters(), lr=1e-3)
@@ -144,7 +146,7 @@ def test_noise_is_redrawn_in_training_and_fixed_in_evaluation() -> None:
 
 @pytest.mark.parametrize("name", ["conv_ones", "parameter", "noise"])
 @given(sizes)
-def test_a_size_in_floats_gives_the_same_memory_as_a_size_in_channels(name: str, size: dict[str, int]) -> None:
+def test_a_size_given_in_floats_is_the_same_as_a_size_given_in_channels(name: str, size: dict[str, int]) -> None:
     floats = size["channels"] * size["rows"] * size["columns"]
     sides = {"rows": size["rows"], "columns": size["columns"], "initial_scale": 0.5}
     by_channels = memories.parse({"name": name, "channels": size["channels"], **sides})
@@ -152,9 +154,7 @@ def test_a_size_in_floats_gives_the_same_memory_as_a_size_in_channels(name: str,
     assert (by_channels.values, by_channels.rows, by_channels.columns) == (floats, size["rows"], size["columns"])
 
 
-def test_floats_that_do_not_fill_whole_channels_are_refused_with_the_nearest_number() -> None:
-    with pytest.raises(
-        UsageError, match="floats: 10 values do not fill whole channels of 2 x 3; the nearest number"
-    ) as said:
+def test_floats_that_do_not_fill_whole_channels_are_refused_and_the_nearest_number_is_suggested() -> None:
+    with pytest.raises(UsageError, match="floats: 10 values do not fill whole channels of 2 x 3; use 12,") as said:
         memories.parse({"name": "conv_ones", "floats": 10, "rows": 2, "columns": 3})
-    assert "number that does is 12" in str(said.value)
+    assert "use 12, the nearest number that does" in str(said.value)

@@ -1,4 +1,4 @@
-"""Values that a class of own code sets up are kept, and the layers that two networks share start identically."""
+"""Values set by a class in the user's own code are kept, and layers that two networks share start identically."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEMORY = {"memory": {"name": "conv_ones", "channels": 4, "rows": 4, "columns": 4
 
 
 class Net(nn.Module):
-    """A network that draws in every usual way, with an optional layer before the others."""
+    """A network that draws random values in all common ways, with an optional layer before the others."""
 
     def __init__(self, deep: bool, classes: int) -> None:
         super().__init__()
@@ -89,11 +89,11 @@ def test_values_set_by_the_class_are_kept() -> None:
     assert found["conv1.weight"].std().item() == pytest.approx(0.02, rel=0.2)
     rows = found["conv2.weight"].flatten(1)
     torch.testing.assert_close(rows @ rows.T, torch.eye(8))
-    assert found["conv1.bias"].abs().max() > 0, "torch's own start of a convolution has a bias"
+    assert found["conv1.bias"].abs().max() > 0, "torch's own initial values of a convolution include a bias"
     assert not found["fc.bias"].any()
 
 
-def test_equal_seeds_give_equal_starts_and_different_ones_do_not() -> None:
+def test_equal_seeds_give_equal_initial_values_and_different_seeds_do_not() -> None:
     first, again, other = values(model()), values(model()), values(model(), seed=1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     drawn = [name for name in first if name not in ("gain", "fc.bias")]
@@ -101,17 +101,17 @@ def test_equal_seeds_give_equal_starts_and_different_ones_do_not() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"deep": True}, MEMORY, {"deep": True, **MEMORY}], ids=str)
-def test_an_additional_layer_or_memory_changes_no_other_initial_value(changes: dict[str, Any]) -> None:
+def test_an_additional_layer_or_memory_does_not_change_other_initial_values(changes: dict[str, Any]) -> None:
     assert starts.unpaired(model(**changes), model(), SHAPE, 3) == ([], len(values(model())))
 
 
-def test_no_two_parameters_of_one_network_share_their_draws() -> None:
+def test_parameters_of_the_same_network_never_share_draws() -> None:
     found = values(model(deep=True))
     assert not torch.equal(found["extra.0.bias"], found["conv2.bias"])
     assert not torch.equal(found["extra.0.weight"], found["conv2.weight"])
 
 
-def test_a_class_may_request_the_rules() -> None:
+def test_a_class_can_request_the_rules() -> None:
     @backbones.register("ruled")
     class Ruled(Mine):
         initial_values: ClassVar[str] = "rules"
@@ -121,7 +121,7 @@ def test_a_class_may_request_the_rules() -> None:
     kept, replaced = starts.sentences(model(name="ruled"), SHAPE)
     assert kept.startswith("start: 2 parameters keep the values"), "no rule covers gain and shift"
     assert replaced.startswith(
-        "start: 6 parameters start by a rule, instead of what backbone 'ruled' set up (he_normal:"
+        "start: 6 parameters start from a rule, instead of the values that backbone 'ruled' set (he_normal:"
     )
 
 
@@ -138,7 +138,7 @@ def test_a_declared_rule_applies_in_a_class_that_keeps_its_own_values() -> None:
     assert found["conv1.bias"].any()
 
 
-def test_any_other_value_is_refused() -> None:
+def test_unknown_values_of_initial_values_are_refused() -> None:
     with pytest.raises(PluginError, match=r"initial_values is 'mine'; set it to 'own'"):
 
         @backbones.register("wrong")
@@ -146,7 +146,7 @@ def test_any_other_value_is_refused() -> None:
             initial_values: ClassVar[str] = "mine"
 
 
-def test_a_class_of_a_distribution_follows_the_rules_unless_it_requests_its_own_values(
+def test_a_class_from_a_distribution_follows_the_rules_unless_it_requests_its_own_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listed = [*backbones._of_distributions()]
@@ -166,13 +166,13 @@ def test_a_class_of_a_distribution_follows_the_rules_unless_it_requests_its_own_
     assert new.Config().identity() == {"name": "new", "version": 1, "initial_values": "own"}
 
 
-def test_own_code_of_a_study_keeps_its_values_under_the_id_of_its_code() -> None:
+def test_own_code_in_a_study_keeps_its_values_and_its_id_contains_the_hash_of_the_code() -> None:
     backbones.adopt("mine", Mine, 1, Origin("my_net.py", "f" * 64))
     assert Mine.Config.initial_values == "own"
     assert Mine.Config().identity() == {"name": "mine", "version": 1, "code": "f" * 64}
 
 
-def test_other_generators_are_seeded_and_restored() -> None:
+def test_other_random_generators_are_seeded_and_restored() -> None:
     @backbones.register("others")
     class Others(Mine):
         def build(self, shape: ImageShape) -> nn.Module:
@@ -191,7 +191,7 @@ def test_other_generators_are_seeded_and_restored() -> None:
     assert torch.equal(torch.get_rng_state(), before[2])
 
 
-def test_a_construction_that_never_repeats_is_refused() -> None:
+def test_a_construction_that_is_not_reproducible_is_refused() -> None:
     constructions: list[int] = []
 
     @backbones.register("restless")
@@ -200,11 +200,11 @@ def test_a_construction_that_never_repeats_is_refused() -> None:
             constructions.append(0)
             return Net(len(constructions) % 2 == 1, shape.classes)
 
-    with pytest.raises(PluginError, match=r"restless: constructed twice, it draws different initial values; make"):
+    with pytest.raises(PluginError, match=r"restless: two constructions of it draw different initial values; make"):
         build(model(name="restless"), SHAPE, 0)
 
 
-def test_memories_and_updates_keep_their_own_values() -> None:
+def test_memories_and_updates_keep_their_own_initial_values() -> None:
     @memories.register("my_memory")
     class MyMemory(MemorySource):
         def __init__(self, config: Any) -> None:
@@ -230,7 +230,7 @@ def test_memories_and_updates_keep_their_own_values() -> None:
     parts = {**MEMORY, "memory": {"name": "my_memory", "channels": 4, "rows": 4, "columns": 4}, "update": "my_update"}
     config = ModelConfig.parse({"backbone": {"name": "small_resnet", "widths": [4, 4], "blocks": [1, 1]}, **parts})
     found, again, other = (dict(build(config, SHAPE, seed).named_parameters()) for seed in (0, 0, 1))
-    assert found["updates.layer1/0.write.bias"].any(), "torch's own start"
+    assert found["updates.layer1/0.write.bias"].any(), "torch's own initial values"
     assert not found["network.fc.bias"].any(), "a rule"
     for name in ("source.values", "updates.layer1/0.write.weight"):
         assert torch.equal(found[name], again[name])
@@ -239,21 +239,21 @@ def test_memories_and_updates_keep_their_own_values() -> None:
     assert starts.unpaired(config, plain, SHAPE, 0)[0] == []
 
 
-# Output of check
+# output of `check`
 
 
-def test_the_origin_of_each_value_is_listed() -> None:
+def test_the_origin_of_each_initial_value_is_listed() -> None:
     start = starts.start_of(model(**MEMORY), SHAPE)
     assert set(start.own) == set(values(model()))
     assert start.by_rule["he_normal"] == ("conv1.read_weight", "conv2.read_weight")
     assert list(starts.sentences(model(), SHAPE)) == [
-        "start: 8 parameters keep the values that backbone 'mine' set up: gain, shift, conv1.weight, conv1.bias, "
+        "start: 8 parameters keep the values that backbone 'mine' set: gain, shift, conv1.weight, conv1.bias, "
         "conv2.weight, conv2.bias, … and 2 more"
     ]
     assert list(starts.sentences(ModelConfig.parse({"backbone": "small_resnet"}), SHAPE)) == []
 
 
-def test_parameters_that_are_not_paired_are_found() -> None:
+def test_parameters_that_do_not_start_identically_in_both_arms_are_found() -> None:
     @backbones.register("shifted")
     class Shifted(Mine):
         def build(self, shape: ImageShape) -> nn.Module:

@@ -1,4 +1,4 @@
-"""A reader has the outputs and all gradients of the layer over the concatenation that the post describes."""
+"""A reader has the same outputs and gradients as the layer over the concatenation that the post describes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 def assert_same(ours: list[Tensor], theirs: list[Tensor], dtype: torch.dtype) -> None:
     tolerance = 1e-5 if dtype == torch.float32 else 1e-11
     for one, two in zip(ours, theirs, strict=True):
-        # Relative to the largest entry: a sum's rounding grows with its terms, not with its result.
+        # The tolerance is relative to the largest entry, because rounding in a sum grows with its terms, not its
+        # result.
         assert (one - two).abs().max() <= tolerance * max(1.0, float(two.detach().abs().max()))
 
 
@@ -52,7 +53,7 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor], dtype: torch.dtype) ->
     bias=st.booleans(),
     dtype=DTYPES,
 )
-def test_a_convolution_with_a_reader_equals_the_concatenated_one(
+def test_a_convolution_reader_equals_the_concatenated_convolution(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: str | tuple[int, int],
@@ -88,8 +89,10 @@ def test_a_convolution_with_a_reader_equals_the_concatenated_one(
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_memory_common_to_all_images_is_added_by_broadcasting(layout: torch.memory_format, dtype: torch.dtype) -> None:
-    """Bit for bit, gradients included, however the sum over images is taken."""
+def test_memory_shared_by_all_images_is_added_like_broadcasting(
+    layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    """The results, including gradients, are bitwise identical for every way of summing over images."""
     torch.manual_seed(0)
     plain = nn.Conv2d(3, 16, 3, padding=1, dtype=dtype).to(memory_format=layout)
     x = torch.randn(9, 3, 8, 8).to(dtype).contiguous(memory_format=layout)
@@ -150,7 +153,7 @@ def test_a_wide_memory_is_read_by_a_matrix_product(
     bias=st.booleans(),
     dtype=DTYPES,
 )
-def test_a_dense_layer_with_a_reader_equals_the_concatenated_one(
+def test_a_dense_reader_equals_the_concatenated_dense_layer(
     shape: tuple[int, ...], images: int, bias: bool, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
@@ -170,7 +173,7 @@ def test_a_dense_layer_with_a_reader_equals_the_concatenated_one(
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
-def test_the_convolution_round_trip_is_exact(mode: str) -> None:
+def test_converting_a_convolution_to_a_concatenated_layer_and_back_is_exact(mode: str) -> None:
     torch.manual_seed(0)
     whole = nn.Conv2d(7, 4, (3, 2), (2, 1), (1, 0), (1, 2), padding_mode=mode, dtype=torch.float64)
     memory = CurrentMemory()
@@ -186,7 +189,7 @@ def test_the_convolution_round_trip_is_exact(mode: str) -> None:
     assert reader.weight.abs().sum() > 0
 
 
-def test_the_dense_round_trip_is_exact() -> None:
+def test_converting_a_dense_layer_to_a_concatenated_layer_and_back_is_exact() -> None:
     whole = nn.Linear(9, 4, bias=False)
     reader = LinearReader.from_concatenated(whole, 5, CurrentMemory())
     again = reader.concatenated()
@@ -195,7 +198,7 @@ def test_the_dense_round_trip_is_exact() -> None:
     assert "memory_values=5" in str(reader)
 
 
-def test_a_reader_keeps_the_parameters_of_the_layer() -> None:
+def test_a_reader_keeps_the_parameters_of_its_layer() -> None:
     conv, linear = nn.Conv2d(2, 3, 1), nn.Linear(4, 2)
     for layer, reader in (
         (conv, ConvReader(conv, 2, CurrentMemory())),
@@ -206,25 +209,27 @@ def test_a_reader_keeps_the_parameters_of_the_layer() -> None:
         assert list(reader.state_dict()) == ["weight", "bias", "read_weight"]
 
 
-def test_grouped_convolution_is_refused() -> None:
-    with pytest.raises(UsageError, match="groups=2 cannot read a memory: each group sees only a part of the input"):
+def test_a_grouped_convolution_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match="groups=2 cannot read a memory, because each group sees only a part of the input"
+    ):
         ConvReader(nn.Conv2d(4, 4, 3, groups=2), 1, CurrentMemory())
     with pytest.raises(UsageError, match="groups=2"):
         ConvReader.from_concatenated(nn.Conv2d(4, 4, 3, groups=2), 1, CurrentMemory())
 
 
 def test_more_memory_than_inputs_is_refused() -> None:
-    with pytest.raises(UsageError, match="of 4 input channels, 4 cannot be the memory's"):
+    with pytest.raises(UsageError, match="the memory cannot add 4 of 4 input channels"):
         ConvReader.from_concatenated(nn.Conv2d(4, 4, 3), 4, CurrentMemory())
-    with pytest.raises(UsageError, match="of 4 input features, 5 cannot be the memory's"):
+    with pytest.raises(UsageError, match="the memory cannot add 5 of 4 input features"):
         LinearReader.from_concatenated(nn.Linear(4, 4), 5, CurrentMemory())
 
 
-def test_another_input_size_is_refused() -> None:
+def test_a_different_input_size_is_refused() -> None:
     reader = ConvReader(nn.Conv2d(1, 1, 1), 4, held(torch.zeros(1, 4, 2, 2)))
     assert tuple(reader(torch.zeros(2, 1, 2, 2)).shape) == (2, 1, 2, 2)
     with pytest.raises(
-        UsageError, match=r"adds 1 channel at 4 x 4, but this layer was attached for 4; .* takes the input size"
+        UsageError, match=r"adds 1 channel at 4 x 4, but this layer expects 4; .* accepts only the input size"
     ):
         reader(torch.zeros(2, 1, 4, 4))
 
@@ -277,9 +282,11 @@ print(f"the same {passes} times")
 """
 
 
-@pytest.mark.parametrize("passes", [8, pytest.param(60, marks=pytest.mark.slow)])  # more chances for a rare fault
-def test_a_strided_reader_of_few_channels_survives_many_backward_passes(passes: int) -> None:
-    # This runs in a separate process, because the fault writes past a workspace and may crash the process.
+@pytest.mark.parametrize(
+    "passes", [8, pytest.param(60, marks=pytest.mark.slow)]
+)  # more chances for a rare fault to occur
+def test_a_strided_reader_with_few_channels_survives_many_backward_passes(passes: int) -> None:
+    # The code runs in a separate process, because the fault writes past a workspace and can crash the process.
     done = subprocess.run(
         [sys.executable, "-c", FEW_CHANNELS, str(passes)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The memory that a layer reads: the current one, or the second, static one of the routing as run."""
+"""The memory that a layer reads: the current memory or, with the routing as run, the second, static memory."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_the_static_memory_has_its_own_source() -> None:
     assert network.static_source is not None
     assert not torch.equal(network.source(1), network.static_source(1))
     current = network_of({**AS_RUN, "routing": "current"})
-    assert torch.equal(network.source(1), current.source(1)), "the first source starts as with the other routing"
+    assert torch.equal(network.source(1), current.source(1)), "the first source starts as with routing: current"
     assert current.static_source is None
 
 
 def test_updates_do_not_affect_static_readers() -> None:
-    """After the last update, all readers are static: their input is the same as in a network without updates."""
+    """After the last update, all readers are static, so their input is the same as in a network without updates."""
     network = network_of(AS_RUN)
     seen: dict[str, torch.Tensor] = {}
     for reading, reader in zip(network.attachment.readers, network.readers(), strict=True):
@@ -67,7 +67,7 @@ def test_updates_do_not_affect_static_readers() -> None:
     for name in ("layer1.1.conv1", "layer2.1.conv1"):
         assert torch.equal(seen[name], network.static_source(1))
     assert torch.equal(seen["layer1.0.conv1"], network.source(1))
-    assert seen["layer2.0.conv1"].shape[0] == 3, "after the first update the current memory is per image"
+    assert seen["layer2.0.conv1"].shape[0] == 3, "after the first update, the current memory is per image"
 
 
 def test_an_update_followed_only_by_static_readers_is_not_built() -> None:
@@ -77,7 +77,7 @@ def test_an_update_followed_only_by_static_readers_is_not_built() -> None:
     assert network_of({**AS_RUN, "routing": "current"}).attachment.updates == ("layer1.0", "layer2.0")
 
 
-def test_both_sources_are_trained_and_saved() -> None:
+def test_both_memory_sources_are_trained_and_saved() -> None:
     network = network_of(AS_RUN).train()
     network(images()).square().sum().backward()
     for name, parameter in network.named_parameters():

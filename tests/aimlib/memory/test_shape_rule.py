@@ -1,4 +1,4 @@
-"""The layout of a memory on a map has every value once and zeros elsewhere, and follows the claim's channels."""
+"""A memory laid out on a map contains each value once, zeros elsewhere, and as many channels as the claim states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sides = st.integers(1, 12)
 
 
 def numbered(channels: int, rows: int, columns: int, images: int = 1) -> Tensor:
-    """Return a memory whose values, in the order rows, columns, channels, are 1, 2, 3, ..."""
+    """Return a memory with the values 1, 2, 3, ... in the order rows, columns, channels."""
     values = torch.arange(1.0, images * channels * rows * columns + 1)
     return values.view(images, rows, columns, channels).permute(0, 3, 1, 2)
 
@@ -25,7 +25,7 @@ def numbered(channels: int, rows: int, columns: int, images: int = 1) -> Tensor:
 @quick
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), sides, sides, st.integers(1, 3))
 @example(1, 1, 1, 12, 12, 1)
-@example(5, 1, 1, 2, 12, 2)  # narrow: a square of 3 does not fit
+@example(5, 1, 1, 2, 12, 2)  # narrow: a square with side 3 does not fit
 def test_no_value_is_lost_and_the_rest_is_zero(
     channels: int, rows: int, columns: int, height: int, width: int, images: int
 ) -> None:
@@ -49,7 +49,9 @@ def test_the_number_of_channels_follows_the_shape_rule(values: int, height: int,
 
 @quick
 @given(st.integers(1, 5), sides, sides, st.integers(1, 3))
-def test_a_multiple_is_a_plain_reshape_with_channels_last(added: int, height: int, width: int, rows: int) -> None:
+def test_a_memory_size_that_is_a_multiple_of_the_map_size_is_reshaped_with_channels_last(
+    added: int, height: int, width: int, rows: int
+) -> None:
     values = np.arange(1.0, added * height * width * rows + 1, dtype=np.float32)
     memory_NHWC = values.reshape(1, rows, 1, -1)
     laid_out = lay_out(torch.from_numpy(memory_NHWC).permute(0, 3, 1, 2), height, width)
@@ -59,12 +61,12 @@ def test_a_multiple_is_a_plain_reshape_with_channels_last(added: int, height: in
 @pytest.mark.parametrize(
     ("side", "channels"), [(7, 1024), (14, 256), (28, 64), (56, 16), (112, 4), (224, 1), (225, 1), (300, 1)]
 )
-def test_the_shape_rule_gives_the_channels_of_the_claim(side: int, channels: int) -> None:
+def test_the_shape_rule_gives_as_many_channels_as_the_claim_states(side: int, channels: int) -> None:
     assert channels_added(50_176, side, side) == channels
     assert tuple(lay_out(torch.ones(1, 1024, 7, 7, device="meta"), side, side).shape) == (1, channels, side, side)
 
 
-def test_a_larger_map_has_one_centered_square_with_a_border_of_zeros() -> None:
+def test_a_larger_map_contains_one_centered_square_with_a_border_of_zeros() -> None:
     memory = numbered(9, 1, 1)
     expected = np.zeros((6, 8), dtype=np.float32)
     expected[1:4, 2:5] = np.arange(1, 10).reshape(3, 3)
@@ -74,8 +76,8 @@ def test_a_larger_map_has_one_centered_square_with_a_border_of_zeros() -> None:
     assert (border[2:226, 1:225] == 1).all()
 
 
-def test_fewer_values_than_a_square_are_surrounded_by_zeros() -> None:
-    """Padding as in the author's code: half of the zeros before the values, half after."""
+def test_values_that_do_not_fill_a_square_are_surrounded_by_zeros() -> None:
+    """Padding is as in the author's code: half of the zeros come before the values, and half after."""
     expected = np.zeros((5, 5), dtype=np.float32)
     expected[1:4, 1:4] = [[0, 1, 2], [3, 4, 5], [6, 7, 0]]
     assert np.array_equal(lay_out(numbered(7, 1, 1), 5, 5)[0, 0].numpy(), expected)
@@ -86,12 +88,12 @@ def test_a_narrow_map_is_filled_row_by_row() -> None:
     assert lay_out(numbered(5, 1, 1), 5, 2)[0, 0].tolist() == expected
 
 
-def test_between_multiples_zeros_are_appended() -> None:
+def test_zeros_are_appended_up_to_the_next_multiple_of_the_map_size() -> None:
     laid_out = lay_out(numbered(5, 1, 1), 2, 2)
     assert laid_out.permute(0, 2, 3, 1).flatten().tolist() == [1, 2, 3, 4, 5, 0, 0, 0]
 
 
-def test_the_read_map_equals_the_concatenation() -> None:
+def test_the_map_that_a_reader_reads_equals_the_concatenation() -> None:
     x, memory = torch.randn(3, 2, 4, 4), numbered(2, 4, 4)
     both = read_map(memory, x)
     assert tuple(both.shape) == (3, 4, 4, 4)

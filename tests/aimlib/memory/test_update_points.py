@@ -1,4 +1,4 @@
-"""Every update has a position and a reader."""
+"""Every update has a place and a reader."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_updates_are_placed_where_requested_and_only_where_they_are_read(
     assert [update.where for update in network.updates.values()] == list(network.attachment.updates)
 
 
-def test_an_update_that_nothing_reads_is_refused() -> None:
+def test_an_update_whose_result_is_never_read_is_refused() -> None:
     with pytest.raises(UsageError, match=r"the update has no effect: .*layers that read: conv1.*update: none"):
         skeleton(model(**{**AIM, "placement": "input_only"}), SHAPE)
 
 
 def test_an_update_of_dense_features_is_refused_clearly() -> None:
-    with pytest.raises(UsageError, match=r"works on feature maps, but 'relu1' gives features of shape .256."):
+    with pytest.raises(UsageError, match=r"works on feature maps, but 'relu1' returns features of shape .256."):
         skeleton(model(**{**AIM, "backbone": "mlp"}), SHAPE)
 
 
@@ -78,14 +78,14 @@ def test_updates_follow_named_modules_in_the_order_of_the_forward_pass(
     assert network.attachment.unread_updates == ()
 
 
-def test_an_update_after_unknown_modules_lists_the_known_ones() -> None:
+def test_an_update_after_an_unknown_module_is_refused_and_the_known_modules_are_listed() -> None:
     with pytest.raises(
-        UsageError, match=r"'layer1\.7' matches none of the modules of this network; did you mean.*layer"
+        UsageError, match=r"'layer1\.7' does not match any of the modules of this network; did you mean.*layer"
     ):
         skeleton(model(**{**AIM, "update_after": ["layer1.7"]}), SHAPE)
 
 
-def test_a_carried_memory_makes_the_next_batch_a_reader() -> None:
+def test_with_a_carried_memory_the_next_batch_counts_as_a_reader() -> None:
     options = {**AIM, "placement": "block_entry", "update_after": "stage"}
     assert skeleton(model(**options), SHAPE).attachment.updates == ("layer1.0",)
     carried = skeleton(model(**{**options, "carry": {}}), SHAPE).attachment

@@ -1,4 +1,4 @@
-"""A memory of zeros gives the baseline, bit for bit, during the whole training."""
+"""With a memory of zeros, training is bitwise identical to training the baseline."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
 
 @pytest.mark.parametrize("optimizer", [{"name": "sgd", "learning_rate": 0.05}, "adam"], ids=str)
 @pytest.mark.parametrize("backbone", [SMALL, {"name": "mlp", "widths": [16, 8]}], ids=["small_resnet", "mlp"])
-def test_zero_memory_trains_as_the_baseline_bit_for_bit(
+def test_training_with_a_memory_of_zeros_is_bitwise_identical_to_the_baseline(
     zeros: dict[str, Any], networks: list[torch.nn.Module], backbone: dict[str, Any], optimizer: Any
 ) -> None:
     training = {"training__optimizer": optimizer, "training__augmentation": {"rotation": 0.1, "contrast": 0.2}}

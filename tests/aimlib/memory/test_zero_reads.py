@@ -1,4 +1,4 @@
-"""A memory that is read with zero weights changes no output at the start, but is learned."""
+"""A memory that is read with zero weights does not change any output at the start, but is learned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEMORIES = ["conv_ones", "dense_ones", "noise", "parameter"]
 
 
 def networks(backbone: dict[str, Any], **changes: Any) -> Iterator[nn.Module]:
-    """Yield the network with memory and the one without."""
+    """Yield the network with memory and the network without memory."""
     parts = {"memory": {**MEMORY, **changes.pop("memory", {})}, "placement": "every_layer", "read_init": "zero"}
     for more in ({**parts, **changes}, {}):
         yield build(ModelConfig.parse({"backbone": backbone, **more}), SHAPE, 0)
@@ -38,11 +38,11 @@ def networks(backbone: dict[str, Any], **changes: Any) -> Iterator[nn.Module]:
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("update", [None, "conv_sigmoid", "residual", "gated", "attention"])
 @pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: str(backbone["name"]))
-def test_the_outputs_equal_those_without_memory_bit_for_bit(
+def test_outputs_are_bitwise_identical_to_those_without_memory(
     backbone: dict[str, Any], update: str | None, training: bool
 ) -> None:
     if backbone["name"] == "mlp" and update is not None:
-        update = "residual"  # conv_sigmoid works on maps
+        update = "residual"  # conv_sigmoid works only on maps
     x_BCHW = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     aim, plain = (network.train(training)(x_BCHW) for network in networks(backbone, update=update))
     assert same_bits(aim, plain)
@@ -81,7 +81,7 @@ def test_the_memory_is_read_after_some_steps() -> None:
     assert not all(map(torch.equal, before, run.network.source.parameters()))
 
 
-def test_other_layers_start_the_same_with_any_initialization_of_the_reads() -> None:
+def test_the_initialization_of_reading_weights_does_not_change_the_start_of_other_layers() -> None:
     zero, usual = (
         dict(build(ModelConfig.parse({**AIM, **more}), SHAPE, 0).named_parameters())
         for more in ({"read_init": "zero"}, {})
@@ -91,6 +91,6 @@ def test_other_layers_start_the_same_with_any_initialization_of_the_reads() -> N
     }
 
 
-def test_a_memory_of_zeros_that_is_read_with_zeros_is_refused() -> None:
+def test_a_memory_of_zeros_that_is_read_with_zero_weights_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"never gets a gradient; change one of the two"):
         ModelConfig.parse({**AIM, "memory": {**MEMORY, "initial_scale": 0}, "read_init": "zero"})

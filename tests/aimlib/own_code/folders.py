@@ -1,4 +1,4 @@
-"""Folders with own code for tests."""
+"""Folders with a user's own code, for tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEY = "placements/own_head"
 
 
 def write(folder: Path, **files: str) -> Path:
-    """Write files by their names without ``.py``; return the first."""
+    """Write files, keyed by their names without ``.py``, and return the first one."""
     for name, text in files.items():
         path = folder.joinpath(*f"{name}.py".split("/"))
         path.parent.mkdir(parents=True, exist_ok=True)

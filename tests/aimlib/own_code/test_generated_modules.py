@@ -1,4 +1,4 @@
-"""Classes of own code come from modules named by their hash, in drivers and in workers."""
+"""Classes in the user's own code come from modules named after their hash, in drivers and in workers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def config(placement: str = "own_head") -> RunConfig:
     )
 
 
-def test_the_class_in_the_registry_is_the_class_of_the_generated_module(update: Any) -> None:
+def test_the_class_in_the_registry_is_the_class_in_the_generated_module(update: Any) -> None:
     cls = updates.get("own_update")
     assert cls.__module__ == f"aim_own_{update.text_hash[:16]}.my_net"
     assert cls is modules.classes(update)["updates/own_update"]
@@ -91,7 +91,7 @@ def test_the_class_in_the_registry_is_the_class_of_the_generated_module(update: 
     assert "own code: my_net.py, sha256 " in next(i for i in updates.plugins() if i.name == "own_update").distribution
 
 
-def test_tracebacks_and_inspect_show_the_lines_of_the_file(update: Any, tmp_path: Path) -> None:
+def test_tracebacks_and_inspect_show_the_original_lines_of_the_file(update: Any, tmp_path: Path) -> None:
     cls = updates.get("own_update")
     lines = dedent(UPDATE).split("\n")
     assert inspect.getsource(cls.fails) == '    def fails(self):\n        raise ValueError("as it must")\n'
@@ -105,20 +105,20 @@ def test_tracebacks_and_inspect_show_the_lines_of_the_file(update: Any, tmp_path
     assert frame.line == 'raise ValueError("as it must")'
 
 
-def test_torch_compiles_a_class_of_a_generated_module(update: Any) -> None:
+def test_torch_compiles_a_class_in_a_generated_module(update: Any) -> None:
     forward = updates.get("own_update").forward
     compiled = torch.compile(lambda x_NCHW: forward(None, None, x_NCHW), backend="eager", fullgraph=True)
     assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 2.0))
 
 
-def test_only_code_that_is_reached_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_code_that_is_reached_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = f'{HEAD}import os\nprint("ran")\nos.environ["OWN_CODE_RAN"] = "1"\n{PLUGIN}\nraise SystemExit(3)\n'
     parts.adopt(parts.read(write(tmp_path, my_net=text, helper=HELPER + '\nprint("helper ran")\n')))
     assert placements.get("own_head")
     assert capsys.readouterr().out == ""
 
 
-def test_the_hash_is_in_the_run_id_and_in_no_other_run_id(tmp_path: Path) -> None:
+def test_the_hash_of_own_code_affects_only_the_ids_of_runs_that_use_it(tmp_path: Path) -> None:
     ids = []
     for first in (1, 2):
         parts.adopt(
@@ -130,7 +130,7 @@ def test_the_hash_is_in_the_run_id_and_in_no_other_run_id(tmp_path: Path) -> Non
     assert "code" not in json.dumps(config("every_layer").identity())
 
 
-def test_a_worker_verifies_the_text_that_it_receives_before_the_text_runs(tmp_path: Path) -> None:
+def test_a_worker_verifies_the_code_that_it_receives_before_running_it(tmp_path: Path) -> None:
     bundle = parts.read(write(tmp_path, my_net=HEAD + PLUGIN, helper=HELPER))
     parts.adopt(bundle)
     sent = json.loads(json.dumps(parts.payloads(config())))
@@ -152,13 +152,13 @@ def test_a_worker_verifies_the_text_that_it_receives_before_the_text_runs(tmp_pa
         parts.install([{"hash": "x"}])
 
 
-def test_code_that_fails_on_import_reports_its_line(tmp_path: Path) -> None:
+def test_if_code_fails_on_import_the_error_shows_the_line(tmp_path: Path) -> None:
     path = write(tmp_path, my_net=HEAD + PLUGIN, helper=HELPER.replace("FIRST = 1", "FIRST = 1 / 0"))
     with pytest.raises(PluginError, match=r"^helper\.py, line 2: ZeroDivisionError: division by zero; correct it"):
         parts.adopt(parts.read(path))
 
 
-def test_a_name_of_the_package_is_not_replaced(tmp_path: Path) -> None:
+def test_own_code_cannot_replace_a_plugin_of_the_package(tmp_path: Path) -> None:
     path = write(tmp_path, my_net=HEAD + PLUGIN.replace('"own_head"', '"every_layer"'), helper=HELPER)
     with pytest.raises(
         PluginError, match=r"aimlib\.placements\._every_layer of aim-ablations and by my_net\.py, line 7"
@@ -166,7 +166,7 @@ def test_a_name_of_the_package_is_not_replaced(tmp_path: Path) -> None:
         parts.adopt(parts.read(path))
 
 
-def test_two_different_classes_with_one_name_are_refused_with_both_places(tmp_path: Path) -> None:
+def test_two_different_classes_with_the_same_name_are_refused_and_the_error_shows_both_places(tmp_path: Path) -> None:
     one = parts.read(write(tmp_path / "a", my_net=HEAD + PLUGIN, helper=HELPER))
     same = parts.read(write(tmp_path / "b", other=HEAD + PLUGIN, helper=HELPER))
     parts.refuse_twice([one, same])
@@ -191,7 +191,7 @@ def test_a_later_definition_replaces_an_earlier_one(tmp_path: Path) -> None:
         assert placements.unowned() == {}
 
 
-def test_the_same_code_in_other_files_has_its_own_modules(tmp_path: Path) -> None:
+def test_the_same_code_in_different_files_has_separate_modules(tmp_path: Path) -> None:
     one = parts.read(write(tmp_path / "a", my_net=HEAD + PLUGIN, helper=HELPER))
     two = parts.read(write(tmp_path / "b", other=HEAD + PLUGIN.replace("helper", "names"), names=HELPER))
     assert one.hash == two.hash

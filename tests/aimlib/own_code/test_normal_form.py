@@ -1,4 +1,4 @@
-"""The normal form of source: comments and spacing do not change it, and every other token changes it."""
+"""The normal form of source code: comments and spacing do not affect it; a change to any other token does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if True: pass
 
 
 def same_as_python(text: str) -> list[str]:
-    """Return the tokens that Python itself finds, without those that do not count."""
+    """Return the tokens that Python itself finds, without those that the normal form ignores."""
     kinds = {tokenize.NEWLINE: NEWLINE, tokenize.INDENT: INDENT, tokenize.DEDENT: DEDENT}
     left_out = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
     found = tokenize.generate_tokens(io.StringIO(text).readline)
@@ -82,12 +82,12 @@ def test_the_tokens_of_rare_syntax_match_python(text: str) -> None:
 
 
 def test_quotes_nested_in_an_f_string_do_not_end_it() -> None:
-    text = """x = f"{a["b"]} {f"{c["d"]}#"}" + 1  # e\n"""  # valid from Python 3.12 on
+    text = """x = f"{a["b"]} {f"{c["d"]}#"}" + 1  # e\n"""  # valid in Python 3.12 or later
     assert tokens(text) == ["x", "=", """f"{a["b"]} {f"{c["d"]}#"}\"""", "+", "1", NEWLINE]
     assert tokens("x = f'{a + # comment }\n b}'\n")[2] == "f'{a + # comment }\n b}'"
 
 
-def test_spacing_in_an_f_string_counts_because_it_may_be_printed() -> None:
+def test_spacing_in_an_f_string_counts_because_it_can_be_printed() -> None:
     assert tokens("f'{x = }'\n") != tokens("f'{x=}'\n")
 
 
@@ -96,7 +96,7 @@ def digest(text: str) -> str:
 
 
 def test_the_normal_form_does_not_change_when_it_is_repeated() -> None:
-    """Run ids contain these digests, so they never change on any version of Python."""
+    """Run ids contain these digests, so the digests are the same in all Python versions and never change."""
     assert digest(SAMPLE) == "021f843b27cd2fd0ab0fed19a881d46f3d6e13c260af96f58d76f627810685bb"
     assert (
         digest("def f(a, b = 1, *c):\n\tif a:\n\t\treturn b\n\treturn c ** 2\n")
@@ -104,7 +104,7 @@ def test_the_normal_form_does_not_change_when_it_is_repeated() -> None:
     )
 
 
-def test_comments_blank_lines_and_indentation_do_not_count() -> None:
+def test_comments_blank_lines_and_the_width_of_indentation_do_not_count() -> None:
     other = '''# head
 class Ring ( Base,kind = "a" ) :   # why
         """Text # no comment."""
@@ -125,8 +125,8 @@ if   True : pass
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=150, deadline=None)
-def test_any_other_token_counts(seed: int) -> None:
-    """A token that is replaced, removed or repeated changes the form, wherever it is."""
+def test_every_other_token_counts(seed: int) -> None:
+    """Replacing, removing or repeating a token changes the normal form, wherever the token is."""
     draw = random.Random(seed)
     normal = tokens(SAMPLE)
     place = draw.choice([number for number, each in enumerate(normal) if each not in (NEWLINE, INDENT, DEDENT)])
@@ -138,13 +138,13 @@ def test_any_other_token_counts(seed: int) -> None:
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=150, deadline=None)
-def test_any_spacing_and_comments_give_the_same_form(seed: int) -> None:
+def test_spacing_and_comments_do_not_change_the_normal_form(seed: int) -> None:
     normal = tokens(SAMPLE)
     assert tokens(written(normal, random.Random(seed))) == normal
 
 
 def written(normal: list[str], draw: random.Random) -> str:
-    """Return source with these tokens, spaced and commented at random."""
+    """Return source code with these tokens, and with random spacing and comments."""
     text, depth, open_brackets, at_start = "", [""], 0, True
     for each in normal:
         if each == INDENT:
@@ -164,6 +164,6 @@ def written(normal: list[str], draw: random.Random) -> str:
 
 
 @pytest.mark.parametrize("text", ["x = 'a", "x = (1", "x = f'{a'", "x = '''a", "x = f'{a:b'"])
-def test_source_with_an_open_string_is_refused_as_unreadable(text: str) -> None:
+def test_source_code_with_an_unterminated_string_is_refused_as_unreadable(text: str) -> None:
     with pytest.raises(UnreadableError):
         tokens(text)

@@ -1,4 +1,4 @@
-"""The hash of a class covers exactly the code that the class reaches; unresolvable code is refused."""
+"""The hash of a class covers exactly the code that the class reaches; code that cannot be resolved is refused."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class OwnHead(Placement):
 
 
 def using(expression: str, before: str = "") -> str:
-    """Return a plugin whose method contains an expression."""
+    """Return a plugin with a method that contains an expression."""
     return f"{before}\n{CLASS.format(expression)}"
 
 
-def test_an_edited_helper_gives_another_hash(tmp_path: Path) -> None:
+def test_editing_a_helper_changes_the_hash(tmp_path: Path) -> None:
     first = code_of(tmp_path, PLUGIN, helper=HELPER)
     assert code_of(tmp_path, PLUGIN, helper=HELPER.replace("names[-count:]", "names[:count]")) != first
     assert code_of(tmp_path, PLUGIN, helper=HELPER.replace("FIRST = 1", "FIRST = 2")) != first
@@ -47,7 +47,7 @@ def test_code_that_is_not_reached_and_spacing_do_not_count(tmp_path: Path, plugi
     assert code_of(tmp_path, plugin, helper=helper) == code_of(tmp_path, PLUGIN, helper=HELPER)
 
 
-def test_names_of_files_and_folders_are_not_part_of_the_hash(tmp_path: Path) -> None:
+def test_file_and_folder_names_are_not_part_of_the_hash(tmp_path: Path) -> None:
     first = code_of(tmp_path, PLUGIN, helper=HELPER)
     elsewhere = write(tmp_path / "b", other=HEAD + PLUGIN.replace("helper", "tools.names"), **{"tools/names": HELPER})
     assert read(elsewhere).codes[KEY] == first
@@ -64,7 +64,7 @@ def test_names_of_files_and_folders_are_not_part_of_the_hash(tmp_path: Path) -> 
     "import_line",
     ["from . import helper", "import helper", "from .helper import FIRST, last_ones", "import helper as helper"],
 )
-def test_every_way_to_import_a_helper_reaches_it(tmp_path: Path, import_line: str) -> None:
+def test_a_helper_is_reached_by_every_way_of_importing_it(tmp_path: Path, import_line: str) -> None:
     plugin = PLUGIN.replace("from helper import FIRST, last_ones", import_line)
     if "FIRST" not in import_line:
         plugin = plugin.replace("last_ones([", "helper.last_ones([").replace("FIRST)", "helper.FIRST)")
@@ -107,7 +107,7 @@ REACHED = {
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_code_behind_a_constant_is_reached(name: str, tmp_path: Path) -> None:
+def test_code_that_defines_a_constant_is_reached(name: str, tmp_path: Path) -> None:
     before, after = REACHED[name]
 
     def code(width: int, unused: int) -> str:
@@ -122,7 +122,7 @@ def test_code_behind_a_constant_is_reached(name: str, tmp_path: Path) -> None:
     "expression",
     ["(lambda WIDTH: WIDTH)(1)", "[WIDTH for WIDTH in range(3)]", "layers.WIDTH", "dict(WIDTH=1)", "'WIDTH'"],
 )
-def test_a_local_name_hides_the_name_of_the_module(tmp_path: Path, expression: str) -> None:
+def test_a_local_name_hides_a_module_level_name(tmp_path: Path, expression: str) -> None:
     codes = {code_of(tmp_path, using(expression, f"WIDTH = {width}")) for width in (3, 4)}
     assert len(codes) == 1
 
@@ -132,7 +132,7 @@ def test_annotations_of_functions_are_not_evaluated(tmp_path: Path) -> None:
     assert len({code_of(tmp_path, f"WIDTH = {width}\n{plugin}") for width in (3, 4)}) == 1
 
 
-def test_the_definition_that_a_name_refers_to_counts(tmp_path: Path) -> None:
+def test_the_hash_depends_on_the_definition_that_a_name_refers_to(tmp_path: Path) -> None:
     codes = {code_of(tmp_path, using("f(1)", f"from math import {name} as f")) for name in ("sin", "cos")}
     assert len(codes) == 2
     aliased = code_of(tmp_path, using("nn.ReLU", "import torch.nn as nn"))
@@ -151,29 +151,29 @@ REFUSED = {
     "eval": (using("eval('FIRST')"), "eval: text that is evaluated cannot be resolved"),
     "exec": (using("exec('x = 1')"), "exec: text that is executed"),
     "globals": (using("globals()['x']"), "globals: names that are looked up"),
-    "__file__": (using("open(__file__)"), "__file__: the place of its file cannot be resolved"),
+    "__file__": (using("open(__file__)"), "__file__: the location of its file cannot be resolved"),
     "a star": (
         using("FIRST", "from helper import *"),
-        "line 4: from helper import *: import the names of own code one",
+        "line 4: from helper import *: import the names from your own code one",
     ),
     "a whole module": (using("vars(helper)", "import helper"), "the module helper is used as a whole"),
     "a changed module": (
         using("helper.FIRST", "import helper\nhelper.FIRST = 3"),
         "`helper.FIRST = 3` may change helper",
     ),
-    "a dotted module": (using("a.b.C", "import a.b"), "write `from a import b` for own code"),
-    "a missing name": (using("x", "from helper import nothing as x"), "helper has no name 'nothing'"),
-    "a missing attribute": (using("helper.nothing", "import helper"), "helper has no name 'nothing'"),
+    "a dotted module": (using("a.b.C", "import a.b"), "write `from a import b` for your own code"),
+    "a missing name": (using("x", "from helper import nothing as x"), "helper does not define 'nothing'"),
+    "a missing attribute": (using("helper.nothing", "import helper"), "helper does not define 'nothing'"),
     "a main guard": (
         using("WIDTH", 'if __name__ == "__main__":\n    WIDTH = 3\n'),
         "WIDTH is defined only under `if __name__ == '__main__':` (my_net.py, line 5)",
     ),
     "a call that changes": (using("TABLE", "TABLE = []\nfill(TABLE)"), "line 5: `fill(TABLE)` may change TABLE"),
-    "above the folder": (using("x", "from ..other import x"), "this import leaves the folder"),
-    "a module in a function": (using("__import__('helper')"), "__import__: a module that is imported by its name"),
+    "above the folder": (using("x", "from ..other import x"), "this import refers to something outside the folder"),
+    "a module in a function": (using("__import__('helper')"), "__import__: a module that is imported by name"),
     "a name that is computed": (
         CLASS.format("[]").replace('"own_head"', '"own" + "_head"'),
-        "name and version of a registered class must be written out",
+        "the name and the version of a registered class must be literals",
     ),
     "no Python": ("class:\n" + CLASS.format("[]"), "my_net.py, line 4: is not valid Python: invalid syntax"),
     "twice": (
@@ -184,7 +184,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_unresolvable_code_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
+def test_code_that_cannot_be_resolved_is_refused_and_the_error_shows_its_location(name: str, tmp_path: Path) -> None:
     plugin, message = REFUSED[name]
     with pytest.raises(PluginError) as caught:
         code_of(tmp_path, plugin, helper=HELPER, **{"a/b": "C = 1\n"})
@@ -192,7 +192,7 @@ def test_unresolvable_code_is_refused_with_its_place(name: str, tmp_path: Path) 
     assert str(caught.value).startswith(("my_net.py, line", "placements/own_head is registered"))
 
 
-def test_a_module_that_workers_lack_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_workers_do_not_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "elsewhere", beside_nobody="VALUE = 1\n")
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     with pytest.raises(PluginError, match="neither in the same folder nor part of an installed package"):

@@ -1,4 +1,4 @@
-"""Classes of scripts and notebooks have the ids of a file, and are refused if workers would compute something else."""
+"""Classes in scripts and notebooks have the same ids as in files, and are refused if workers would differ."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def script(folder: Path, text: str, **others: str) -> list[str]:
     return python(folder, "train.py").splitlines()
 
 
-def test_a_script_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
+def test_a_script_and_a_file_have_the_same_hash(tmp_path: Path) -> None:
     expected = code_of(tmp_path / "file", PLUGIN, helper=HELPER)
     text = f"SEEDS = [1]\n{HEAD}{PLUGIN}\nshown()\nSEEDS.append(2)\n"
     assert script(tmp_path, text, helper=HELPER) == [f"{KEY} {expected} train.py"]
@@ -78,8 +78,8 @@ def test_a_script_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
     assert script(tmp_path, guarded, helper=HELPER) == [f"{KEY} {expected} train.py"]
 
 
-def test_a_call_of_an_imported_module_reaches_the_same_function(tmp_path: Path) -> None:
-    """Python compiles the call differently if it sees the import."""
+def test_calling_a_function_through_an_imported_module_reaches_the_same_function(tmp_path: Path) -> None:
+    """Python compiles the call differently if the import is in the same file."""
     plugin = PLUGIN.replace("return last_ones([layer", "return last_ones([math.floor(1.5) and layer")
     expected = code_of(tmp_path / "file", f"import math\n{plugin}", helper=HELPER)
     assert script(tmp_path, f"{HEAD}import math\n{plugin}\nshown()\n", helper=HELPER) == [f"{KEY} {expected} train.py"]
@@ -106,22 +106,22 @@ CHANGED = {
     "a constant of the helper": ("import helper\nhelper.FIRST = 4\nshown()\n", "FIRST is 4 in this session"),
     "a function": (
         "import helper\nhelper.last_ones = lambda names, count: names\nshown()\n",
-        "last_ones is a different function in this session than in helper.py, line 5",
+        "last_ones in this session is not the function in helper.py, line 5",
     ),
     "a method": (
         "def reads(self, layers): return []\nfor key in ['reads']:\n    setattr(OwnHead, key, reads)\nshown()\n",
-        "OwnHead.reads is a different function in this session than in train.py",
+        "OwnHead.reads in this session is not the function in train.py",
     ),
     "an injected name": ("globals()['WIDTH'] = 3\nshown()\n", "WIDTH is not defined in train.py"),
 }
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_values_changed_by_the_process_are_refused(name: str, tmp_path: Path) -> None:
+def test_values_that_the_process_has_changed_are_refused(name: str, tmp_path: Path) -> None:
     change, message = CHANGED[name]
     plugin = PLUGIN.replace("FIRST)", "FIRST + WIDTH)") if "injected" in name else PLUGIN
     found = script(tmp_path, f"{HEAD}{plugin}\n{change}", helper=HELPER)
-    if name == "a constant of the script":  # it hides the imported name and is treated like any other definition
+    if name == "a constant of the script":  # this definition hides the imported name and is treated like any other
         assert found[0].startswith(f"{KEY} ")
         return
     assert found[0].startswith(f"refused {KEY} ")
@@ -129,7 +129,7 @@ def test_values_changed_by_the_process_are_refused(name: str, tmp_path: Path) ->
     assert found[0].endswith("put it in a file, and name the file in the study: plugins: [my_idea.py]")
 
 
-def test_a_changed_object_is_refused_and_an_object_that_was_only_read_is_not(tmp_path: Path) -> None:
+def test_an_object_that_was_changed_is_refused_but_an_object_that_was_only_read_is_not(tmp_path: Path) -> None:
     plugin = PLUGIN.replace("FIRST)", "TABLE[0])")
     looked = f"{HEAD}TABLE = [1, 2]\n{plugin}\ndef total(table): return sum(table)\ntotal(TABLE)\nshown()\n"
     assert script(tmp_path, looked, helper=HELPER)[0].startswith(f"{KEY} ")
@@ -159,7 +159,7 @@ def notebook(folder: Path, *cells: str) -> list[str]:
     return [line for line in out if line.startswith((KEY, "refused"))]
 
 
-def test_a_notebook_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
+def test_a_notebook_and_a_file_have_the_same_hash(tmp_path: Path) -> None:
     expected = f"{KEY} {code_of(tmp_path / 'file', PLUGIN, helper=HELPER)} notebook"
     assert notebook(tmp_path, PLUGIN, "shown()") == [expected]
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
@@ -167,7 +167,7 @@ def test_a_notebook_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
     assert notebook(tmp_path, cells[0], cells[2], own, "shown()") == [expected]
 
 
-def test_the_last_execution_of_a_repeated_cell_counts(tmp_path: Path) -> None:
+def test_only_the_last_execution_of_a_repeated_cell_counts(tmp_path: Path) -> None:
     expected = f"{KEY} {code_of(tmp_path / 'file', PLUGIN, helper=HELPER)} notebook"
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
     first, _, functions = HELPER.partition("UNUSED = 2")
@@ -179,7 +179,7 @@ def test_the_last_execution_of_a_repeated_cell_counts(tmp_path: Path) -> None:
 
 
 def test_a_class_body_runs_after_the_code_that_it_needs(tmp_path: Path) -> None:
-    """The constant that the class body needs was executed again after the class."""
+    """The cell with the constant that the class body needs was executed again after the class."""
     own = PLUGIN.replace('source = "own idea"', "width = TWICE").replace("from helper import FIRST, last_ones", "")
     helper = f"{HELPER}\ndef twice(): return 2 * FIRST"
     found = notebook(tmp_path, helper, "TWICE = twice()", own, helper, "TWICE = twice()", "shown()")
@@ -190,22 +190,22 @@ def test_a_class_body_runs_after_the_code_that_it_needs(tmp_path: Path) -> None:
     ("cells", "message"),
     [
         (["globals()['FIRST'] = 5"], "FIRST is 5 in this session, but not in In ["),
-        (["del FIRST"], "FIRST is defined in In [3], line 1, but this session does not have it"),
-        (["globals()['last_ones'] = lambda names, count: names"], "last_ones is a different function in this session"),
+        (["del FIRST"], "FIRST is defined in In [3], line 1, but does not exist in this session"),
+        (["globals()['last_ones'] = lambda names, count: names"], "last_ones in this session is not the function in"),
         (["FIRST = 1 / 0"], "In [5], line 1: ZeroDivisionError"),
     ],
 )
-def test_values_changed_by_a_session_are_refused(tmp_path: Path, cells: list[str], message: str) -> None:
+def test_values_that_a_session_has_changed_are_refused(tmp_path: Path, cells: list[str], message: str) -> None:
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
     (found,) = notebook(tmp_path, HELPER, own, *cells, "shown()")
     assert found.startswith(f"refused {KEY} ")
     assert message in found
 
 
-def test_a_name_that_no_cell_defines_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_not_defined_in_any_cell_is_refused(tmp_path: Path) -> None:
     own = PLUGIN.replace("from helper import FIRST, last_ones", "from helper import last_ones")
     (found,) = notebook(tmp_path, "globals()['FIRST'] = 1", own, "shown()")
-    assert "FIRST is not defined in any cell of this session that can be read" in found
+    assert "FIRST is not defined in any readable cell of this session" in found
     own = PLUGIN.replace("from helper import FIRST, last_ones", "")
     (found,) = notebook(tmp_path, "from helper import *", own, "shown()")
-    assert "import the names of own code one by one" in found
+    assert "import the names from your own code one by one" in found

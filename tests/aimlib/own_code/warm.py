@@ -1,7 +1,7 @@
-"""A process that has imported torch, and forks one child for each script or list of cells that it receives.
+"""A process that has imported torch and forks a child for each script or list of cells that it receives.
 
-A request is a line of JSON: a folder, and either the arguments of Python or cells of a notebook. The answer is a line
-with the output and whether it succeeded.
+A request is a line of JSON with a folder and either arguments for Python or notebook cells. The response is a line with
+the output and whether the child succeeded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import aimlib.placements  # noqa: F401 -- takes seconds, once
+import aimlib.placements  # noqa: F401 -- takes seconds, but only once
 
 try:
     from IPython.core.interactiveshell import InteractiveShell

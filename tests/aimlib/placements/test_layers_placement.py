@@ -1,4 +1,4 @@
-"""The placement that names its layers."""
+"""The placement that lists its layers by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ def test_patterns_choose_layers_in_the_order_of_the_forward_pass(names: tuple[st
 
 
 def test_a_pattern_without_a_matching_layer_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'layer3\.\*' matches none of the layers of this network; .*layers of this"):
+    with pytest.raises(
+        UsageError,
+        match=r"'layer3\.\*' does not match any of the layers of this network; .*layers of "
+        r"this",
+    ):
         readers("fc", "layer3.*")
 
 

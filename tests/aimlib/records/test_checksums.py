@@ -1,4 +1,4 @@
-"""Checksums of Parquet files and of sealed files: they do not depend on the encoding of values, and reveal damage."""
+"""Checksums of Parquet files and sealed files: they do not depend on the encoding of values, and they reveal damage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def table(values: dict[str, list[Any]]) -> pa.Table:
 
 
 @given(TABLES, st.data())
-def test_equal_values_have_equal_checksums_however_they_are_stored(
+def test_equal_values_have_equal_checksums_regardless_of_how_they_are_stored(
     values: dict[str, list[Any]], data: st.DataObject
 ) -> None:
     whole = table(values)
@@ -49,7 +49,9 @@ def test_equal_values_have_equal_checksums_however_they_are_stored(
 
 
 @given(TABLES)
-def test_checksums_survive_a_file(tmp_path_factory: pytest.TempPathFactory, values: dict[str, list[Any]]) -> None:
+def test_checksums_stay_the_same_when_a_file_is_written_and_read(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, list[Any]]
+) -> None:
     path, whole = tmp_path_factory.mktemp("files") / "a.parquet", table(values)
     write_groups([whole.slice(0, 3), whole.slice(3)], whole.schema, path)
     with pq.ParquetFile(path) as file:
@@ -67,13 +69,13 @@ def test_different_values_have_different_checksums(one: dict[str, list[Any]], tw
 
 
 def _bits(values: Any) -> Any:
-    """Return numbers as their bits: NaN equals itself, and 0.0 is not -0.0."""
+    """Return the bits of numbers, so that NaN equals itself, and 0.0 differs from -0.0."""
     if isinstance(values, list):
         return [_bits(each) for each in values]
     return np.float64(values).tobytes() if isinstance(values, float) else values
 
 
-def test_values_that_move_between_rows_or_columns_are_noticed() -> None:
+def test_values_that_move_between_rows_or_columns_are_detected() -> None:
     texts = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["abc", None], [None, "abc"]]
     assert len({checksums(pa.table({"x": pa.array(each, pa.string())})) for each in texts}) == len(texts)
     lists = [[[1], [2, 3]], [[1, 2], [3]], [[1, 2, 3], []], [[1, 2, 3], None]]
@@ -81,8 +83,8 @@ def test_values_that_move_between_rows_or_columns_are_noticed() -> None:
     assert checksums(pa.table({"x": [1]})) != checksums(pa.table({"y": [1]}))
 
 
-def test_an_edited_value_and_a_missing_group_are_found(tmp_path: Path) -> None:
-    """A file with changed content and its old metadata, as written by a tool that knows Parquet."""
+def test_an_edited_value_and_a_missing_row_group_are_detected(tmp_path: Path) -> None:
+    """A file with changed content and the old metadata, like a file written by another Parquet tool."""
     path, whole = tmp_path / "a.parquet", pa.table({"x": [1, 2, 3], "y": ["a", "b", "c"]})
     write_groups([whole], whole.schema, path)
     with pq.ParquetFile(path) as file:
@@ -103,7 +105,7 @@ def test_an_edited_value_and_a_missing_group_are_found(tmp_path: Path) -> None:
         writer.write_table(edited)
         writer.add_key_value_metadata(kept)
     with pq.ParquetFile(path) as file:
-        assert next(verified(file, ["y"])).column("y").to_pylist() == ["a", "b", "c"], "what is not read is not checked"
+        assert next(verified(file, ["y"])).column("y").to_pylist() == ["a", "b", "c"], "unread columns are not checked"
 
 
 @pytest.mark.parametrize(
@@ -111,20 +113,20 @@ def test_an_edited_value_and_a_missing_group_are_found(tmp_path: Path) -> None:
     [pa.array([b"a", b"b"]), pa.array([{"n": 1}, {"n": 2}]), pa.array([[b"a"], []])],
     ids=["binary", "struct", "list of binary"],
 )
-def test_a_column_of_a_type_that_is_never_written_counts_as_damage(tmp_path: Path, values: pa.Array) -> None:
-    """Damage to a schema turns text into bytes."""
+def test_a_column_with_a_type_that_is_never_written_counts_as_damage(tmp_path: Path, values: pa.Array) -> None:
+    """A damaged schema can turn text into bytes."""
     path, found = tmp_path / "a.parquet", pa.table({"a": values})
     with pq.ParquetWriter(path, found.schema) as writer:
         writer.write_table(found)
         add_checksums(writer, [checksums(pa.table({"a": ["a", "b"]}))])
     with (
         pq.ParquetFile(path) as file,
-        pytest.raises(Damaged, match=r"values of the type .* never written"),
+        pytest.raises(Damaged, match=r"values of type .* never written"),
     ):
         list(verified(file, ["a"]))
 
 
-def test_a_file_of_an_earlier_version_is_read_without_checksums(tmp_path: Path) -> None:
+def test_a_file_from_an_earlier_version_is_read_without_checksums(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
     with pq.ParquetFile(tmp_path / "a.parquet") as file:
         assert not has_checksums(file)

@@ -24,7 +24,7 @@ hostile = st.text(st.sampled_from("=+-@\t\r\n'1.e,%a\x1b\u202e\ud800<&$\\"))
 
 
 @given(anything | hostile)
-def test_stored_text_is_utf8_and_only_lone_surrogates_change(text: str) -> None:
+def test_stored_text_is_valid_utf8_and_only_lone_surrogates_are_changed(text: str) -> None:
     stored = storable(text)
     stored.encode()
     assert len(stored) == len(text)
@@ -45,7 +45,7 @@ def test_long_text_keeps_its_beginning_and_its_end(text: str, limit: int) -> Non
 
 
 @given(anything | hostile)
-def test_printed_text_never_controls_a_terminal(text: str) -> None:
+def test_printed_text_cannot_control_the_terminal(text: str) -> None:
     for shown in (printable(text), on_one_line(text)):
         assert not any(ord(sign) < 32 and sign not in "\n\t" for sign in shown)
         assert not any(0x7F <= ord(sign) < 0xA0 or 0x202A <= ord(sign) <= 0x202E for sign in shown)
@@ -84,7 +84,7 @@ def test_a_cell_is_read_back_unchanged(text: str) -> None:
 
 
 @given(hostile)
-def test_no_special_character_is_left_in_latex(text: str) -> None:
+def test_special_characters_are_escaped_in_latex(text: str) -> None:
     shown = latex(text)
     assert "\\input" not in latex(r"\input{/etc/passwd}")
     bare = shown.replace(r"\textbackslash{}", "").replace("$<$", "").replace("$>$", "").replace(r"\&", "")

@@ -63,11 +63,11 @@ def test_text_that_looks_like_a_secret_is_hidden(text: str) -> None:
     "token",
     [AWS, "hf_" + "a" * 34, "ghp_" + "b" * 36, "sk-" + "c" * 40, WEB],
 )
-def test_tokens_are_recognized_by_their_form(token: str) -> None:
+def test_tokens_are_recognized_by_their_format(token: str) -> None:
     assert without_secrets(f"bad {token}!", {}) == f"bad {HIDDEN}!"
 
 
-def test_the_password_of_a_url_in_a_variable_is_hidden_elsewhere() -> None:
+def test_the_password_from_a_url_in_a_variable_is_hidden_in_other_text() -> None:
     variables = {"OPTUNA_STORAGE": f"mysql://root:{SECRET}@db/x"}
     assert SECRET not in without_secrets(f"Access denied (using {SECRET})", variables)
 
@@ -86,11 +86,11 @@ def test_ordinary_messages_are_unchanged(text: str) -> None:
     assert without_secrets(text, {}) == text
 
 
-def test_logins_are_removed_from_urls() -> None:
+def test_user_names_and_passwords_are_removed_from_urls() -> None:
     assert without_login("s3://a:b@host/x") == "s3://host/x"
 
 
-def test_redacting_megabytes_is_fast() -> None:
+def test_redacting_megabytes_of_text_is_fast() -> None:
     began = time.process_time()
     for text in ("a" * 2**20, "://" * 2**18, "-----BEGIN " * 2**16, "password=" * 2**16, "eyJ" * 2**18):
         without_secrets(text, {"X_TOKEN": SECRET})

@@ -1,4 +1,4 @@
-"""Every built-in plugin passes the conformance tests that third parties subclass, and none is left out."""
+"""Every built-in plugin passes the conformance tests that third parties subclass; no plugin is left out."""
 
 from __future__ import annotations
 
@@ -423,7 +423,7 @@ class TestBestTest(SelectionConformance):
 
 
 def covered(family: Registry) -> set[str]:
-    """Return the names of a family's plugins that a test class of this module covers."""
+    """Return the names of the plugins in a family that are covered by a test class in this module."""
     found = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Conformance)]
     return {cls.name for cls in found if cls.__name__.startswith("Test") and cls.registry is family}
 
@@ -439,7 +439,7 @@ def test_no_built_in_plugin_is_omitted(family: Registry) -> None:
     assert left_out(family) == set()
 
 
-def test_an_omitted_plugin_is_found() -> None:
+def test_an_omitted_plugin_is_detected() -> None:
     with restored_registries():
 
         class Unheard(Placement):
@@ -453,7 +453,7 @@ def test_an_omitted_plugin_is_found() -> None:
 
 
 def failures(case: Conformance) -> set[str]:
-    """Run a conformance class by hand; return the names of the tests that fail."""
+    """Run a conformance class manually, and return the names of the tests that fail."""
     failed = set()
     for name in dir(case):
         if name.startswith("test_"):
@@ -464,12 +464,12 @@ def failures(case: Conformance) -> set[str]:
     return failed
 
 
-def test_conformance_tests_find_a_bad_placement() -> None:
+def test_conformance_tests_detect_a_bad_placement() -> None:
     with restored_registries():
 
         @placements.register("twice")
         class Twice(Placement):
-            """A placement that names layers twice, and one that does not exist."""
+            """A placement that returns some layers twice, and a layer that does not exist."""
 
             def reads(self, layers: list[Layer]) -> list[str]:
                 return [layers[0].name, layers[0].name, "nowhere"]
@@ -482,13 +482,13 @@ def test_conformance_tests_find_a_bad_placement() -> None:
         }
 
 
-def test_conformance_tests_find_a_bad_memory_source() -> None:
+def test_conformance_tests_detect_a_bad_memory_source() -> None:
     with restored_registries():
 
         @memories.register("bad")
         class Bad(MemorySource):
-            """A source with exchanged rows and columns, undeclared values, a detached parameter, and too many degrees
-            of freedom.
+            """A source with swapped rows and columns, undeclared values, a detached parameter, and too many degrees of
+            freedom.
             """
 
             source, initial_values = "a test", "rules"
@@ -517,12 +517,12 @@ def test_conformance_tests_find_a_bad_memory_source() -> None:
         }
 
 
-def test_conformance_tests_find_a_bad_update() -> None:
+def test_conformance_tests_detect_a_bad_update() -> None:
     with restored_registries():
 
         @updates.register("bad")
         class Bad(MemoryUpdate):
-            """An update that detaches the features, draws random numbers, and is wide instead of high."""
+            """An update that detaches the features, draws random numbers, and swaps the height and the width."""
 
             source = "a test"
 
@@ -582,7 +582,7 @@ def test_an_unknown_attribute_of_the_package_is_an_error() -> None:
         aimlib.testing.NoSuchConformance  # noqa: B018
 
 
-def test_conformance_tests_find_a_bad_loss() -> None:
+def test_conformance_tests_detect_a_bad_loss() -> None:
     with restored_registries():
 
         @losses.register("drifting")
@@ -604,7 +604,7 @@ def test_conformance_tests_find_a_bad_loss() -> None:
         }
 
 
-def test_conformance_tests_find_a_bad_augmentation() -> None:
+def test_conformance_tests_detect_a_bad_augmentation() -> None:
     with restored_registries():
 
         @augmentations.register("counting")
@@ -628,12 +628,12 @@ def test_conformance_tests_find_a_bad_augmentation() -> None:
         }
 
 
-def test_conformance_tests_find_a_bad_optimizer_and_a_bad_schedule() -> None:
+def test_conformance_tests_detect_a_bad_optimizer_and_a_bad_schedule() -> None:
     with restored_registries():
 
         @optimizers.register("stubborn")
         class Stubborn(Sgd):
-            """An optimizer that keeps its first learning rate."""
+            """An optimizer that always uses its initial learning rate."""
 
             def build(self, parameters: object) -> torch.optim.Optimizer:
                 optimizer = super().build(parameters)  # type: ignore[arg-type]
@@ -648,7 +648,7 @@ def test_conformance_tests_find_a_bad_optimizer_and_a_bad_schedule() -> None:
 
         @schedules.register("forgetful")
         class Forgetful(Schedule):
-            """A schedule that falls with every call."""
+            """A schedule whose rate falls with every call."""
 
             def rate(self, time: float) -> float:
                 self.learning_rate *= 0.9
@@ -665,7 +665,7 @@ def test_conformance_tests_find_a_bad_optimizer_and_a_bad_schedule() -> None:
         }
 
 
-def test_conformance_tests_find_a_bad_callback() -> None:
+def test_conformance_tests_detect_a_bad_callback() -> None:
     with restored_registries():
 
         @callbacks.register("absent_minded")
@@ -685,12 +685,12 @@ def test_conformance_tests_find_a_bad_callback() -> None:
         }
 
 
-def test_a_selection_rule_that_hides_its_use_of_test_data_is_found() -> None:
+def test_a_selection_rule_that_does_not_declare_its_use_of_test_data_is_detected() -> None:
     with restored_registries():
 
         @selections.register("peeking")
         class Peeking(Selection):
-            """The epoch with the best product of test and validation accuracy, sorted in place."""
+            """Selects the epoch with the best product of test and validation accuracy, and sorts in place."""
 
             source = "a test"
 
@@ -707,12 +707,12 @@ def test_a_selection_rule_that_hides_its_use_of_test_data_is_found() -> None:
 
 
 class Nearest(TrainingCode):
-    """Predicts the class of the nearest of some training images, more of them in each epoch, and saves after each."""
+    """Predicts the class of the nearest of several training images, more of them in each epoch, and saves each time."""
 
     source = "a test"
 
     def train(self, config: OwnRunConfig, run: OwnRun) -> None:
-        """Report one epoch after the other."""
+        """Report one epoch after another."""
         folder = run.restore()
         done = 0 if folder is None else int((folder / "done").read_text())
         train, test = run.split("train"), run.split("test")
@@ -740,12 +740,12 @@ def test_training_code_passes_its_conformance_tests(nearest: type[TrainerConform
     assert failures(nearest()) == set()
 
 
-def test_training_code_that_draws_from_no_stream_of_its_seed_is_found() -> None:
+def test_training_code_that_ignores_its_seed_is_detected() -> None:
     with restored_registries():
 
         @trainers.register("guessing")
         class Guessing(TrainingCode):
-            """Guesses, and reports more epochs than are planned if it is asked for three."""
+            """Guesses, and reports more epochs than planned if three are requested."""
 
             source = "a test"
 

@@ -1,4 +1,4 @@
-"""Every built-in data set passes the conformance tests of data sets, on small files in its own layout."""
+"""Every built-in data set passes the conformance tests for data sets, using small files in its own layout."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fashion(folder: Path, _patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def cifar(kind: Any, classes: int, key: str) -> Made:
-    """Return the maker of batches in torchvision's layout; torchvision is given their MD5 in place of the real one."""
+    """Return a function that writes batches in torchvision's layout, with torchvision's MD5 sums replaced by theirs."""
 
     def make(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
         top, draw = folder / kind.base_folder, np.random.default_rng(0)
@@ -119,13 +119,13 @@ def labels(folder: Path, _patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 class OnFiles(DatasetConformance):
-    """Writes the files before every test."""
+    """Writes the data set's files before every test."""
 
     made: Made
 
     @pytest.fixture(autouse=True)
     def files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Write the files of the data set, and give the options that name them."""
+        """Write the files of the data set, and set the options that locate them."""
         monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
         (tmp_path / "files").mkdir()
         options = type(self).made(tmp_path / "files", monkeypatch)
@@ -184,13 +184,13 @@ def test_no_built_in_data_set_is_omitted() -> None:
 
 
 class Careless(DatasetPlugin):
-    """Reads a file for its shape, draws its pixels anew, has labels beyond its classes and one name twice."""
+    """Reads a file to get its shape, redraws its pixels, has labels beyond its classes, and repeats a name."""
 
     class Config(ComponentConfig):
-        """The options of a careless data set."""
+        """The options of a data set with mistakes."""
 
         root: str
-        """Where its file is."""
+        """The location of its file."""
 
     config: Config
 
@@ -222,6 +222,6 @@ def careless(tmp_path: Path) -> Iterator[DatasetConformance]:
         ("test_source_says_where_the_idea_is_from", "has no `source`"),
     ],
 )
-def test_every_mistake_of_a_data_set_is_found(careless: DatasetConformance, test: str, message: str) -> None:
+def test_every_mistake_in_a_data_set_is_detected(careless: DatasetConformance, test: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         getattr(careless, test)()

@@ -86,7 +86,7 @@ def test_a_run_with_its_own_streams_is_bitwise_identical_after_resuming(tmp_path
 def test_streams_are_part_of_the_run_id_only_if_they_are_set() -> None:
     assert "streams" not in config(1).identity_text("data")
     assert config(1, {"init": 3}).run_id("data") != config(1).run_id("data") == config(1, None).run_id("data")
-    with pytest.raises(ConfigError, match=r"training\.streams.*names no stream"):
+    with pytest.raises(ConfigError, match=r"training\.streams.*is empty"):
         RunConfig.parse({**config(1).model_dump(mode="json"), "training": {**_training(), "streams": {}}})
 
 

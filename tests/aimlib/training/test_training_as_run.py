@@ -159,7 +159,7 @@ def test_a_crop_does_not_change_the_other_random_draws() -> None:
 
 
 def test_crop_and_separate_resampling_are_refused_together() -> None:
-    with pytest.raises(ConfigError, match="crop_scale: a crop needs resampling: once"):
+    with pytest.raises(ConfigError, match="crop_scale: a crop requires resampling: once"):
         run_config(training__augmentation={"crop_scale": 0.5, "resampling": "each"})
 
 

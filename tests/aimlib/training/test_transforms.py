@@ -162,8 +162,8 @@ def test_mistakes_are_reported_with_a_remedy(transforms: Any, message: str) -> N
         run_config(training__transforms=transforms)
 
 
-def test_a_loss_for_single_classes_is_refused_if_images_are_mixed() -> None:
-    with pytest.raises(ConfigError, match="'multi_margin' takes one class per image, but 'mixup' of transforms"):
+def test_a_loss_for_single_classes_is_refused_with_mixed_images() -> None:
+    with pytest.raises(ConfigError, match="'multi_margin' takes one class per image, but the transform 'mixup'"):
         run_config(training__transforms=["mixup"], training__loss="multi_margin")
     assert run_config(training__transforms=["mixup"], training__loss="bce_with_logits")
 

@@ -1,4 +1,4 @@
-"""The results of updates, and their cost."""
+"""The results and the cost of updates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_numbers_of_weights_follow_the_documented_formulas(f: int, height: i
     )
 
 
-def test_the_gated_memory_lies_between_the_old_one_and_the_candidate() -> None:
+def test_a_gated_memory_lies_between_the_old_memory_and_the_candidate() -> None:
     made = update("gated", (5, 4, 6), hidden=8)
     x, memory = drawn(3, 5, 4, 6), drawn(1, 6, 2, 3)
     hidden = made.get_submodule("hidden")(x, memory)
@@ -57,7 +57,7 @@ def test_the_gated_memory_lies_between_the_old_one_and_the_candidate() -> None:
     assert bool((new >= torch.minimum(candidate, memory) - 1e-6).all())
 
 
-def test_the_residual_memory_is_the_old_one_plus_a_change() -> None:
+def test_a_residual_memory_is_the_old_memory_plus_a_change() -> None:
     made = update("residual", (5, 4, 6), hidden=8)
     with torch.no_grad():
         for parameter in made.get_submodule("write").parameters():
@@ -66,7 +66,7 @@ def test_the_residual_memory_is_the_old_one_plus_a_change() -> None:
     assert torch.equal(made(drawn(3, 5, 4, 6), memory), memory.expand(3, -1, -1, -1))
 
 
-def test_the_hidden_layer_equals_the_convolution_of_the_concatenation() -> None:
+def test_the_hidden_layer_equals_a_convolution_of_the_concatenation() -> None:
     hidden = update("residual", (5, 4, 6), hidden=8).get_submodule("hidden")
     x, memory = drawn(3, 5, 4, 6), drawn(3, 6, 2, 3)
     joint = torch.cat([functional.avg_pool2d(x, 2), memory], dim=1)
@@ -76,7 +76,7 @@ def test_the_hidden_layer_equals_the_convolution_of_the_concatenation() -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 4])
-def test_attention_equals_the_attention_of_torch(heads: int) -> None:
+def test_attention_equals_the_attention_in_torch(heads: int) -> None:
     made = update("attention", (5, 4, 6), hidden=8, heads=heads)
     x, memory = drawn(3, 5, 4, 6), drawn(3, 6, 2, 3)
     tokens = x.flatten(2).transpose(1, 2)
@@ -106,7 +106,7 @@ def test_attention_gives_the_slots_of_a_constant_memory_different_values() -> No
     assert len(new[0, 0].unique()) == 6
 
 
-def test_attention_is_limited_to_the_largest_side() -> None:
+def test_larger_maps_are_averaged_down_before_attention() -> None:
     small, large = (update("attention", (5, 8, 8), hidden=8, most_side=side) for side in (4, 8))
     x, memory = drawn(2, 5, 8, 8), drawn(1, 6, 2, 3)
     torch.testing.assert_close(small(x, memory), small(functional.avg_pool2d(x, 2), memory))
@@ -114,14 +114,14 @@ def test_attention_is_limited_to_the_largest_side() -> None:
 
 
 @pytest.mark.parametrize("name", ["gated", "residual", "attention"])
-def test_dense_features_form_a_map_of_one_position(name: str) -> None:
+def test_dense_features_form_a_map_with_one_position(name: str) -> None:
     made = update(name, (7,), hidden=8)
     x, memory = drawn(3, 7), drawn(1, 6, 2, 3)
     torch.testing.assert_close(made(x, memory), update(name, (7, 1, 1), hidden=8)(x[:, :, None, None], memory))
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 7), (1, 1), (1, 6), (2, 9), (3, 1), (3, 2)])
-def test_pooling_averages_or_repeats(height: int, width: int) -> None:
+def test_pooling_averages_larger_maps_and_repeats_smaller_ones(height: int, width: int) -> None:
     x = drawn(2, 3, height, width)
     for rows, columns in ((2, 3), (4, 6), (7, 7)):
         expected = functional.adaptive_avg_pool2d(x, (rows, columns))
@@ -131,8 +131,8 @@ def test_pooling_averages_or_repeats(height: int, width: int) -> None:
 @pytest.mark.parametrize(
     ("height", "width", "deterministic"), [(8, 6, True), (1, 1, True), (2, 6, True), (5, 6, False)]
 )
-def test_pooling_avoids_the_adaptive_pool_where_possible(height: int, width: int, deterministic: bool) -> None:
-    """On CUDA the adaptive pool has no deterministic backward."""
+def test_pooling_avoids_adaptive_pooling_where_possible(height: int, width: int, deterministic: bool) -> None:
+    """On CUDA, adaptive pooling has no deterministic backward pass."""
     x = drawn(2, 3, height, width).requires_grad_()
     with torch.profiler.profile() as profile:
         pool_to(x, 4, 3).sum().backward()  # type: ignore[no-untyped-call]
@@ -140,7 +140,7 @@ def test_pooling_avoids_the_adaptive_pool_where_possible(height: int, width: int
     assert (adaptive == []) == deterministic
 
 
-def test_heads_that_do_not_divide_are_refused() -> None:
+def test_a_number_of_heads_that_does_not_divide_the_channels_is_refused() -> None:
     with pytest.raises(ConfigError, match="hidden: 64 channels cannot be split into 3 heads"):
         updates.parse({"name": "attention", "heads": 3})
 
@@ -161,14 +161,16 @@ def test_multiply_adds_follow_the_documented_formulas(name: str) -> None:
 
 @pytest.mark.parametrize("name", updates.names())
 @pytest.mark.parametrize("features", [(64, 112, 112), (2048, 7, 7), (2048, 112, 112)])
-def test_defaults_are_small_compared_with_the_networks_of_the_claim(name: str, features: tuple[int, ...]) -> None:
+def test_the_default_updates_are_small_compared_with_the_networks_in_the_claim(
+    name: str, features: tuple[int, ...]
+) -> None:
     with torch.device("meta"):
         made: MemoryUpdate = updates.get(name)(updates.parse(name), features, MemoryConfig(), "layer1")
         assert made(torch.zeros(2, *features), torch.zeros(1, 1024, 7, 7)).shape == (2, 1024, 7, 7)
     assert count_parameters(made) < 600_000
 
 
-def test_every_slot_receives_the_same_from_dense_features() -> None:
+def test_every_slot_receives_the_same_values_from_dense_features() -> None:
     memory = drawn(1, 6, 2, 3)
     change = update("attention", (7,), hidden=8)(drawn(3, 7), memory) - memory
     torch.testing.assert_close(change, change[:, :, :1, :1].expand(3, 6, 2, 3))

@@ -1,4 +1,4 @@
-"""Files of weights are found, hashed and read, or refused."""
+"""Weight files are found, hashed and read, or refused."""
 
 from __future__ import annotations
 
@@ -57,27 +57,27 @@ def test_a_run_id_requires_the_hash_of_the_weights(state: Path) -> None:
         WeightsConfig.parse(str(state)).identity()
 
 
-def test_a_file_other_than_the_stated_one_is_refused(state: Path) -> None:
+def test_a_file_whose_hash_differs_from_the_stated_hash_is_refused(state: Path) -> None:
     planned = files.resolved(WeightsConfig.parse(str(state)), "")
     torch.save({}, state)
-    with pytest.raises(DataError, match=r"net.pt: has sha256 .* is stated; copy the same file"):
+    with pytest.raises(DataError, match=r"net.pt: has sha256 .* the configuration states .*; copy the same file"):
         reading.read(planned)
 
 
-def test_a_file_may_be_in_the_data_folder(state: Path, tmp_path: Path) -> None:
+def test_a_weight_file_can_be_in_the_data_folder(state: Path, tmp_path: Path) -> None:
     planned = files.resolved(WeightsConfig.parse(str(state)), "")
     (tmp_path / "data" / "weights").mkdir(parents=True)
     state.rename(tmp_path / "data" / "weights" / "net.pt")
     assert files.find(planned) == tmp_path / "data" / "weights" / "net.pt"
 
 
-def test_the_message_about_a_missing_file_lists_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_the_message_about_a_missing_file_lists_the_places_that_were_searched(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.pt: no such file; looked for .*gone.pt and .*data/weights/gone.pt"):
         files.find(WeightsConfig.parse(str(tmp_path / "gone.pt")))
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
-def test_both_formats_give_the_same_tensors(tmp_path: Path, suffix: str) -> None:
+def test_both_file_formats_give_the_same_tensors(tmp_path: Path, suffix: str) -> None:
     path, wanted = tmp_path / f"net.{suffix}", network().state_dict()
     (torch.save if suffix == "pt" else safetensors.torch.save_file)(wanted, path)  # type: ignore[operator]
     found = reading.read(WeightsConfig.parse(str(path))).tensors
@@ -85,15 +85,15 @@ def test_both_formats_give_the_same_tensors(tmp_path: Path, suffix: str) -> None
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_a_file_of_weights_executes_nothing(tmp_path: Path) -> None:
+def test_code_in_a_weight_file_is_never_executed(tmp_path: Path) -> None:
     path = tmp_path / "module.pt"
     torch.save(network(), path)
-    with pytest.raises(UsageError, match=r"could execute code; write it with torch.save"):
+    with pytest.raises(UsageError, match=r"could execute code and is therefore not loaded; write it with torch.save"):
         reading.read(WeightsConfig.parse(str(path)))
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x10\0\0\0\0\0\0\0{not json       ", b"PK\x03\x04 broken"])
-def test_a_file_that_contains_no_tensors_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_does_not_contain_tensors_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.pt"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"broken.pt: (is neither|cannot be read)"):
@@ -101,7 +101,7 @@ def test_a_file_that_contains_no_tensors_is_refused(tmp_path: Path, content: byt
 
 
 @pytest.mark.parametrize("kept", ["[]", '"x"', "null", "{}", '{"same": [1]}', '{"same": {"a": "b"}}', "[" * 100_000])
-def test_a_kept_network_whose_description_was_changed_is_refused(tmp_path: Path, kept: str) -> None:
+def test_a_kept_network_is_refused_if_its_description_was_changed(tmp_path: Path, kept: str) -> None:
     path = tmp_path / "kept.safetensors"
     safetensors.torch.save_file(network().state_dict(), path, {reading.KEPT: kept})
     with pytest.raises(UsageError, match=r"kept.safetensors: (its record of the run|cannot be read)"):
@@ -113,12 +113,12 @@ def test_a_state_dict_inside_a_checkpoint_requires_its_key(tmp_path: Path) -> No
     inner = {f"module.{name}": value for name, value in network().state_dict().items()}
     torch.save({"epoch": 3, "state_dict": inner}, path)
     with pytest.raises(
-        UsageError, match=r"2 entries are not tensors \(epoch, state_dict\); give model.weights.key, e.g"
+        UsageError, match=r"2 entries are not tensors \(epoch, state_dict\); set model.weights.key, e.g"
     ):
         reading.read(WeightsConfig.parse(str(path)))
     with pytest.raises(UsageError, match=r"has no 'state'.*known: epoch, state_dict"):
         reading.read(WeightsConfig.parse({"source": str(path), "key": "state"}))
-    with pytest.raises(UsageError, match=r"no name in it begins with 'net.'"):
+    with pytest.raises(UsageError, match=r"none of its names begins with 'net.'"):
         reading.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "net."}))
     found = reading.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "module."}))
     assert set(found.tensors) == set(network().state_dict())
@@ -135,7 +135,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 # Weights from torchvision
 
 
-def test_default_is_the_exact_name_that_torchvision_recommends(tmp_path: Path) -> None:
+def test_default_is_replaced_by_the_exact_name_that_torchvision_recommends(tmp_path: Path) -> None:
     cached = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     cached.parent.mkdir(parents=True)
     torch.save(network().state_dict(), cached)
@@ -150,14 +150,14 @@ def test_the_cache_is_where_torchvision_looks_for_weights(monkeypatch: pytest.Mo
     assert str(files.cache_of_torchvision()) == f"{torch.hub.get_dir()}/checkpoints"
 
 
-def test_the_message_about_weights_that_are_not_cached_names_the_command_that_fetches_them() -> None:
+def test_the_message_about_weights_that_are_not_cached_shows_the_command_that_fetches_them() -> None:
     with pytest.raises(DataError, match=rf"looked for .*resnet18-f37072fd.pth .*run `ablate data weights {NAME}`"):
         files.resolved(WeightsConfig.parse(NAME), "resnet18")
 
 
-def test_an_unknown_name_suggests_the_nearest() -> None:
+def test_for_an_unknown_name_the_nearest_name_is_suggested() -> None:
     with pytest.raises(
-        UsageError, match=r"torchvision has no weights of this name; did you mean 'ResNet18_Weights.IMAGENET"
+        UsageError, match=r"torchvision has no weights with this name; did you mean 'ResNet18_Weights.IMAGENET"
     ):
         files.resolved(WeightsConfig.parse("ResNet18_Weights.IMAGENET1K_V7"), "resnet18")
     with pytest.raises(UsageError, match=r"'small_resnet' is not a torchvision network"):
@@ -177,7 +177,7 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         thread.join()
 
 
-def test_weights_are_fetched_beforehand_and_only_the_right_ones_are(
+def test_only_the_right_weights_are_fetched_and_they_are_fetched_in_advance(
     mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, folder = mirror
@@ -192,7 +192,7 @@ def test_weights_are_fetched_beforehand_and_only_the_right_ones_are(
     assert found == files.cache_of_torchvision() / name
     assert found.read_bytes() == content
     (folder / name).unlink()
-    assert files.download(NAME, address) == found  # it is there
+    assert files.download(NAME, address) == found  # the file exists
 
 
 def test_fetching_requires_a_torchvision_name(mirror: tuple[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""A browser, and studies with factors as the page shows them."""
+"""A browser, and studies with factors as shown on the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from browse_study import arms
 
 @pytest.fixture
 def make_sweep(make_study: Callable[..., Path]) -> Callable[..., Path]:
-    """Return a function that writes a study of 2 x 2 factors and a baseline; options as for `make_study`."""
+    """Return a function that writes a study with 2 x 2 factors and a baseline; it takes the options of `make_study`."""
 
     def make(**options: Any) -> Path:
         return make_study(**{"arms": arms(), "claim": None, "images": 40, **options})
@@ -23,7 +23,7 @@ def make_sweep(make_study: Callable[..., Path]) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[chromium.Page]:
-    """Return a page of a headless Chromium."""
+    """Return a page in a headless Chromium browser."""
     if chromium.program() is None:
         pytest.skip(f"no Chromium: none of {', '.join(chromium.NAMES)} is installed")
     with chromium.page() as page:

@@ -1,4 +1,4 @@
-"""The contents of the page, and above all what must not be in it."""
+"""The content of the page, and above all what the page must not contain."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_every_planned_run_is_a_row_with_its_factors_and_state(make_sweep):
     )
 
 
-def test_states_of_active_sessions_replace_the_states_of_runs_without_a_result(make_sweep):
+def test_for_runs_without_a_result_the_state_from_the_active_session_is_shown(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 0): "missing", ("aim", 1): "failed"})
     ids = analysis.load(directory).plan.runs["run_id"]
     page = shown(directory, states={ids[2]: "running", ids[3]: "retrying", ids[0]: "running"})
     assert column(page, "status")[:4] == ["finished", "finished", "running", "retrying"]
 
 
-def test_before_the_verdict_no_measure_of_the_test_images_is_in_the_page(make_sweep):
+def test_before_the_verdict_the_page_contains_no_measures_of_the_test_images(make_sweep):
     directory = make_sweep(seeds=6, status={("aim", 5): "missing"}, images=397)
     page = shown(directory)
     text = json.dumps(page)
@@ -63,14 +63,14 @@ def test_before_the_verdict_no_measure_of_the_test_images_is_in_the_page(make_sw
     assert page["studies"][0]["blind"]
 
 
-def test_test_measures_are_in_the_page_after_the_verdict_or_if_unblinded(make_sweep):
+def test_the_page_contains_test_measures_after_the_verdict_or_if_it_is_unblinded(make_sweep):
     due, running = make_sweep(seeds=6), make_sweep(seeds=6, status={("aim", 5): "missing"})
     for page in (shown(due), shown(running, unblind=True)):
         assert sum(value is not None for value in column(page, "test_accuracy")) >= 29
         assert "test_accuracy" in page["curves"]["values"]
 
 
-def test_trials_of_a_search_have_no_test_measures_even_if_all_are_settled(make_sweep):
+def test_trials_of_a_search_have_no_test_measures_even_if_all_trials_are_settled(make_sweep):
     directory = make_sweep(seeds=6)
     screening = directory.rename(directory.parent / "screening")
     page = shown(screening)
@@ -80,20 +80,21 @@ def test_trials_of_a_search_have_no_test_measures_even_if_all_are_settled(make_s
     assert "test_accuracy" not in page["curves"]["values"]
 
 
-def test_a_study_without_a_verdict_stays_blind_next_to_one_with_a_verdict(make_sweep, make_study):
+def test_a_study_without_a_verdict_stays_blinded_next_to_a_study_with_a_verdict(make_sweep, make_study):
     running = make_sweep(seeds=6, status={("aim", 5): "missing"}, name="running")
     names = [FakeArm("a", "baseline"), FakeArm("b", "treatment"), *(FakeArm(f"c{i}") for i in range(4))]
     due = make_study(seeds=6, name="due", claim=None, arms=names)
     page = shown(running, due)
     rows = zip(column(page, "study"), column(page, "test_accuracy"), column(page, "also_in"), strict=True)
     found = {(study, accuracy is not None, also) for study, accuracy, also in rows}
-    # The first five arms have the same run ids in both. The run that only the second one has settled stays hidden.
+    # The first five arms have the same run ids in both studies. The run that only the second study has settled stays
+    # hidden.
     assert found == {("running", False, "due"), ("due", False, None), ("due", True, None)}
     assert sum(value is not None for value in column(page, "test_accuracy")) == 6
     assert sum(any(each is not None for each in curve) for curve in page["curves"]["values"]["test_loss"]) == 6
 
 
-def test_studies_with_the_same_name_are_distinguished_without_directories(make_sweep):
+def test_studies_with_the_same_name_are_distinguished_without_showing_directories(make_sweep):
     first, second = make_sweep(seeds=2), make_sweep(seeds=2, first_seed=7)
     page = shown(first, second)
     assert sorted(set(column(page, "study"))) == ["synthetic", "synthetic (2)"]
@@ -101,7 +102,7 @@ def test_studies_with_the_same_name_are_distinguished_without_directories(make_s
     assert first.parent.name not in json.dumps(page)
 
 
-def test_paths_secrets_and_hosts_are_not_in_the_page_but_hosts_can_be_requested(make_sweep):
+def test_the_page_contains_no_paths_secrets_or_hosts_unless_hosts_are_requested(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 1): "failed"}, failure="no /home/alice/x.jpg on node1, bob@node1")
     text = json.dumps(shown(directory))
     for word in ("alice", "node1", "sEcReT", "bob"):
@@ -111,7 +112,7 @@ def test_paths_secrets_and_hosts_are_not_in_the_page_but_hosts_can_be_requested(
     assert "alice" not in json.dumps(shown(directory, hosts=True))
 
 
-def test_an_arm_has_its_differences_from_the_baseline(make_sweep):
+def test_an_arm_shows_how_it_differs_from_the_baseline(make_sweep):
     page = shown(make_sweep(seeds=2))
     entry = next(each for each in page["arms"]["entries"] if each["arm"] == "aim")
     assert entry["baseline"] == "baseline"
@@ -125,7 +126,7 @@ def test_an_arm_has_its_differences_from_the_baseline(make_sweep):
     assert entry["network"]["readers"] == ["layer1.0.conv1"]
 
 
-def test_curves_show_the_epochs_and_end_where_a_run_ended(make_sweep):
+def test_curves_show_the_epochs_and_end_when_the_run_ended(make_sweep):
     directory = make_sweep(seeds=2, status={("aim", 0): "diverged", ("aim", 1): "missing"})
     page, epochs = shown(directory), analysis.load(directory).epochs
     found = page["curves"]["values"]["validation_accuracy"]
@@ -144,14 +145,14 @@ def test_a_large_study_shows_fewer_epochs_of_every_curve_and_says_so(make_sweep,
     assert "Curves show 2 of 9 epochs, evenly spaced, so that the page stays small." in page["notes"]
 
 
-def test_numbers_keep_five_significant_digits():
+def test_numbers_have_five_significant_digits():
     values = np.array([0.123456789, 123456.789, -1e-7 / 3, 0.0, np.nan, np.inf])
     np.testing.assert_array_equal(
         curves_module.rounded(values), np.array([0.12346, 123460.0, -3.3333e-08, 0.0, np.nan, np.nan])
     )
 
 
-def test_before_the_verdict_a_log_shows_only_notes(make_sweep):
+def test_before_the_verdict_the_log_shows_only_notes(make_sweep):
     from datetime import UTC, datetime
 
     from ablations.store.run_logs import LogEntry
@@ -172,7 +173,7 @@ def test_before_the_verdict_a_log_shows_only_notes(make_sweep):
     assert "test accuracy .42" in json.dumps(shown(directory, outputs=outputs, unblind=True))
 
 
-def test_a_study_without_any_result_has_a_page(make_sweep):
+def test_a_study_without_any_results_has_a_page(make_sweep):
     missing = {(arm.name, seed): "missing" for arm in arms() for seed in range(2)}
     page = shown(make_sweep(seeds=2, status=missing))
     assert set(column(page, "status")) == {"waiting"}

@@ -1,4 +1,4 @@
-"""The parts of configurations and messages that the page shows."""
+"""Which parts of configurations and messages the page shows."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from analysis.browse.disclosure import HIDDEN, is_local, public_options, public_
         ("a\x1b[31m red\u202e", "a\ufffd[31m red\ufffd"),
     ],
 )
-def test_messages_lose_only_paths_logins_addresses_and_hosts(text, shown):
+def test_only_paths_logins_addresses_and_hosts_are_removed_from_messages(text, shown):
     assert public_text(text, hosts=["node1"]) == shown
 
 
 @given(
     st.lists(st.from_regex(r"[a-z0-9_.-]{1,8}", fullmatch=True), min_size=2, max_size=5), st.sampled_from(" :\n('\"")
 )
-def test_no_absolute_path_is_shown(parts, before):
+def test_absolute_paths_are_never_shown(parts, before):
     path = "/" + "/".join(part.strip(".") or "x" for part in parts)
     shown = public_text(f"cannot open{before}{path}{before if before in chr(39) + chr(34) else ''} now")
     assert path not in shown
@@ -60,7 +60,7 @@ def test_options_that_name_a_location_are_left_out_and_secrets_are_hidden():
     }
 
 
-def test_every_local_option_of_a_shipped_data_set_that_can_be_a_path_is_left_out():
+def test_all_local_options_of_shipped_data_sets_that_can_be_paths_are_left_out():
     from aimlib.registry import datasets
 
     kinds = [datasets.get(name).Config for name in datasets.names()]
@@ -70,5 +70,5 @@ def test_every_local_option_of_a_shipped_data_set_that_can_be_a_path_is_left_out
         for name, field in kind.model_fields.items()
         if is_declared_local(field) and "str" in str(field.annotation) and "max_length=1)" not in str(field.annotation)
     }
-    assert {"root", "cache", "file"} <= local, "this test can tell"
+    assert {"root", "cache", "file"} <= local, "the test can fail"
     assert [name for name in local if not is_local(f"data.{name}")] == []

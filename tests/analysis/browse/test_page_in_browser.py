@@ -1,4 +1,4 @@
-"""The page in a browser filters, sorts and opens with mouse and keyboard; no content of a study is executed."""
+"""In a browser, the page filters, sorts and opens runs with mouse and keyboard; it never executes study content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analysis.browse.server import Feed, Server
 
 SLOW = (
     pytest.mark.slow
-)  # Chromium needs a minute of CPU time for all of them: `make test` only filters, sorts and opens a run
+)  # Chromium needs a minute of CPU time for all of these tests; `make test` only filters, sorts and opens a run
 BUTTONS = "[...document.querySelectorAll('.dt-button-collection button')]"
 ROWS = "[...document.querySelectorAll('#{}-table tbody tr')].map((row) => row.cells[0].textContent)"
 
@@ -33,7 +33,7 @@ def write_filter(page, condition):
 
 
 def redrawn(page, chart, change):
-    """Wait until a chart is drawn again after a change, show it, and return its note."""
+    """Wait until a chart is redrawn after a change, scroll to it, and return its note."""
     place = f"document.getElementById('{chart}')"
     page.value(f"{place}.scrollIntoView()")
     page.wait(f"{place}.dataset.drawn && !{place}.ariaBusy")
@@ -71,7 +71,7 @@ def opened(browser, address):
 
 @pytest.fixture
 def page(opened, address):
-    """Return the page without a filter; a test fails after a message on the console or a request to another place."""
+    """Return the page without a filter; a message on the console or a request to a different server fails the test."""
     if not opened.value(f"location.href.startsWith({json.dumps(address)})"):
         opened.open(address, "window.ready")
     if opened.value("document.getElementById('details').open"):
@@ -84,7 +84,7 @@ def page(opened, address):
     assert {url.partition("#")[0] for url in opened.requests if not re.match("data:|blob:", url)} == {address}
 
 
-def test_arms_are_listed_with_means_that_follow_the_filter(page, study):
+def test_arms_are_listed_with_means_over_the_filtered_runs(page, study):
     assert page.value(ROWS.format("arms")) == [arm.name for arm in arms()]
     assert text(page, "#count") == "15 of 15 runs, 5 arms"
     write_filter(page, "placement == every_layer and seed >= 1")
@@ -100,14 +100,14 @@ def test_arms_are_listed_with_means_that_follow_the_filter(page, study):
 
 
 @SLOW
-def test_the_filter_is_kept_in_the_address(page, address):
+def test_the_filter_is_stored_in_the_address(page, address):
     write_filter(page, "seed == 1")
     assert page.value("location.hash") == "#where=seed%20%3D%3D%201"
     page.open(f"{address}#where=seed%20%3D%3D%202", "window.ready")
     assert text(page, "#count") == "5 of 15 runs, 5 arms"
 
 
-def test_a_column_header_sorts_by_mouse_and_by_keyboard(page):
+def test_a_column_header_sorts_with_mouse_and_keyboard(page):
     page.click("#runs-tab")
     heads = "[...document.querySelectorAll('#runs-table thead th')]"
     head = f"{heads}.find((head) => head.innerText === 'validation_accuracy')"
@@ -127,7 +127,7 @@ def test_a_column_header_sorts_by_mouse_and_by_keyboard(page):
     assert page.value(values) == ascending[::-1]
 
 
-def test_columns_can_be_chosen(page):
+def test_columns_can_be_selected(page):
     page.click("#runs-tab")
     heads = "[...document.querySelectorAll('#runs-table thead th')].map((head) => head.innerText)"
     assert "multiply_adds" not in page.value(heads)
@@ -140,7 +140,7 @@ def test_columns_can_be_chosen(page):
     page.wait("!document.querySelector('.dt-button-collection')")
 
 
-def test_a_run_opens_and_closes_by_keyboard(page):
+def test_a_run_can_be_opened_and_closed_with_the_keyboard(page):
     page.click("#runs-tab")
     page.value("document.querySelector('#runs-table tbody button.open').focus()")
     page.press("ArrowDown", "ArrowDown", "ArrowDown", "Enter")
@@ -180,7 +180,7 @@ def test_a_failed_run_shows_its_reason_and_a_waiting_run_its_state(page):
 
 
 @SLOW
-def test_an_arm_opens_with_its_runs_and_can_become_the_filter(page):
+def test_an_arm_can_be_opened_to_show_its_runs_and_can_be_used_as_a_filter(page):
     page.click("#arms-table tbody tr:nth-child(2) button.open")
     assert text(page, "#details-title") == "aim"
     assert page.value("document.querySelectorAll('#details-body .runs li').length") == 3
@@ -193,7 +193,7 @@ def test_an_arm_opens_with_its_runs_and_can_become_the_filter(page):
 
 
 @SLOW
-def test_charts_follow_the_filter_and_state_what_they_show(page):
+def test_charts_show_the_filtered_runs_and_state_what_they_show(page):
     assert (
         redrawn(page, "curves", lambda: write_filter(page, "seed == 1"))
         == "4 runs, one line each. 1 run of the filter without this measure."
@@ -211,7 +211,7 @@ def test_charts_follow_the_filter_and_state_what_they_show(page):
 
 
 @SLOW
-def test_a_box_over_an_axis_becomes_a_condition(page):
+def test_selecting_a_range_on_an_axis_adds_a_condition(page):
     redrawn(page, "parallel", lambda: write_filter(page, ""))
     area = page.value(
         "(() => {const chart = document.getElementById('parallel'), box = chart.getBoundingClientRect();"
@@ -226,7 +226,7 @@ def test_a_box_over_an_axis_becomes_a_condition(page):
 
 
 @SLOW
-def test_a_point_of_the_scatter_plot_opens_its_run(page):
+def test_clicking_a_point_in_the_scatter_plot_opens_its_run(page):
     redrawn(page, "scatter", lambda: write_filter(page, "arm == baseline and seed == 1"))
     spot = page.value(
         "(() => {const box = document.querySelector('#scatter .points path').getBoundingClientRect();"
@@ -238,7 +238,7 @@ def test_a_point_of_the_scatter_plot_opens_its_run(page):
 
 
 @SLOW
-def test_every_control_can_be_reached_by_tab_in_the_order_of_the_page(page):
+def test_every_control_can_be_reached_with_the_tab_key_in_the_order_of_the_page(page):
     assert page.value("document.querySelector('a, button, input').className") == "skip"
     page.value("document.querySelector('.skip').focus()")
     reached = []
@@ -255,7 +255,7 @@ def test_every_control_can_be_reached_by_tab_in_the_order_of_the_page(page):
 
 
 @SLOW
-def test_the_content_of_a_study_is_text_and_never_runs(browser, tmp_path):
+def test_the_content_of_a_study_is_shown_as_text_and_never_executed(browser, tmp_path):
     planted = [
         "</script><script>window.ran = 1</script>",
         "<img src=x onerror='window.ran = 2'>",
@@ -289,7 +289,7 @@ def test_the_content_of_a_study_is_text_and_never_runs(browser, tmp_path):
 
 
 @SLOW
-def test_a_saved_table_contains_no_formula(browser, tmp_path):
+def test_a_saved_table_does_not_contain_formulas(browser, tmp_path):
     names = ["=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "-aim", "<b>aim</b>", "-1"]
     study = FakeStudy([FakeArm(name, "other") for name in names], [0], claim=None, images=40)
     page = analysis.browse(write_study(tmp_path / "study", study, np.random.default_rng(0)))
@@ -304,7 +304,7 @@ def test_a_saved_table_contains_no_formula(browser, tmp_path):
 
 
 @SLOW
-def test_the_policy_of_the_page_lets_only_its_own_scripts_run(page):
+def test_the_security_policy_of_the_page_allows_only_its_own_scripts(page):
     page.value("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))")
     assert page.value("window.ran ?? null") is None
     assert page.value("(() => {try {return eval('1')} catch (error) {return error.name}})()") in ("EvalError", 1)
@@ -314,7 +314,7 @@ def test_the_policy_of_the_page_lets_only_its_own_scripts_run(page):
     page.requests[:] = page.requests[:1]
 
 
-def test_before_the_verdict_no_test_measure_is_offered(page):
+def test_before_the_verdict_test_measures_cannot_be_selected(page):
     assert page.value("JSON.stringify(window.shown).includes('test_accuracy')") is False
     assert page.value("document.body.innerText.includes('test_loss')") is False
     assert "Test measures are not on this page" in text(page, "#notes")
@@ -323,7 +323,7 @@ def test_before_the_verdict_no_test_measure_is_offered(page):
 
 
 @SLOW
-def test_a_served_page_follows_the_study_and_keeps_filter_order_and_open_tab(browser, tmp_path):
+def test_a_served_page_shows_changes_to_the_study_and_keeps_filter_order_and_open_tab(browser, tmp_path):
     from analysis.browse.content import content
     from analysis.results import Studies
 

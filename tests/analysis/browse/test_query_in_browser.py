@@ -1,4 +1,4 @@
-"""Filters of the page equal those of `results.where`: they give the same rows and the same mistakes."""
+"""Filters on the page match `results.where`: they select the same rows and report the same mistakes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import analysis
 from aimlib.errors import UsageError
 
-pytestmark = pytest.mark.slow  # Chromium; `make test` filters in test_page_in_browser.py
+pytestmark = pytest.mark.slow  # these tests need Chromium; `make test` covers filtering in test_page_in_browser.py
 CONDITIONS = [
     "",
     "arm=baseline",
@@ -110,7 +110,7 @@ def opened(study, browser, tmp_path_factory):
 
 
 def found(page, condition):
-    """Return the ids of the runs that the page shows with a filter, or None for a mistake."""
+    """Return the ids of the runs that the page shows with a filter, or None if the filter is refused."""
     page.value(f"document.getElementById('where').value = {json.dumps(condition)}")
     page.value("document.getElementById('filter').requestSubmit()")
     if page.value("!document.getElementById('problem').hidden"):
@@ -132,7 +132,7 @@ def test_a_filter_shows_the_same_rows_as_where(opened, runs, condition):
 
 
 @pytest.mark.parametrize("condition", MISTAKES)
-def test_a_mistake_is_refused_by_both_and_changes_nothing(opened, runs, condition):
+def test_both_refuse_a_mistake_and_the_page_does_not_change(opened, runs, condition):
     with pytest.raises(UsageError):
         analysis.select(runs, condition)
     before = found(opened, "seed == 1")

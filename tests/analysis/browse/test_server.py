@@ -1,4 +1,4 @@
-"""The served page: which requests are answered."""
+"""The served page, and the requests that the server accepts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ask(server: Server, path: str, method: str = "GET", host: str | None = None,
     return connection.getresponse()
 
 
-def test_the_page_and_its_data_are_at_the_address_with_the_token(server):
+def test_the_page_and_its_data_are_served_at_the_address_with_the_token(server):
     page = ask(server, f"/{server.token}/")
     assert page.status == 200
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'sha256-")
@@ -71,7 +71,7 @@ def test_unchanged_data_are_not_sent_again(server):
         "/{token}/data?x",
     ],
 )
-def test_no_other_path_is_served(server, path):
+def test_other_paths_are_not_served(server, path):
     answer = ask(server, path.format(token=server.token))
     assert answer.status == 404
     assert answer.read() == b"404 Not Found\n"
@@ -80,7 +80,7 @@ def test_no_other_path_is_served(server, path):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "[::1]:{port}", ""]
 )
-def test_another_host_is_refused_even_with_the_token(server, host):
+def test_a_different_host_header_is_refused_even_with_the_token(server, host):
     answer = ask(server, f"/{server.token}/", host=host.format(port=server.server_port))
     assert answer.status == 421
     assert b"study" not in answer.read()
@@ -95,13 +95,13 @@ def test_localhost_is_accepted(server):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "X<script>"])
-def test_only_get_requests_are_answered(server, method):
+def test_only_get_requests_are_accepted(server, method):
     answer = ask(server, f"/{server.token}/", method)
     assert answer.status == 405
     assert b"script" not in answer.read()
 
 
-def test_the_token_is_new_for_every_server_and_only_the_loopback_interface_is_used(server):
+def test_every_server_has_a_new_token_and_uses_only_the_loopback_interface(server):
     with Server(Feed(lambda: CONTENT, 0.0)) as other:
         assert other.token != server.token
     assert len(server.token) >= 32
@@ -116,7 +116,7 @@ def test_a_port_in_use_is_reported_with_a_remedy():
             Server(Feed(lambda: CONTENT, 0.0), taken.getsockname()[1])
 
 
-def test_a_study_that_is_temporarily_unreadable_keeps_its_last_content():
+def test_if_a_study_is_temporarily_unreadable_its_last_content_is_served():
     answers = iter([CONTENT, StoreError("locked"), {**CONTENT, "runs": [1, 2]}])
 
     def read():
@@ -135,7 +135,7 @@ def test_a_study_that_is_temporarily_unreadable_keeps_its_last_content():
         Feed(broken, 0.0)
 
 
-def test_a_study_is_read_again_only_after_the_interval_and_less_often_if_reading_is_slow():
+def test_a_study_is_reread_only_after_the_interval_and_less_often_if_reading_is_slow():
     now, reads = [0.0], []
 
     def read():

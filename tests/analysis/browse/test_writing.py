@@ -1,4 +1,4 @@
-"""Writing the page: its location, the required packages, and the record of unblinding."""
+"""Writing the page: where it is written, the packages it requires, and the record of unblinding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.browse.page import packed
 from analysis.reading import unblinding
 
 
-def test_the_page_is_one_file_in_the_study_directory_or_at_the_given_path(make_sweep, tmp_path, monkeypatch):
+def test_the_page_is_a_single_file_in_the_study_directory_or_at_the_given_path(make_sweep, tmp_path, monkeypatch):
     first, second = make_sweep(seeds=2), make_sweep(seeds=2, first_seed=5)
     assert analysis.browse(first) == first / "browse.html"
     assert shown_in(first / "browse.html")["title"] == "synthetic"
@@ -49,7 +49,7 @@ def test_unblinding_is_recorded_before_the_page_is_written_and_only_if_test_meas
     assert page["studies"][0]["unblinded"] == [str(record)]
 
 
-def test_without_a_record_nothing_is_unblinded(make_sweep, tmp_path):
+def test_test_measures_are_not_shown_if_unblinding_cannot_be_recorded(make_sweep, tmp_path):
     directory = make_sweep(seeds=6, status={("aim", 5): "missing"})
     (directory / "unblinded").write_text("a file in place of the folder")
     with pytest.raises(StoreError, match="only if the study records it"):
@@ -57,7 +57,7 @@ def test_without_a_record_nothing_is_unblinded(make_sweep, tmp_path):
     assert not (tmp_path / "x.html").exists()
 
 
-def test_a_missing_package_and_a_package_without_the_script_are_named(monkeypatch, make_sweep):
+def test_the_error_lists_a_missing_package_or_a_package_without_the_script(monkeypatch, make_sweep):
     directory = make_sweep(seeds=2)
     libraries_module.libraries.cache_clear()
     monkeypatch.setattr(libraries_module, "find_spec", lambda name: None)
@@ -70,7 +70,7 @@ def test_a_missing_package_and_a_package_without_the_script_are_named(monkeypatc
     assert libraries_module.libraries().versions["plotly"] == importlib.metadata.version("plotly")
 
 
-def test_a_module_becomes_a_script_that_assigns_its_exports():
+def test_a_module_is_converted_to_a_script_that_assigns_its_exports():
     script = as_classic_script("const a=1,b=2;\nexport{a as default,b};\n/*! license */", "X")
     assert "window.X = {default: a, b: b};" in script
     assert "export" not in script
@@ -100,5 +100,5 @@ def test_a_directory_without_a_study_and_a_file_that_cannot_be_written_are_repor
         analysis.browse([])
 
 
-def test_text_that_is_not_unicode_does_not_stop_the_page():
+def test_the_page_is_written_even_if_text_is_not_valid_unicode():
     assert gzip.decompress(packed({"title": "a\ud800b", "value": float("nan")})) == b'{"title":"a?b","value":null}'

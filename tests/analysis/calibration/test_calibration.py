@@ -1,4 +1,4 @@
-"""A reduced calibration: every rate is within its band, and a wrong constant is detected."""
+"""A reduced calibration: all rates are within their bands, and a wrong constant is detected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.calibration import DELTA, LOOKS, REPORTED, Rate, calibrate, main, 
 from analysis.statistics.simulation import normal_studies, pairs_for_power, power_of, simulate
 from analysis.statistics.verdict import READ, decide, rows
 
-END_TO_END = {  # seed SD, true Δ: rates of `READ` and mean n, from 40,000 studies simulated elsewhere
+END_TO_END = {  # seed SD, true Δ: rates of `READ` and mean n, from an independent simulation of 40,000 studies
     (0.25, 0.5): (0, 0, 0, 0.298, 0.681, 0, 0, 0.021, 0, 0, 7.3),
     (0.25, 0.8): (0, 0, 0, 0.008, 0.327, 0, 0.001, 0.665, 0, 0, 11.0),
     (0.25, -0.5): (0, 0.422, 0.010, 0.567, 0, 0, 0, 0, 0, 0, 5.9),
@@ -34,7 +34,7 @@ def tables():
     return calibrate(4000)
 
 
-def test_every_rate_is_within_its_band(tables):
+def test_all_rates_are_within_their_bands(tables):
     assert [rate for table in tables for rate in table.rates if not rate.holds] == []
     assert sum(len(table.rates) for table in tables) > 40
 
@@ -79,7 +79,7 @@ def test_procedure_1_has_no_margin_for_harm():
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-8, 8), st.floats(0.01, 9), st.sampled_from([None, 4.92]))
-def test_the_vectorized_table_equals_the_table(middle, half, reported):
+def test_the_vectorized_verdict_table_equals_the_verdict_table(middle, half, reported):
     low, high = middle - half, middle + half
     assert decide(low, high, 1.0, 8, 1.0, reported).kind == str(rows(low, high, 1.0, reported))
 

@@ -1,4 +1,4 @@
-"""Calibration of collapses and of seeds that are not normal: limits hold, and wrong constants are detected."""
+"""Calibration with collapses and non-normal seeds: the limits hold, and wrong constants are detected."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def faults(rng):
     return {rate.name.split(",")[0] for rate in skew.collapses(rng, 1000).rates if not rate.holds}
 
 
-def test_detection_and_false_cautions_are_within_their_limits(rng):
+def test_rates_of_detection_and_false_cautions_are_within_their_limits(rng):
     table = skew.collapses(rng, STUDIES)
     assert [rate for rate in table.rates if not rate.holds] == []
     assert {row[:2] for row in table.rows} == {
         (str(pairs), f"{sd:g}") for pairs in (5, 8, 12) for sd in (0.5, 0.8, 1.0, 1.5, 2.0)
     }
     held = [rate for rate in table.rates if rate.low == 0.95]
-    assert len(held) == 5 * 9 + 6, "three failures from 8 pairs on"
+    assert len(held) == 5 * 9 + 6, "three failures need 8 pairs or more"
     assert len(table.rates) - len(held) == 5 * 9
 
 
@@ -49,7 +49,7 @@ def test_poor_rates_are_shown_unchanged(rng):
     assert some["exponential"] == pytest.approx(0.14, abs=0.03), "simulated elsewhere"
     often = found["10 % of treatment runs lose 14 pp, SD 0.1"]
     assert float(often["“real” or “holds”"]) > 0.5
-    assert float(often["false, with a collapse"]) == 0, "no rule can tell"
+    assert float(often["false, with a collapse"]) == 0, "no rule can distinguish them"
     assert "When not to trust a verdict" in table.note
 
 

@@ -1,4 +1,4 @@
-"""The audit of a claim gives every statement a verdict with evidence, or the reason why there is none."""
+"""The audit of a claim reports a verdict with evidence for every statement, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audit(directory):
     return analysis.examine(analysis.load(directory)).audit.set_index("statement")
 
 
-def test_every_statement_has_a_line_in_its_order(make_study):
+def test_every_statement_has_a_line_in_the_order_of_the_claim(make_study):
     claim = read_claim("stanford_dogs_aim")
     found = audit(make_study(PAIR, scope=AS_RUN))
     assert found.index.tolist() == [statement.says for statement in claim.statements]
@@ -39,11 +39,9 @@ def test_the_accuracy_in_the_post_differs_from_its_log(make_study):
     assert row["evidence"] == "best epoch of the log, number 33 of 40"
 
 
-def test_parameters_are_counted_as_keras_does(make_study):
+def test_parameters_are_counted_as_in_keras(make_study):
     found = audit(make_study(PAIR, scope=AS_RUN))
-    assert found.loc["ResNet50 has about 23.8 M parameters", "verdict"] == "contradicted", (
-        "with 53,120 statistics on top"
-    )
+    assert found.loc["ResNet50 has about 23.8 M parameters", "verdict"] == "contradicted", "plus 53,120 statistics"
     row = found.loc["these are 50,000 independent numbers"]
     assert (row["found"], row["verdict"]) == ("1\u202f024", "contradicted")
     assert found.loc["the memory holds about 50,000 floats", "verdict"] == "agrees"
@@ -68,15 +66,15 @@ def test_differing_options_are_listed_as_evidence(make_study):
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "as_run_exact"])
-def test_an_accuracy_is_compared_with_one_further_run(make_study, protocol):
+def test_a_reported_accuracy_is_compared_with_one_further_run(make_study, protocol):
     found = audit(make_study(PAIR, images=4000, scope={**AS_RUN, "protocol": protocol}))
     assert found.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "compatible"
     low = audit(make_study([PAIR[0], FakeArm("aim", "aim", 0.16)], images=4000, scope=AS_RUN))
     assert low.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "contradicted"
 
 
-def test_a_clean_study_says_nothing_about_how_the_author_trained(make_study):
-    """Arms with equal training by design, and a baseline that trains well, neither confirm nor contradict the post."""
+def test_a_study_without_problems_does_not_judge_how_the_author_trained(make_study):
+    """Arms with equal training by design and a baseline that trains well neither confirm nor contradict the post."""
     found = audit(make_study([FakeArm("baseline", "baseline", 0.42), FakeArm("aim", "aim", 0.43)], images=4000))
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
     row = found.loc["one run of ResNet50 reaches 15.14 %"]
@@ -84,7 +82,7 @@ def test_a_clean_study_says_nothing_about_how_the_author_trained(make_study):
     assert row["evidence"] == "the statement is about protocol as_run or as_run_exact; this study follows controlled"
 
 
-def test_outside_the_scope_only_the_logs_of_the_claim_are_checked(make_study):
+def test_outside_the_scope_of_the_claim_only_its_logs_are_checked(make_study):
     found = audit(make_study(PAIR, scope={**SCOPE, "classes": 20}))
     checked = found[found["verdict"] != "not checked"]
     assert checked["evidence"].str.contains("log").all()
@@ -115,7 +113,7 @@ statements:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_report_shows_the_audit_and_the_methods_name_what_was_done(make_study):
+def test_the_report_shows_the_audit_and_the_methods_section_describes_what_was_done(make_study):
     document = compose(analysis.examine(analysis.load(make_study())))
     assert document.tables["audit"].rows[0][0] == "ResNet50 has about 23.8 M parameters"
     text = " ".join(document.methods)
@@ -125,7 +123,7 @@ def test_the_report_shows_the_audit_and_the_methods_name_what_was_done(make_stud
     assert any("Satterthwaite" in entry for entry in document.references)
 
 
-def test_latex_typesets_the_tables_unchanged():
+def test_latex_typesets_the_tables_without_changes():
     hostile = r"a_b & 50 % {x} \input{y} ^ ~ # $ < > − × Δ" + "\u0007"
     text = latex.table(Table("T_1", ("Name", "n"), ((hostile, "1"),), frozenset({"n"}), note="100 %"), "x")
     assert r"\begin{tabular}{lr}" in text
@@ -146,7 +144,7 @@ def test_latex_tables_are_written_next_to_the_page(make_study):
     assert {"comparisons.tex", "gates.tex", "arms.tex", "audit.tex", "checks.tex"} <= names
 
 
-def test_with_too_few_or_too_different_runs_nothing_is_checked(make_study):
+def test_nothing_is_checked_if_there_are_too_few_runs_or_they_vary_too_much(make_study):
     row = "one run of ResNet50 reaches 15.14 %"
     assert "fewer than 5 runs" in audit(make_study(PAIR, seeds=3, scope=AS_RUN)).loc[row, "evidence"]
     wide = [FakeArm("baseline", "baseline", accuracies=[0.05, 0.15, 0.25, 0.1, 0.2, 0.15]), PAIR[1]]

@@ -1,4 +1,4 @@
-"""The reported claim: its figures, its scope, and errors of other claim files."""
+"""The reported claim: its figures and its scope, and errors in other claim files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of the reported runs shows the values of the logs."""
+"""The figure of the reported runs shows the values from the logs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.figures import reported
 from analysis.figures.palette import marks
 
 
-def test_the_summary_marks_the_best_epochs_and_every_fall_of_the_learning_rate() -> None:
+def test_the_summary_marks_the_best_epochs_and_every_drop_in_the_learning_rate() -> None:
     curves = read_claim("stanford_dogs_aim").curves
     before = curves.copy()
     summary = reported.summarise(curves)
@@ -32,12 +32,12 @@ def test_the_caption_states_the_best_epochs() -> None:
     assert "aim_resnet50 reached 20.06 % in epoch 50 of 50; its learning rate fell after epochs 11 and 43" in text
 
 
-def test_the_caption_says_if_a_learning_rate_never_falls() -> None:
+def test_the_caption_says_if_a_learning_rate_never_drops() -> None:
     curves = read_claim("stanford_dogs_aim").curves.assign(learning_rate=1e-3)
     assert reported.caption(reported.summarise(curves)).count("its learning rate fell never") == 2
 
 
-def test_the_figure_has_a_curve_per_arm_and_the_level_of_chance(tmp_path: Path) -> None:
+def test_the_figure_shows_a_curve_per_arm_and_the_chance_level(tmp_path: Path) -> None:
     summary = reported.summarise(read_claim("stanford_dogs_aim").curves)
     figure = reported.draw(summary, marks(["resnet50", "aim_resnet50"]), chance=100 / 120)
     upper, lower = figure.axes
@@ -49,7 +49,7 @@ def test_the_figure_has_a_curve_per_arm_and_the_level_of_chance(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["reported-curves.svg"])
-def test_the_documented_command_gives_the_documented_figure(tmp_path: Path, name: str) -> None:
+def test_the_documented_command_produces_the_documented_figure(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-m", "analysis.figures.reported", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     root = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""A study with a custom claim keeps it when the study or the claim file is moved."""
+"""A study with a custom claim keeps the claim when the study or the claim file is moved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHIPPED = Path(analysis.__file__).parent / "claims"
 
 
 def own_claim(folder: Path, delta_pp: float = 1.0) -> Path:
-    """Write a claim with a table of reported runs next to it, for the studies of `study`."""
+    """Write a claim, and a table of reported runs next to it, for the studies that `study` writes."""
     folder.mkdir(parents=True)
     text = (SHIPPED / "stanford_dogs_aim.yaml").read_text("utf-8").replace("name: stanford_dogs_aim", "name: mine")
     text = re.sub(r"^delta_pp: .*$", f"delta_pp: {delta_pp}", text, flags=re.M)
@@ -65,7 +65,7 @@ def copy(computed: Path, tmp_path: Path) -> Path:
     return shutil.copytree(computed, tmp_path / "results")
 
 
-def test_a_study_is_reported_without_its_claim_file(computed: Path, copy: Path) -> None:
+def test_a_report_does_not_need_the_claim_file(computed: Path, copy: Path) -> None:
     before = headline(computed)
     shutil.move(computed.parent / "one", computed.parent / "elsewhere")
     try:
@@ -81,14 +81,16 @@ def test_a_study_is_reported_without_its_claim_file(computed: Path, copy: Path) 
 
 
 def with_claim(directory: Path, change: Callable[[dict[str, str]], object]) -> None:
-    """Store the study's claim again after a change of its files, with the checksum that it should have."""
+    """Store the study's claim again after a change to its files, with the matching checksum."""
     path = directory / "claim.json"
     document = json.loads(path.read_text("utf-8"))
     change(document["files"])
     path.write_text(json.dumps(with_checksum(document)), "utf-8")
 
 
-def test_the_report_says_if_the_claim_has_other_words_than_at_the_freeze(copy: Path, tmp_path: Path) -> None:
+def test_the_report_says_if_the_wording_of_the_claim_differs_from_the_frozen_wording(
+    copy: Path, tmp_path: Path
+) -> None:
     def reword(files: dict[str, str]) -> None:
         files["mine.yaml"] = re.sub(r"^statement: .*$", "statement: Quite another one.", files["mine.yaml"], flags=re.M)
 
@@ -108,7 +110,7 @@ def test_a_stored_claim_without_its_file_is_damaged(copy: Path, files: dict[str,
         headline(copy)
 
 
-def test_moving_a_claim_makes_nothing_exploratory_and_changing_it_does(copy: Path, tmp_path: Path) -> None:
+def test_changing_a_claim_makes_a_study_exploratory_but_moving_it_does_not(copy: Path, tmp_path: Path) -> None:
     session = ablations.run(study(own_claim(tmp_path / "moved")), copy, executor="inline")
     assert len(session.completed) == 10
     assert analysis.examine(analysis.load(copy)).deviations == ()
@@ -119,7 +121,7 @@ def test_moving_a_claim_makes_nothing_exploratory_and_changing_it_does(copy: Pat
     assert "reported_gains_pp" in found.text
 
 
-def test_a_damaged_or_missing_copy_is_reported_and_written_again(copy: Path, computed: Path) -> None:
+def test_a_damaged_or_missing_copy_is_reported_and_rewritten(copy: Path, computed: Path) -> None:
     path = copy / "claim.json"
     path.write_text(path.read_text("utf-8").replace("name: mine", "name: else"), "utf-8")
     with pytest.raises(StoreError, match=r"claim\.json: is damaged"):
@@ -138,7 +140,7 @@ def test_a_damaged_or_missing_copy_is_reported_and_written_again(copy: Path, com
     assert headline(copy) == headline(computed)
 
 
-def test_a_study_of_an_earlier_version_names_the_path_of_its_claim(copy: Path, tmp_path: Path) -> None:
+def test_a_study_from_an_earlier_version_stores_the_path_of_its_claim(copy: Path, tmp_path: Path) -> None:
     claim = own_claim(tmp_path / "theirs")
     (copy / "claim.json").unlink()
     found = claim_of(str(claim), copy)
@@ -148,13 +150,13 @@ def test_a_study_of_an_earlier_version_names_the_path_of_its_claim(copy: Path, t
     assert name_of("stanford_dogs_aim") == "stanford_dogs_aim"
 
 
-def test_an_archive_has_the_claim_and_no_path_to_it(copy: Path, tmp_path: Path) -> None:
+def test_an_archive_contains_the_claim_but_not_its_path(copy: Path, tmp_path: Path) -> None:
     packed = ablations.archive(copy, tmp_path / "tested.tar.gz")
     assert not any("mine.yaml" in each for each in packed.looks_private)
     assert ablations.recompute(packed.path).verdict == headline(copy)
 
 
-def test_the_stored_file_has_the_claim_and_its_table(tmp_path: Path) -> None:
+def test_the_stored_file_contains_the_claim_and_its_table(tmp_path: Path) -> None:
     claim = own_claim(tmp_path / "one")
     document = document_of(str(claim))
     assert set(document["files"]) == {"mine.yaml", "reported_runs.csv"}

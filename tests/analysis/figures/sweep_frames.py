@@ -1,4 +1,4 @@
-"""Frames of runs and epochs of sweeps of any size, with known effects."""
+"""Data frames with the runs and epochs of sweeps of any size, with known effects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GAIN = dict(zip(PLACEMENTS, (0.0, 0.01, 0.02, 0.03, 0.04), strict=True))
 
 
 def sweep(arms: int, seeds: int = 3, draw: int = 0) -> pd.DataFrame:
-    """Return the runs of a baseline without options and `arms` - 1 combinations; placements gain 0 to 4 pp."""
+    """Return the runs of a baseline without options and of `arms` - 1 combinations; placements gain 0 to 4 pp."""
     rng = np.random.default_rng(draw)
     combinations = list(itertools.product(PLACEMENTS, UPDATES, BATCHES, RATES))
     chosen = rng.permutation(len(combinations))[: arms - 1]
@@ -38,7 +38,7 @@ def sweep(arms: int, seeds: int = 3, draw: int = 0) -> pd.DataFrame:
 
 
 def curves_of(runs: pd.DataFrame, epochs: int = 4) -> pd.DataFrame:
-    """Return the epochs of runs, whose accuracy rises in equal steps to the final one."""
+    """Return the epochs of runs; the accuracy rises in equal steps to its final value."""
     rows = [
         (run.run_id, run.arm, run.seed, epoch, run.validation_accuracy * epoch / epochs)
         for run in runs.itertuples()

@@ -1,4 +1,4 @@
-"""Figures name arms from factors by the levels in which they differ."""
+"""In figures, arms with factors are named by the levels in which they differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWEEP = [
 ]
 
 
-def test_the_parts_that_all_arms_share_are_left_out() -> None:
+def test_parts_of_names_that_all_arms_share_are_left_out() -> None:
     assert list(short_names(SWEEP).values()) == [
         "baseline",
         "0.001, cross_entropy",
@@ -46,7 +46,7 @@ def test_labels_are_whole_words_if_they_fit() -> None:
         ["0.5", "a long name of a base[rate=0.5,size=1]", "a long name of a base[rate=0.7,size=1]"],
     ],
 )
-def test_short_names_and_names_of_another_form_are_unchanged(names: list[str]) -> None:
+def test_short_names_and_names_in_a_different_form_are_unchanged(names: list[str]) -> None:
     if names[0] != "0.5":
         assert short_names(names) == {name: name for name in names}
         assert names_explained(names) == names_note(names) == ""
@@ -58,17 +58,17 @@ def test_arms_that_vary_different_factors_keep_the_factor_names() -> None:
     assert list(short_names(names).values()) == ["learning_rate=0.1", "batch_size=5"]
 
 
-def test_commas_within_a_level_do_not_end_it() -> None:
+def test_a_comma_within_a_level_does_not_end_the_level() -> None:
     names = [f"aim[optimizer=adam(beta1={beta},beta2=0.9),size=8,loss={beta}]" for beta in ("0.8", "0.9")]
     assert list(short_names(names).values()) == ["adam(beta1=0.8,beta2=0.9), 0.8", "adam(beta1=0.9,beta2=0.9), 0.9"]
 
 
-def test_two_different_bases_are_named() -> None:
+def test_two_different_base_arms_are_named() -> None:
     names = [f"{base}[learning_rate={rate},batch_size=10]" for base in ("aim", "baseline") for rate in ("0.1", "0.02")]
     assert short_names(names)[names[0]] == "aim: learning_rate=0.1"
 
 
-def test_the_forest_shows_the_levels_and_its_frame_the_full_names() -> None:
+def test_the_forest_plot_shows_the_levels_and_its_frame_contains_the_full_names() -> None:
     rows = [(f"{name} − baseline", name, "baseline", 5, 1.0, 0.5, 1.5, 0.0, 2.0) for name in SWEEP[1:]]
     columns = ["comparison", "treatment", "control", "n", "mean", "lower", "upper"]
     summary = pd.DataFrame(rows, columns=[*columns, "prediction_lower", "prediction_upper"])

@@ -1,4 +1,4 @@
-"""The figures with a row or a color per arm, with forty arms and with hundreds."""
+"""Figures with a row or a color per arm, for forty arms and for hundreds of arms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARMS = ["baseline", "aim", *(f"aim[placement=stage_only,update=gated,batch_size=
 
 
 def _readable(figure):
-    """Check that no text overlaps anything else or leaves the figure, and return all texts."""
+    """Check that no text overlaps anything or extends beyond the figure, and return all texts."""
     written = texts(figure)
     for text, box in written:
         if box.width:
@@ -51,7 +51,7 @@ def _epochs(runs):
 
 
 @pytest.mark.parametrize(("number", "grey"), [(40, "lines"), (200, "band")])
-def test_only_the_first_best_and_worst_of_many_curves_are_drawn_in_full(number, grey):
+def test_if_there_are_many_curves_only_the_first_best_and_worst_are_drawn_in_full(number, grey):
     arms = [*ARMS, *(f"further {i}" for i in range(160))][:number]
     runs = _runs(arms)
     summary = curves.summarise(runs, _epochs(runs), arms)
@@ -67,35 +67,35 @@ def test_only_the_first_best_and_worst_of_many_curves_are_drawn_in_full(number, 
     assert grey in words
 
 
-def test_few_curves_are_all_drawn_in_full():
+def test_if_there_are_few_curves_all_are_drawn_in_full():
     runs = _runs(ARMS[:12])
     summary = curves.summarise(runs, _epochs(runs), ARMS[:12])
     assert curves.highlighted(summary, ARMS[:12]) == ARMS[:12]
     assert "other" not in curves.caption(summary)
 
 
-def test_forty_arms_have_one_line_each_in_the_slopegraph():
+def test_forty_arms_have_one_row_each_in_the_slopegraph():
     summary = slopegraph.summarise(_runs(), ARMS)
     figure = slopegraph.draw(summary, marks(ARMS))
     assert figure.get_size_inches()[1] < 10
     lines = [path for drawn in figure.axes[0].collections for path in drawn.get_paths() if len(path) == len(ARMS)]
-    assert not lines, "no line connects the runs of a seed"
+    assert not lines, "the runs with the same seed are not connected by a line"
     assert "Each marker is a run" in slopegraph.caption(summary, "aim", "baseline")
     _readable(figure)
 
 
-def test_forty_arms_have_one_line_each_in_the_strip():
+def test_forty_arms_have_one_row_each_in_the_strip_plot():
     runs = _runs()
     judged = runs.assign(outcome="trained", accuracy=runs["test_accuracy"], chance=0.01)
     summary = strip.summarise(judged, runs[:0], ARMS)
     figure = strip.draw(summary, marks(ARMS))
     assert figure.get_size_inches()[1] < 12
-    assert figure.axes[0].get_xlim()[0] > 40, "the line of guessing, at 1 %, would press all runs into a corner"
+    assert figure.axes[0].get_xlim()[0] > 40, "the chance line, at 1 %, would compress all runs into a corner"
     assert "Guessing reaches 1.00 %, far left of the axis." in strip.caption(summary)
     assert "accuracy of guessing" not in _readable(figure)
 
 
-def test_the_line_of_chance_is_drawn_if_there_is_space():
+def test_the_chance_line_is_drawn_if_there_is_space():
     runs = _runs(ARMS[:2])
     judged = runs.assign(outcome="trained", accuracy=runs["test_accuracy"], chance=0.49)
     summary = strip.summarise(judged, runs[:0], ARMS[:2])
@@ -104,7 +104,7 @@ def test_the_line_of_chance_is_drawn_if_there_is_space():
 
 
 @pytest.mark.parametrize("side", ["treatment", "control", ""])
-def test_forty_comparisons_leave_out_the_arm_that_they_share(side):
+def test_labels_of_forty_comparisons_leave_out_the_arm_that_they_share(side):
     rng = np.random.default_rng(2)
     means = rng.normal(0, 1, len(ARMS) - 2)
     others = ARMS[2:]
@@ -121,7 +121,7 @@ def test_forty_comparisons_leave_out_the_arm_that_they_share(side):
     assert any(common[side] in text for text in written) if side else all("−" in text for text in rows)
 
 
-def test_lines_break_after_the_characters_that_join_names():
+def test_lines_break_after_characters_that_join_names():
     assert labels(["block_entry", "deep_convolutions", "a long name"], 12, 2) == {
         "block_entry": "block_entry",
         "deep_convolutions": "deep_\nconvolutions",
@@ -130,7 +130,7 @@ def test_lines_break_after_the_characters_that_join_names():
 
 
 @pytest.mark.parametrize(("distance", "overlap"), [(0.0, True), (0.02, True), (0.5, False)])
-def test_overlapping_texts_are_found(distance, overlap):
+def test_overlapping_texts_are_detected(distance, overlap):
     figure = Figure()
     FigureCanvasAgg(figure)
     figure.text(0.2, 0.2, "one")

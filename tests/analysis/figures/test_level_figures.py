@@ -1,4 +1,4 @@
-"""Rankings, marginal means, interaction plots and heat maps: their numbers, their omissions, and bad input."""
+"""Rankings, marginal means, interaction plots and heat maps: their numbers, what they leave out, and bad input."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def all_stays_on_the_sheet(figure: Figure) -> None:
 
 @pytest.fixture
 def planted() -> pd.DataFrame:
-    """Return a 2 × 3 sweep of five seeds; placement gains 2 pp, and 1 pp more with batches of 64."""
+    """Return a 2 × 3 sweep with five seeds; the placement gains 2 pp, and 1 pp more with a batch size of 64."""
     rng = np.random.default_rng(3)
     rows = []
     for place, batch in product(("entry", "every"), (16, 32, 64)):
@@ -60,7 +60,7 @@ def planted() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).astype({"placement": "str", "batch_size": "Int64"})
 
 
-def test_means_of_levels_are_means_over_seeds_with_the_t_interval_of_scipy(planted: pd.DataFrame) -> None:
+def test_level_means_are_means_over_seeds_with_the_same_t_interval_as_in_scipy(planted: pd.DataFrame) -> None:
     found = level_means(planted, ["placement"], ACCURACY).set_index("placement")
     for place, rows in planted.groupby("placement"):
         per_seed = 100 * rows.groupby("seed")["validation_accuracy"].mean()
@@ -76,12 +76,12 @@ def test_a_seed_that_lacks_a_run_is_left_out_and_failed_runs_have_no_value(plant
     assert found.loc["every", "runs"] == 12
     apart = planted[(planted["seed"] % 2 == 0) == (planted["batch_size"] == 16)]
     found = level_means(apart, ["placement"], ACCURACY)
-    assert set(found["n"]) == {0}, "no seed has all arms"
+    assert set(found["n"]) == {0}, "there is no seed with runs of all arms"
     assert found["mean"].notna().all()
     assert found["lower"].isna().all()
 
 
-def test_captions_of_marginal_means_say_what_is_unbalanced(planted: pd.DataFrame) -> None:
+def test_captions_of_marginal_means_state_what_is_unbalanced(planted: pd.DataFrame) -> None:
     factors = ["placement", "batch_size"]
     whole = means(planted, factors, ACCURACY)
     assert whole["balanced"].all()
@@ -94,13 +94,13 @@ def test_captions_of_marginal_means_say_what_is_unbalanced(planted: pd.DataFrame
     assert "unbalanced" in means_caption(part, ACCURACY)
 
 
-def test_the_pair_with_the_most_levels_run_and_the_largest_differences_is_chosen(planted: pd.DataFrame) -> None:
+def test_the_pair_with_the_most_computed_levels_and_the_largest_differences_is_chosen(planted: pd.DataFrame) -> None:
     planted = planted.assign(depth=planted["arm"].map({arm: at for at, arm in enumerate(planted["arm"].unique())}))
     assert strongest_pair(planted, ["depth", "placement", "batch_size"], ACCURACY) == ("placement", "batch_size")
     assert strongest_pair(planted, ["placement"], ACCURACY) is None
 
 
-def test_a_ranking_has_the_ties_of_its_statistic_and_reverses_losses(planted: pd.DataFrame) -> None:
+def test_a_ranking_shows_the_ties_found_by_its_statistic_and_ranks_losses_in_reverse(planted: pd.DataFrame) -> None:
     up, down = ranked(planted, ACCURACY), ranked(planted, LOSS)
     assert up["arm"][0] == down["arm"][0] == "every 64"
     assert up["arm"].tolist()[-3:] != up["arm"].tolist()[:3]
@@ -117,7 +117,7 @@ def test_a_ranking_has_the_ties_of_its_statistic_and_reverses_losses(planted: pd
 
 
 @pytest.mark.parametrize("arms", ARMS)
-def test_figures_of_any_number_of_arms_stay_within_the_page(arms: int) -> None:
+def test_figures_with_any_number_of_arms_fit_on_the_page(arms: int) -> None:
     runs = sweep(arms)
     cells = level_means(runs, ["placement", "batch_size"], ACCURACY)
     rank, marginal = ranked(runs, ACCURACY), means(runs, FACTORS, ACCURACY)
@@ -135,7 +135,7 @@ def test_figures_of_any_number_of_arms_stay_within_the_page(arms: int) -> None:
     assert f"{arms} arms" in interaction_caption(lines, "batch_size", "update", ACCURACY)
 
 
-def test_many_levels_are_cut_and_the_caption_says_so(planted: pd.DataFrame) -> None:
+def test_if_there_are_many_levels_some_are_left_out_and_the_caption_says_so(planted: pd.DataFrame) -> None:
     many = pd.concat([planted.assign(arm=planted["arm"] + str(at), placement=f"place {at}") for at in range(20)])
     cells = level_means(many, ["placement", "batch_size"], ACCURACY)
     assert "The 16 levels of placement with the most runs are shown, of 20" in cells_caption(
@@ -157,7 +157,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> analysis.Results:
     return analysis.load(write_study(tmp_path_factory.mktemp("levels") / "study", fake, np.random.default_rng(1)))
 
 
-def test_one_call_draws_on_a_new_figure_or_on_the_axes_of_the_caller(study: analysis.Results) -> None:
+def test_one_call_draws_on_a_new_figure_or_on_given_axes(study: analysis.Results) -> None:
     made = Figure(layout="constrained")
     axes = made.subplots(2, 2)
     calls = [
@@ -196,6 +196,6 @@ def test_before_the_verdict_level_figures_show_the_validation_accuracy_and_say_s
         (lambda r: figures.interaction(r, "depth", "run_id"), "at most 6 lines"),
     ],
 )
-def test_a_message_about_bad_input_states_the_remedy(study: analysis.Results, call, message: str) -> None:
+def test_the_message_about_bad_input_states_the_remedy(study: analysis.Results, call, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call(study)

@@ -1,4 +1,4 @@
-"""The figure of a network's memory is legible with few and many layers, and agrees with its frames."""
+"""The figure of a network's memory is legible with few and with many layers, and agrees with its frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frames(layers: int, epochs: int, sources: int = 1):
 
 
 @pytest.mark.parametrize(("layers", "epochs", "sources"), [(1, 1, 1), (13, 30, 2), (53, 200, 1)])
-def test_nothing_is_clipped_or_overlaps_and_every_layer_is_named(layers, epochs, sources):
+def test_texts_are_not_clipped_and_do_not_overlap_and_every_layer_is_named(layers, epochs, sources):
     content, sizes, weights, parts = frames(layers, epochs, sources)
     figure = memory.draw(content, sizes, weights, parts)
     written = texts(figure)
@@ -37,7 +37,7 @@ def test_nothing_is_clipped_or_overlaps_and_every_layer_is_named(layers, epochs,
     assert set(parts["layer"]) <= {text for text, _ in written}
 
 
-def test_the_caption_gives_the_means_and_the_layer_that_uses_the_memory_most():
+def test_the_caption_states_the_means_and_the_layer_that_uses_the_memory_most():
     content, sizes, weights, parts = frames(4, 10, 2)
     words = memory.caption(content, sizes, weights, parts, 1)
     assert "256 values" in words

@@ -1,4 +1,4 @@
-"""Figures name a null level as the study does, and the power figure shows no verdict below the fewest pairs."""
+"""Figures label a null level as the study does, and the power figure does not show verdicts with too few pairs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sweep(make_study: Any) -> analysis.Results:
     return analysis.load(make_study(arms, claim=None, seeds=2))
 
 
-def test_a_null_level_has_the_name_that_the_study_gives_it(make_study: Any) -> None:
+def test_a_null_level_has_the_name_set_in_the_study(make_study: Any) -> None:
     results = sweep(make_study)
     assert results.runs["loss"].isna().any()
     for runs in (with_named_levels(results, results.runs), of_design(results, results.runs)[0]):
@@ -38,7 +38,7 @@ def test_a_null_level_has_the_name_that_the_study_gives_it(make_study: Any) -> N
         assert (runs.loc[runs["arm"].str.contains("cross"), "loss"] == "cross_entropy").all()
 
 
-def test_columns_of_numbers_keep_their_nulls(make_study: Any) -> None:
+def test_numeric_columns_keep_their_nulls(make_study: Any) -> None:
     results = sweep(make_study)
     numbers = [name for name in results.factors["column"] if name.endswith("patience")]
     assert numbers
@@ -47,7 +47,7 @@ def test_columns_of_numbers_keep_their_nulls(make_study: Any) -> None:
     assert named[numbers].dtypes.equals(results.runs[numbers].dtypes)
 
 
-def test_power_is_not_shown_below_the_fewest_pairs_of_a_verdict() -> None:
+def test_power_is_not_shown_below_the_minimum_number_of_pairs_for_a_verdict() -> None:
     said = caption(0.1, (1.0,), 0.05, 12)
     assert "with 5 pairs for a gain of 1 pp" in said
     assert said.endswith("A verdict needs at least 5 pairs.")

@@ -1,4 +1,4 @@
-"""Figures of a report: summaries, labels that do not overlap, reproducible bytes, and no effect on pyplot."""
+"""Figures in a report: summaries, labels that do not overlap, reproducible files, and no effect on pyplot."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STUDIES = {
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Findings and plates of studies with 2, 4 and 12 arms."""
+    """Findings and figure plates for studies with 2, 4 and 12 arms."""
     from synthetic_study import FakeStudy, write_study
 
     found = {}
@@ -73,7 +73,7 @@ def _on(page, box):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_every_arm_is_named_exactly_once_per_figure(drawn, study):
+def test_every_arm_is_labeled_exactly_once_per_figure(drawn, study):
     findings, drawings = drawn[study]
     arms = [arm.name for arm in findings.results.plan.arms]
     for drawing, (width, lines) in {"strip": (28, 2), "curves": (30, 1)}.items():
@@ -82,16 +82,16 @@ def test_every_arm_is_named_exactly_once_per_figure(drawn, study):
             assert written.count(text) == 1
 
 
-def test_an_arm_looks_the_same_everywhere_and_unlike_any_other():
+def test_an_arm_looks_the_same_in_all_figures_and_different_from_all_other_arms():
     names = [f"arm {i}" for i in range(12)]
     looks = marks(names)
     assert len({(m.colour, m.marker, m.dashes) for m in looks.values()}) == 12
-    assert len({m.marker for m in looks.values()}) == 12, "markers alone tell arms apart, in gray too"
+    assert len({m.marker for m in looks.values()}) == 12, "markers alone distinguish arms, even in grayscale"
     assert list(marks(names[:3]).items()) == list(looks.items())[:3]
     assert len(set(marks([str(i) for i in range(84)]).values())) == 84
 
 
-def test_labels_are_short_distinct_and_printable():
+def test_labels_are_short_unique_and_printable():
     names = ["x" * 50 + "1" + "y" * 50, "x" * 50 + "2" + "y" * 50, "a\x00b\u202ec\nd", "$\\frac{1}{2}$", "plain"]
     short = labels(names, 12, 2)
     assert len(set(short.values())) == 5
@@ -111,7 +111,7 @@ def test_the_forest_plot_contains_the_comparisons(drawn):
     assert "r" not in {text.strip() for text, _ in texts(out_of_scope)}
 
 
-def test_the_forest_plot_cuts_a_very_wide_interval(drawn):
+def test_the_forest_plot_cuts_off_a_very_wide_interval(drawn):
     summary = drawn["two"][1]["forest"].summary.copy()
     wild = summary.assign(
         comparison="wild", lower=-900.0, upper=900.0, prediction_lower=-2000.0, prediction_upper=2000.0
@@ -121,7 +121,7 @@ def test_the_forest_plot_cuts_a_very_wide_interval(drawn):
     assert high - low < 40
 
 
-def test_the_forest_plot_prints_the_ends_of_a_cut_interval(drawn):
+def test_the_forest_plot_prints_the_limits_of_an_interval_that_is_cut_off(drawn):
     summary = drawn["two"][1]["forest"].summary.copy()
     wild = summary.assign(comparison="wild", prediction_lower=-2000.0, prediction_upper=2000.0)
     both = pd.concat([summary, wild], ignore_index=True)
@@ -133,7 +133,7 @@ def test_the_forest_plot_prints_the_ends_of_a_cut_interval(drawn):
     assert "intervals of wild are too wide for the axis" in caption
 
 
-def test_the_forest_plot_does_not_cut_intervals_of_similar_width(drawn):
+def test_the_forest_plot_does_not_cut_off_intervals_of_similar_width(drawn):
     summary = drawn["two"][1]["forest"].summary.copy()
     wide = summary.assign(comparison="wide", lower=-6.0, upper=6.0, prediction_lower=-8.0, prediction_upper=8.0)
     both = pd.concat([summary, wide], ignore_index=True)
@@ -145,7 +145,7 @@ def test_the_forest_plot_does_not_cut_intervals_of_similar_width(drawn):
     assert alone[1] > 8
 
 
-def test_the_class_figure_explains_its_two_marks(drawn):
+def test_the_class_figure_explains_its_two_markers(drawn):
     written = {text for text, _ in texts(drawn["two"][1]["classes"].figure)}
     assert {"before shrinkage", "after shrinkage"} <= written
 
@@ -165,7 +165,7 @@ def test_a_figure_explains_its_lines_without_its_caption(drawn, drawing):
     assert written >= EXPLAINED[drawing]
 
 
-def test_an_interval_that_leaves_the_path_ends_in_an_arrowhead():
+def test_an_interval_that_extends_beyond_the_axis_ends_in_an_arrowhead():
     rows = [(2, 0.0, -80.0, 90.0, False, ""), (3, 1.0, 0.1, 1.9, False, ""), (5, 1.0, 0.5, 1.5, True, "gain")]
     summary = pd.DataFrame(rows, columns=["pairs", "mean", "lower", "upper", "look", "verdict"])
     axes = path.draw(summary, marks(["aim"])["aim"], 1.0).axes[0]
@@ -180,7 +180,7 @@ def test_an_interval_that_leaves_the_path_ends_in_an_arrowhead():
     assert high < 90
 
 
-def test_the_slopegraph_contains_every_accuracy(drawn):
+def test_the_slopegraph_contains_all_accuracies(drawn):
     findings, drawings = drawn["four"]
     runs = findings.results.runs
     expected = runs[runs["status"].isin(["finished", "diverged"])]
@@ -202,7 +202,7 @@ def test_curves_average_the_finished_runs(drawn):
     assert reported["accuracy"].max() == pytest.approx(20.06, abs=0.01)
 
 
-def test_curves_average_only_epochs_that_all_runs_reached():
+def test_curves_average_only_the_epochs_that_all_runs_reached():
     runs = pd.DataFrame({"run_id": ["a", "b"], "status": "finished", "selected_epoch": pd.array([2, 3], dtype="Int64")})
     rows = [("a", e) for e in (1, 2)] + [("b", e) for e in (1, 2, 3)]
     epochs = pd.DataFrame(rows, columns=["run_id", "epoch"]).assign(arm="x", validation_accuracy=0.5, test_accuracy=0.4)
@@ -212,7 +212,7 @@ def test_curves_average_only_epochs_that_all_runs_reached():
     assert "epochs, 2 to 3" in curves.caption(summary)
 
 
-def test_the_strip_figure_counts_every_planned_run(drawn):
+def test_the_strip_plot_counts_every_planned_run(drawn):
     findings, drawings = drawn["four"]
     summary = drawings["strip"].summary
     assert len(summary) == len(findings.results.plan.runs)
@@ -238,7 +238,7 @@ def test_empty_summaries_have_the_same_columns(drawn):
     assert "no two arms" in forest.caption([])
 
 
-def test_drawing_changes_neither_pyplot_nor_its_settings(drawn):
+def test_drawing_does_not_change_pyplot_or_its_settings(drawn):
     import matplotlib.pyplot as plt
 
     with mpl.rc_context({"font.size": 23, "text.usetex": False}):
@@ -250,7 +250,7 @@ def test_drawing_changes_neither_pyplot_nor_its_settings(drawn):
     assert plt.get_fignums() == []
 
 
-def test_the_same_figure_gives_the_same_bytes(drawn):
+def test_the_same_figure_always_gives_the_same_bytes(drawn):
     summary = drawn["four"][1]["strip"].summary
     arms = marks(["baseline", "matched", "frozen", "aim"])
     first, second = (strip.draw(summary, arms) for _ in range(2))
@@ -258,7 +258,7 @@ def test_the_same_figure_gives_the_same_bytes(drawn):
     assert png(first) == png(second)
 
 
-def test_an_inline_svg_is_well_formed_themed_and_fits_its_page(drawn):
+def test_an_inline_svg_is_well_formed_and_themed_and_fits_on_its_page(drawn):
     figure = drawn["four"][1]["forest"].figure
     document = svg(figure, "forest")
     element = inline(document, "forest")
@@ -272,7 +272,7 @@ def test_an_inline_svg_is_well_formed_themed_and_fits_its_page(drawn):
     assert ET.fromstring(document.split("?>", 1)[1].split('dtd">', 1)[-1]) is not None
 
 
-def test_hostile_names_are_drawn_and_not_interpreted(drawn):
+def test_hostile_names_are_drawn_as_text_and_not_interpreted(drawn):
     names = ["<script>alert(1)</script>", "]]> --> <!--", "$\\undefined{$", "quote \" and ' and &", "\x07bell"]
     rows = [(name, i, seed, "finished", 10.0 + i + seed) for i, name in enumerate(names) for seed in range(3)]
     summary = pd.DataFrame(rows, columns=["arm", "position", "seed", "status", "accuracy"])
@@ -297,7 +297,7 @@ def test_wide_intervals_do_not_flatten_the_curves(make_study):
 
 
 @pytest.mark.parametrize("looks", [(), (5,)])
-def test_an_interval_that_is_read_is_not_cut(looks):
+def test_the_interval_at_a_look_is_not_cut_off(looks):
     summary = pd.DataFrame(
         {
             "pairs": range(2, 6),
@@ -309,11 +309,11 @@ def test_an_interval_that_is_read_is_not_cut(looks):
         }
     )
     low, high = path.draw(summary, next(iter(marks(["aim"]).values())), 1.0).axes[0].get_ylim()
-    assert low > -11.7, "that of two pairs does not decide how the figure is divided"
+    assert low > -11.7, "the interval of two pairs does not affect how the figure is divided"
     assert all(low < row.lower and row.upper < high for row in summary.itertuples() if row.look)
 
 
-def test_a_single_pair_is_counted_in_whole_numbers() -> None:
+def test_the_axis_of_a_single_pair_has_only_whole_numbers() -> None:
     columns = {"pairs": [2], "mean": [0.13], "lower": [-22.8], "upper": [23.1], "look": [False], "verdict": [""]}
     figure = path.draw(pd.DataFrame(columns), marks(["aim"])["aim"], 1.0)
     figure.draw_without_rendering()

@@ -1,4 +1,4 @@
-"""A confirmation and its screening: the results of the search, and the results of its winners on new seeds."""
+"""A confirmation and its screening: the results of the search, and the results of the winners with new seeds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SWITCHES = [
 
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory):
-    """Findings of a confirmation that has its screening next to it."""
+    """Findings of a confirmation study with its screening study next to it."""
     root = tmp_path_factory.mktemp("search")
     rng = np.random.default_rng(2)
     write_study(root / "screening", FakeStudy(TRIALS, [1000, 1001], spread=0.01), rng)
@@ -36,7 +36,7 @@ def confirmed(tmp_path_factory):
     return analysis.examine(analysis.load(root / "confirmation"))
 
 
-def test_the_report_shows_what_the_search_found(confirmed):
+def test_the_report_shows_the_results_of_the_search(confirmed):
     with blank_figures("budget", "winners"):
         document = compose(confirmed)
     section = next(section for section in document.sections if section.name == "search")
@@ -54,13 +54,13 @@ def test_the_report_shows_what_the_search_found(confirmed):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_study_without_a_screening_has_no_such_section(make_study):
+def test_a_study_without_a_screening_has_no_section_about_it(make_study):
     findings = analysis.examine(analysis.load(make_study()))
     assert findings.screening is None
     assert "search" not in [section.name for section in compose(findings).sections]
 
 
-def test_every_column_of_every_table_is_explained(confirmed, make_study):
+def test_every_column_in_every_table_is_explained(confirmed, make_study):
     switches = analysis.examine(analysis.load(make_study(SWITCHES)))
     for findings in (confirmed, switches):
         found = explained(table_frames(findings))
@@ -70,7 +70,7 @@ def test_every_column_of_every_table_is_explained(confirmed, make_study):
         explained({"new": pd.DataFrame({"a column without a meaning": [1]})})
 
 
-# Several searched arms, trials that were stopped early
+# Several searched arms, and trials that were stopped early
 
 RATES = {"baseline": 0.14, "aim": 0.15}
 SEARCHED = [FakeArm(f"{arm}_{i:04d}", "other", mean + 0.004 * i) for arm, mean in RATES.items() for i in range(6)]
@@ -78,7 +78,7 @@ STOPPED = {(f"{arm}_{i:04d}", seed): "pruned" for arm in RATES for i in (0, 1) f
 
 
 def ranking_of(screened: analysis.Results) -> pd.DataFrame:
-    """Return the ranking as written by `ablate run`. In each arm, the last trial is the best."""
+    """Return the ranking as `ablate run` writes it. In each arm, the last trial is the best."""
     rows = []
     means = screened.runs.groupby("arm")["validation_accuracy"].mean()
     for trial, mean in means.items():
@@ -95,7 +95,7 @@ def ranking_of(screened: analysis.Results) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """Findings of a confirmation of two arms that were searched equally; a third of the trials were stopped early."""
+    """Findings of a confirmation of two arms, searched with equal effort; a third of the trials stopped early."""
     root = tmp_path_factory.mktemp("tuned")
     rng = np.random.default_rng(3)
     write_study(root / "screening", FakeStudy(SEARCHED, [1000, 1001], spread=0.01, status=STOPPED), rng)
@@ -107,7 +107,7 @@ def tuned(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_winners_are_found_under_their_confirmed_names(tuned):
+def test_winners_are_found_under_the_names_of_the_confirmed_arms(tuned):
     table = compose(tuned).figures["winners"].summary.set_index("arm")
     assert set(table.index) == {"baseline", "aim", "baseline_0004", "aim_0004"}
     screened = tuned.screening.runs.groupby("arm")["validation_accuracy"].mean()
@@ -117,7 +117,7 @@ def test_winners_are_found_under_their_confirmed_names(tuned):
     assert table.loc["aim", "confirmation"] == pytest.approx(100 * confirmed["aim"])
 
 
-def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_what_they_reached(tuned):
+def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_their_last_accuracy(tuned):
     with blank_figures("budget"):
         drawing = compose(tuned).figures["budget"]
     screened = tuned.screening.runs.groupby("arm")["validation_accuracy"].mean()
@@ -142,8 +142,8 @@ def test_a_search_with_only_failures_has_no_expected_best():
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study):
-    """This study has an arm with only pruned rows, and a pruned run of an arm that decides nothing."""
+def test_pruned_rows_are_counted_and_do_not_change_any_verdict_curve_or_table(make_study):
+    """This study has an arm with only pruned rows, and a pruned run in an arm that does not affect the verdict."""
     more = [FakeArm("cut", "other", 0.9), FakeArm("half", "other", 0.17)]
     pruned = {("cut", seed): "pruned" for seed in range(6)} | {("half", 5): "pruned"}
     whole, mixed = make_study([*ARMS, *more]), make_study([*ARMS, *more], status=pruned)
@@ -163,7 +163,7 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert counted.loc["cut", "judged"] == 0
     results = found["mixed"].results
     drawn = curves.summarise(results.runs, results.epochs, [arm.name for arm in results.plan.arms])
-    assert set(drawn.loc[drawn["arm"] == "cut", "kind"]) == {"run"}, "neither a mean nor a reported epoch"
+    assert set(drawn.loc[drawn["arm"] == "cut", "kind"]) == {"run"}, "it has neither a mean nor a reported epoch"
     mean = drawn[(drawn["arm"] == "half") & (drawn["kind"] == "mean")]
     assert mean["n"].unique().tolist() == [5]
     summary = analysis.summarise(results.runs, by=["arm"]).set_index("arm")
@@ -176,7 +176,7 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert "pruned" in str(document.tables["outcomes"])
 
 
-def test_an_arm_looks_the_same_in_the_search_as_everywhere_else():
+def test_an_arm_looks_the_same_in_search_figures_as_in_all_other_figures():
     from analysis.figures import budget
     from analysis.figures.palette import marks
 

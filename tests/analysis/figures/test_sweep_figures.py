@@ -1,4 +1,4 @@
-"""Figures of sweeps and searches are correct and readable with 4 to 400 arms, on a sheet or the caller's axes."""
+"""Figures of sweeps and searches are correct and readable with 4 to 400 arms, on a new sheet or the caller's axes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ COSTS = ("parameters", "multiply_adds", "seconds")
 
 
 def arms_of(number: int) -> list[FakeArm]:
-    """Return arms of a study with the factors placement and batch size."""
+    """Return the arms of a study with the factors placement and batch size."""
     levels = list(itertools.product(PLACEMENTS[:2], (16, 32)))[:number]
     return [FakeArm("baseline", "baseline", 0.15, config={"training": {"batch_size": 32}})] + [
         FakeArm(
@@ -62,7 +62,7 @@ def arms_of(number: int) -> list[FakeArm]:
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """Results of a settled study, and of one whose pairs are not settled."""
+    """Results of a settled study, and of a study with unsettled pairs."""
     found = {}
     for name, status in (("settled", {}), ("open", {("baseline", 2): "missing"})):
         study = FakeStudy(arms_of(4), [0, 1, 2, 3, 4], images=200, epochs=3, status=status)
@@ -75,7 +75,7 @@ def studies(tmp_path_factory):
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=12))
 @settings(max_examples=30, deadline=None)
-def test_the_front_consists_of_arms_that_no_arm_dominates(points):
+def test_the_front_consists_of_arms_that_are_not_dominated_by_any_arm(points):
     runs = pd.DataFrame(
         {
             "arm": [f"arm {i}" for i in range(len(points))],
@@ -96,13 +96,13 @@ def test_the_front_consists_of_arms_that_no_arm_dominates(points):
         if better:
             by = points[int(found.loc[f"arm {at}", "dominated_by"].split()[1])]
             assert by[1] == max(also for _, also in better)
-    assert set(found["state"]) <= {"front", "undecided"}, "one seed shows no arm behind"
+    assert set(found["state"]) <= {"front", "undecided"}, "with one seed, no arm is marked as dominated"
 
 
-def test_dominated_arms_are_behind_in_the_paired_interval_and_others_cannot_be_distinguished():
+def test_the_paired_interval_shows_which_arms_are_dominated_and_which_cannot_be_distinguished():
     rng = np.random.default_rng(5)
     seeds = np.arange(6)
-    luck = rng.normal(0, 0.02, 6)  # shared by the arms of a seed: only pairs show the difference
+    luck = rng.normal(0, 0.02, 6)  # shared by the arms of a seed, so only pairs show the difference
     values = {
         "cheap": 0.6 + luck,
         "worse": 0.59 + luck + rng.normal(0, 0.001, 6),
@@ -165,7 +165,7 @@ def test_a_lower_loss_counts_as_better():
 # Parallel coordinates
 
 
-def test_of_many_arms_the_best_and_the_worst_are_drawn_and_all_are_in_the_frame():
+def test_if_there_are_many_arms_the_best_and_the_worst_are_drawn_and_the_frame_contains_all_arms():
     runs = sweep(400)
     found = parallel_summary(runs, FACTORS, ACCURACY)
     means = 100 * runs.groupby("arm")["validation_accuracy"].mean().sort_values(ascending=False)
@@ -180,7 +180,7 @@ def test_of_many_arms_the_best_and_the_worst_are_drawn_and_all_are_in_the_frame(
     assert parallel_summary(sweep(40), FACTORS, ACCURACY)["drawn"].all()
 
 
-def test_the_most_important_factors_have_an_axis_and_the_others_are_named():
+def test_the_most_important_factors_have_an_axis_and_the_other_factors_are_listed():
     found = parallel_summary(sweep(200), FACTORS, ACCURACY)
     assert most_telling(found, FACTORS, 1) == ["placement"]
     assert "Without an axis, because their levels differ less: update and batch_size." in parallel_caption(
@@ -188,7 +188,7 @@ def test_the_most_important_factors_have_an_axis_and_the_others_are_named():
     )
 
 
-def test_an_option_that_an_arm_lacks_is_not_a_level_called_none():
+def test_an_option_that_an_arm_does_not_have_is_not_shown_as_a_level_called_none():
     texts_of = [text for _, text in scale_of(sweep(40)["update"]).ticks]
     assert sorted(texts_of) == ["conv_sigmoid", "gated", "n/a", "none", "residual"]
     assert scale_of(sweep(40)["placement"]).ticks[0][1] == "none"
@@ -207,19 +207,19 @@ def test_levels_with_similar_text_stay_separate():
     }
 
 
-def test_scales_order_numbers_and_switches_and_are_logarithmic_for_wide_ranges():
+def test_scales_sort_numbers_and_switches_and_are_logarithmic_for_wide_ranges():
     assert [text for _, text in scale_of(pd.Series(["10", "9", "100"])).ticks] == ["9", "10", "100"]
     assert [text for _, text in scale_of(pd.Series([True, False], dtype="boolean")).ticks] == ["false", "true"]
     many = pd.Series(np.logspace(-5, -1, 20))
     places = scale_of(many).places(many)
-    assert np.diff(places) == pytest.approx(np.full(19, np.diff(places)[0])), "equal ratios, equal distances"
+    assert np.diff(places) == pytest.approx(np.full(19, np.diff(places)[0])), "equal ratios have equal distances"
     assert [number_text(x) for x in (1e-5, 0.001, 2.5, 128, -3)] == ["1e-5", "0.001", "2.5", "128", "−3"]
 
 
 # Slices
 
 
-def test_slices_show_trials_with_the_values_that_stopped_ones_reached():
+def test_slices_show_trials_and_use_the_last_value_of_stopped_trials():
     runs = sweep(30, seeds=2)
     names = {arm: f"aim_{i:04d}" for i, arm in enumerate(runs["arm"].unique())}
     runs["arm"] = runs["arm"].map(names)
@@ -237,7 +237,7 @@ def test_slices_show_trials_with_the_values_that_stopped_ones_reached():
     assert "1 trial without a value is not shown" in text
 
 
-def test_a_search_is_shown_by_its_validation_accuracy_even_when_all_of_it_is_settled(tmp_path):
+def test_a_search_shows_validation_accuracies_even_if_all_trials_are_settled(tmp_path):
     arms = [FakeArm(f"aim_{i:04d}", "other", 0.14 + 0.01 * i, config={"rate": 0.1 * i}) for i in range(4)]
     write_study(tmp_path / "screening", FakeStudy(arms, [0], images=200), np.random.default_rng(1))
     figure = draw_slices(analysis.load(tmp_path / "screening"))
@@ -249,7 +249,7 @@ def test_a_search_is_shown_by_its_validation_accuracy_even_when_all_of_it_is_set
 # Learning curves
 
 
-def test_curves_of_a_level_are_means_of_its_finished_runs():
+def test_the_curve_of_a_level_is_the_mean_of_its_finished_runs():
     runs = sweep(40)
     runs.loc[runs.index[-1], "status"] = "failed"
     epochs = curves_of(runs)
@@ -275,7 +275,7 @@ def test_epochs_that_only_some_runs_reached_are_marked():
     assert "A line is thin where some of its runs have already stopped" in curves_caption(found, runs, "placement")
 
 
-def test_many_numbers_are_divided_into_quarters():
+def test_many_numeric_levels_are_divided_into_quarters():
     runs = sweep(40).assign(rate=np.repeat(np.logspace(-5, -1, 40), 3))
     levels = curves_summary(runs, curves_of(runs), "rate")["level"].drop_duplicates().tolist()
     assert len(levels) == 5
@@ -287,7 +287,7 @@ def test_many_numbers_are_divided_into_quarters():
 
 
 def _drawings(arms: int, ax=None) -> dict[str, Figure]:
-    """Return every figure of a sweep, with title and caption on its own sheet or on the caller's axes."""
+    """Return all figures of a sweep, with title and caption on their own sheets or on the caller's axes."""
     runs = sweep(arms)
     epochs = curves_of(runs)
     ax = ax or {}
@@ -311,7 +311,7 @@ def _drawings(arms: int, ax=None) -> dict[str, Figure]:
 
 
 @pytest.mark.parametrize("arms", [4, 400, pytest.param(40, marks=pytest.mark.slow)])
-def test_nothing_is_clipped_and_no_labels_overlap(arms):
+def test_texts_are_not_clipped_and_labels_do_not_overlap(arms):
     for name, figure in _drawings(arms).items():
         written = texts(figure)
         page = figure.bbox
@@ -323,11 +323,11 @@ def test_nothing_is_clipped_and_no_labels_overlap(arms):
         refuse_overlaps(written, name)
 
 
-def test_figures_can_share_the_figure_of_the_caller():
+def test_several_plots_can_share_a_given_figure():
     figure = Figure(figsize=(14, 10), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 2)
-    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # axes outside of any grid
+    free = figure.add_axes((0.1, 0.1, 0.1, 0.1))  # axes that are not in a grid
     free.remove()
     before = figure.get_size_inches().tolist()
     drawn = _drawings(40, dict(zip(("pareto", "parallel", "slices", "curves"), grid.flat, strict=True)))
@@ -338,7 +338,7 @@ def test_figures_can_share_the_figure_of_the_caller():
     assert {"Parameters, M", "front", "placement", "Epoch"} <= set(written)
 
 
-def test_one_call_draws_each_figure_and_says_which_images_it_shows(studies):
+def test_one_call_draws_each_figure_and_states_which_images_it_shows(studies):
     for name, images in (("settled", "Test accuracy"), ("open", "Validation accuracy")):
         for figure in (
             draw_pareto(studies[name]),
@@ -351,7 +351,7 @@ def test_one_call_draws_each_figure_and_says_which_images_it_shows(studies):
             assert ("Test" in written) == (name == "settled")
 
 
-def test_the_input_is_unchanged(studies):
+def test_drawing_does_not_change_the_input(studies):
     runs = studies["settled"].runs
     before = runs.copy()
     draw_pareto(studies["settled"])
@@ -372,7 +372,7 @@ def test_the_input_is_unchanged(studies):
         (lambda r: draw_curves(r, "epochs_planned"), "the same value in all runs"),
     ],
 )
-def test_bad_input_is_refused_with_the_reason(studies, call, words):
+def test_bad_input_is_refused_and_the_reason_is_stated(studies, call, words):
     with pytest.raises(UsageError, match=words):
         call(studies["settled"])
 
@@ -394,7 +394,7 @@ def test_an_arm_without_a_value_is_counted_in_the_caption(make_study):
         assert "1 arm without a value is not shown" in written
 
 
-def test_several_studies_are_drawn_together(studies, tmp_path):
+def test_several_studies_can_be_drawn_together(studies, tmp_path):
     other = write_study(tmp_path / "other", FakeStudy(arms_of(4), [7, 8], images=200), np.random.default_rng(2))
     together = analysis.load([studies["settled"].directory, Path(other)])
     assert isinstance(draw_pareto(together, "parameters"), Figure)
@@ -402,7 +402,7 @@ def test_several_studies_are_drawn_together(studies, tmp_path):
     assert isinstance(figures.curves_by_factor(together, "placement"), Figure)
 
 
-# Many numbers, and names with signs
+# Many numbers, and names with special characters
 
 
 MARKUP = "$x_1$ " + "z" * 250
@@ -410,7 +410,7 @@ MARKUP = "$x_1$ " + "z" * 250
 
 @pytest.fixture(scope="module")
 def many_sizes(tmp_path_factory):
-    """Results of a study with ten sizes, a baseline without any, and an arm beside the design with an odd name."""
+    """Results of a study with ten sizes, a baseline without a size, and an arm outside the design with an odd name."""
     arms = [FakeArm("baseline", "baseline"), FakeArm(MARKUP, "aim", of="baseline", config={"training": {"epochs": 9}})]
     arms += [
         FakeArm(
@@ -425,23 +425,23 @@ def many_sizes(tmp_path_factory):
     return analysis.load(write_study(tmp_path_factory.mktemp("sizes"), study, np.random.default_rng(1)))
 
 
-def test_curves_of_quarters_have_a_line_for_arms_without_a_number(many_sizes):
+def test_curves_by_quarter_include_a_line_for_arms_without_a_number(many_sizes):
     figure = figures.curves_by_factor(many_sizes, "placement", "channels")
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
     said = [text.get_text() for text in legend.get_texts()]
     assert said[0] == "channels = none"
-    assert len(said) == 1 + 4 + 1, "without a number, four quarters, and all runs"
+    assert len(said) == 1 + 4 + 1, "no number, four quarters, and all runs"
 
 
 @pytest.mark.parametrize("hue", [None, "channels"])
-def test_no_legend_reaches_into_the_title(many_sizes, hue):
+def test_legends_do_not_overlap_the_title(many_sizes, hue):
     for figure in (figures.curves_by_factor(many_sizes, "placement", hue), figures.ranking(many_sizes)):
         figure.canvas.draw()
         (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
         assert legend.get_window_extent().y1 <= figure._suptitle.get_window_extent().y0
 
 
-def test_a_caption_shortens_names_and_takes_them_literally(many_sizes):
+def test_a_caption_shortens_names_and_shows_them_literally(many_sizes):
     figure = figures.marginal_means(many_sizes)
     caption = figure._supxlabel
     assert "$x_1$ zzz" in " ".join(caption.get_text().split())
@@ -451,7 +451,7 @@ def test_a_caption_shortens_names_and_takes_them_literally(many_sizes):
     assert shown.get_text() == "$\\frac$ \ufffd"
 
 
-def test_a_heat_map_of_long_levels_has_room_for_their_names(tmp_path):
+def test_a_heat_map_with_long_level_names_has_room_for_them(tmp_path):
     arms = [FakeArm("baseline", "baseline")] + [
         FakeArm(
             f"aim[{level[0]},{size}]",
@@ -464,7 +464,7 @@ def test_a_heat_map_of_long_levels_has_room_for_their_names(tmp_path):
     study = FakeStudy(arms, [0, 1, 2, 3, 4], images=200, epochs=3)
     results = analysis.load(write_study(tmp_path / "long", study, np.random.default_rng(1)))
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # of a layout that collapsed
+        warnings.simplefilter("error", UserWarning)  # warnings about a layout that collapsed
         figure = figures.heatmap(results, "channels", "placement")
         figure.canvas.draw()
     lowest = figure.axes[0].get_tightbbox().y0

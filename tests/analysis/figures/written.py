@@ -1,4 +1,4 @@
-"""The texts of a figure, their positions, and their overlaps."""
+"""The texts in a figure, their positions, and their overlaps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def texts(figure):
-    """Return (text, extent) of everything written in a figure."""
+    """Return (text, extent) for every text in a figure."""
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
     drawn = [t for t in figure.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip()]
@@ -17,7 +17,7 @@ def texts(figure):
 
 
 def _beyond_limits(axes):
-    """Return labels of ticks outside the limits, which matplotlib keeps and does not draw."""
+    """Return the labels of ticks outside the limits, which matplotlib keeps but does not draw."""
     for axis in (axes.xaxis, axes.yaxis):
         low, high = sorted(axis.get_view_interval())
         for tick in axis.get_major_ticks():
@@ -26,7 +26,7 @@ def _beyond_limits(axes):
 
 
 def refuse_overlaps(written, name=""):
-    """Fail if two of the texts, as `texts` returns them, overlap by more than a pixel on each side."""
+    """Fail if any two texts, as returned by `texts`, overlap by more than a pixel on each side."""
     shown = [(text, box) for text, box in written if box.width]
     x0, y0, x1, y1 = np.array([box.padded(-1).extents for _, box in shown]).T
     apart = (x1[:, None] < x0) | (y1[:, None] < y0)

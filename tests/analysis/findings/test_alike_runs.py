@@ -1,4 +1,4 @@
-"""Pairs that hardly differ, or differ in the same way, although independent runs would not."""
+"""Pairs that hardly differ, or that differ in the same way, which is implausible for independent runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair(base, treated):
 
 
 def rewritten(directory, change):
-    """Write all rows again as `change` returns them; it can look up the other rows by arm and seed."""
+    """Rewrite all rows as returned by `change`, which can look up other rows by arm and seed."""
     (path,) = (directory / records.SEGMENTS).iterdir()
     rows, schema = pq.read_table(path).to_pylist(), pq.read_schema(path)
     known = {(row["arm"], row["seed"]): row for row in rows}
@@ -43,7 +43,7 @@ def cautions(directory):
 def test_pairs_with_two_identical_runs_are_reported(make_study):
     arms = pair(accuracies(0.2, 12, 1), accuracies(0.21, 12, 2))
     directory = make_study(arms, seeds=12, images=2000, procedure=2, looks=[12])
-    assert not any("same class" in text for text in cautions(directory)), "independent runs are not accused"
+    assert not any("same class" in text for text in cautions(directory)), "independent runs are not reported"
 
     def change(row, known):
         if row["arm"] != "aim" or row["seed"] not in (1, 4, 7):
@@ -73,7 +73,7 @@ def test_pairs_that_differ_in_opposite_directions_are_reported(make_study, colum
     assert f"In 5 of 5 pairs of aim − baseline the two runs differ in {what}." in cautions(other)
 
 
-def test_pairs_whose_settings_changed_together_are_not_reported(make_study):
+def test_pairs_in_which_the_settings_changed_together_are_not_reported(make_study):
     directory = make_study(pair(accuracies(0.2, 10, 1), accuracies(0.26, 10, 2)), seeds=10, procedure=2)
     later = rewritten(directory, lambda row, _: row | {"git_commit": ("a" if row["seed"] < 5 else "b") * 40})
     findings = analysis.examine(analysis.load(later))
@@ -82,7 +82,7 @@ def test_pairs_whose_settings_changed_together_are_not_reported(make_study):
 
 @pytest.mark.parametrize(("odd", "warned"), [(1, True), (3, True), (0, False)])
 def test_differences_that_vary_by_less_than_one_image_are_reported(make_study, odd, warned):
-    """If no pair is different, all differences are equal, which has its own verdict."""
+    """If no pair differs from the others, all differences are equal; this case has its own verdict."""
     base = accuracies(0.2, 12, 1)
     steps = np.r_[np.full(odd, 0.0005), np.zeros(12 - odd)]
     directory = make_study(pair(base, base + 0.05 + steps), seeds=12, images=2000, procedure=2, looks=[12])
@@ -95,7 +95,7 @@ def test_equal_accuracies_at_the_ceiling_are_not_reported(make_study):
     assert not any("hardly vary" in text or "same class" in text for text in cautions(directory))
 
 
-def test_an_overflowing_measure_withholds_its_look_and_breaks_nothing(make_study):
+def test_a_measure_that_overflows_withholds_its_look_and_breaks_nothing_else(make_study):
     arms = pair(accuracies(0.2, 8, 1), accuracies(0.26, 8, 2))
     options = {"measure": "loss", "delta": 0.01, "claim": None}
     directory = make_study(arms, seeds=8, images=400, procedure=2, looks=[5, 8], **options)

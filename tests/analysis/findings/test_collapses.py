@@ -1,4 +1,4 @@
-"""A collapse is named with the verdict; without one, the headline says which rate the pairs do not exclude."""
+"""A collapse is reported with the verdict; otherwise, the headline states which rate the pairs do not rule out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GAIN = [0.052, 0.047, 0.050, 0.053, 0.049, 0.051, 0.048, 0.050]
 
 
 def arms(pairs=5, fallen=None, to=0.045, gain=GAIN):
-    """Return a baseline and a treatment; one run of the treatment falls to a low accuracy above chance."""
+    """Return a baseline and a treatment; one run of the treatment has a low accuracy that is above chance."""
     treated = [base + more for base, more in zip(BASE, gain, strict=True)][:pairs]
     if fallen is not None:
         treated[fallen] = to
@@ -51,14 +51,16 @@ def console_of(directory):
 
 
 @pytest.mark.parametrize("procedure", [1, 2])
-def test_a_planted_collapse_is_on_the_first_screen_of_the_report_and_on_the_console(make_study, undrawn, procedure):
+def test_a_planted_collapse_is_shown_on_the_first_screen_of_the_report_and_on_the_console(
+    make_study, undrawn, procedure
+):
     directory = make_study(arms(fallen=3), seeds=5, images=2000, procedure=procedure)
     findings = examine(directory)
     (found,) = findings.collapses
     assert (found.arm, found.seed, found.why, found.comparison) == ("aim", 3, "far below", "aim − baseline")
     assert found.run_id == findings.results.runs.set_index(["arm", "seed"])["run_id"]["aim", 3]
     assert found.accuracy == 0.045
-    assert findings.judged.set_index("run_id")["outcome"][found.run_id] == "trained", "it is above chance"
+    assert findings.judged.set_index("run_id")["outcome"][found.run_id] == "trained", "the accuracy is above chance"
     text = (
         f"A run of aim collapsed: seed 3 (run {found.run_id}, accuracy 4.50 %) is 15.75 pp worse than the median of "
         "the other seeds. A t interval assumes normal differences and does not hold where runs collapse: with 1 of 5 "
@@ -75,10 +77,10 @@ def test_a_planted_collapse_is_on_the_first_screen_of_the_report_and_on_the_cons
     for shown in (console_of(directory), standing(analysis.load(directory))):
         assert "Of the compared runs, aim with seed 3 collapsed." in shown
     assert findings.not_excluded is None
-    assert ("collapsed" in findings.headline) == (procedure == 2), "a headline of procedure 1 stays"
+    assert ("collapsed" in findings.headline) == (procedure == 2), "the headline of procedure 1 does not change"
 
 
-def test_a_study_without_a_collapse_says_what_its_pairs_do_not_exclude(make_study, undrawn):
+def test_without_a_collapse_the_report_states_which_rate_the_pairs_do_not_rule_out(make_study, undrawn):
     directory = make_study(arms(), seeds=5, images=2000, procedure=2)
     findings = examine(directory)
     assert findings.collapses == ()
@@ -101,15 +103,15 @@ def test_procedure_1_keeps_its_verdict_and_headline(make_study):
     one, two = (examine(make_study(arms(), seeds=5, images=2000, procedure=procedure)) for procedure in (1, 2))
     assert one.primary.verdict == two.primary.verdict
     assert one.headline == one.primary.sentence()
-    assert one.short == one.headline, "nothing failed, so the console adds nothing"
-    assert one.not_excluded is not None, "it is known, but no part of the headline"
+    assert one.short == one.headline, "there are no failures, so the console does not add anything"
+    assert one.not_excluded is not None, "it is known but not part of the headline"
     assert one.robust == two.robust
-    assert not one.checks["check"].str.startswith("robust").any(), "nor do its tables change"
+    assert not one.checks["check"].str.startswith("robust").any(), "its tables do not change either"
     assert two.checks["check"].str.startswith("robust").sum() == 1
     assert "Yuen" not in " ".join(methods(one)[1])
 
 
-def test_only_the_pairs_of_the_deciding_look_count(make_study):
+def test_only_pairs_of_the_deciding_look_count(make_study):
     late = make_study(arms(8, fallen=7), seeds=8, images=2000, procedure=2, looks=[5, 8])
     findings = examine(late)
     assert findings.primary.interval.n == 5
@@ -124,11 +126,11 @@ def test_a_pair_with_an_untrained_run_counts_as_a_failure(make_study):
     assert findings.not_excluded is None
     assert findings.headline.endswith(" Of the compared runs, aim with seed 2 did not train.")
     assert said(findings).count("aim: 1 of 5 runs did not train.") == 1
-    assert not any("collapsed" in each for each in said(findings)), "the outcome says it already"
+    assert not any("collapsed" in each for each in said(findings)), "the outcome already says so"
 
 
-def test_a_run_that_predicts_only_one_class_has_collapsed_whatever_its_accuracy(make_study, monkeypatch):
-    """It predicts one class for 97 % of the images and the others correctly: above chance, and close to its arm."""
+def test_a_run_that_predicts_only_one_class_has_collapsed_regardless_of_its_accuracy(make_study, monkeypatch):
+    """It predicts one class for 97 % of the images and the rest correctly: above chance, and close to its arm."""
     written = synthetic_study.record
 
     def record(study, rng, arm, seed, status):
@@ -157,7 +159,7 @@ def test_a_run_that_predicts_only_one_class_has_collapsed_whatever_its_accuracy(
     assert "A run of aim collapsed: seed 2" in said(findings)[0]
 
 
-def test_the_robust_reading_is_reported_and_never_decides(make_study):
+def test_the_robust_reading_is_reported_but_never_decides(make_study):
     few = examine(make_study(arms(), seeds=5, images=2000, procedure=2))
     many = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     assert few.robust["aim − baseline"].method == "trimmed mean"
@@ -174,8 +176,8 @@ def test_the_robust_reading_is_reported_and_never_decides(make_study):
     assert "Hanley" in cited
 
 
-def test_a_robust_reading_that_contradicts_t_about_0_is_reported(make_study):
-    """One large difference makes only the t interval reach 0, and no sign-based interval."""
+def test_a_robust_reading_that_contradicts_the_t_interval_about_0_is_reported(make_study):
+    """Because of one large difference, the t interval includes 0, but the sign-based intervals do not."""
     gain = [0.010, 0.012, 0.011, 0.013, 0.009, 0.012, 0.011, 0.110]
     findings = examine(make_study(arms(8, gain=gain), seeds=8, images=2000, procedure=2))
     primary, reading = findings.primary, findings.robust["aim − baseline"]
@@ -198,7 +200,7 @@ def test_a_center_outside_the_t_interval_is_reported(make_study):
 
 @pytest.mark.parametrize("n", [5, 8, 12])
 @pytest.mark.parametrize("gain", [0.0, 1.0, 2.0, 2.46, 5.0])
-def test_normal_runs_rarely_have_a_robust_reading_that_contradicts_t_about_0(make_study, n, gain):
+def test_normal_runs_rarely_have_a_robust_reading_that_contradicts_the_t_interval_about_0(make_study, n, gain):
     primary = examine(make_study(arms(5), seeds=5, images=2000, procedure=2)).primary
     rng, studies, named = np.random.default_rng(n), 800, 0
     for _ in range(studies):
@@ -225,18 +227,18 @@ def test_a_single_pair_that_did_not_train_cannot_be_compared_with_others(make_st
     assert (found.why, found.text) == ("at chance", "stayed at chance")
 
 
-def test_collapses_are_found_without_a_table_of_images(make_study):
+def test_collapses_are_found_without_the_table_of_images(make_study):
     findings = examine(make_study(arms(fallen=3), seeds=5, images=2000, procedure=2, write_images=False))
     assert [(each.arm, each.seed, each.why) for each in findings.collapses] == [("aim", 3, "far below")]
 
 
-def test_the_sentence_about_failure_rates_can_have_no_cost():
+def test_the_sentence_about_failure_rates_is_complete_without_a_cost():
     assert NotExcluded("aim", 12, 0.2209, None).text == (
         "No run of aim failed in 12 pairs; at 95 % this does not exclude a failure rate of up to 22 %."
     )
 
 
-def test_other_measures_are_judged_in_their_own_unit(make_study):
+def test_other_measures_are_judged_in_their_own_units(make_study):
     loss = {"measure": "loss", "delta": 0.05, "claim": None, "what": "a filter"}
     worse = examine(make_study(arms(fallen=3), seeds=5, images=2000, procedure=2, **loss))
     (found,) = worse.collapses

@@ -1,4 +1,4 @@
-"""Stored studies keep their verdict if only words change, and lose it if a decisive value changes."""
+"""Stored studies keep their verdict if only the wording changes, and lose it if a decisive value changes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def complete(tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, **changes: Any) -> None:
-    """Change a plan, and the copy of it that its session has stored."""
+    """Change a plan and the copy that the session stored."""
     document = json.loads(path.read_text(encoding="utf-8"))
     for each in (path, *(path.parent / "plans").glob("*.json")):
         each.write_text(json.dumps({**document, **changes}), encoding="utf-8")
 
 
 def refreeze(directory: Path, **changes: Any) -> None:
-    """Change a frozen plan and its hash, as if to hide the change."""
+    """Change a frozen plan and its hash, as someone who hides the change would."""
     path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text(encoding="utf-8"))
     content = {**document["content"], **changes}
@@ -80,7 +80,7 @@ def test_a_rule_whose_meaning_has_changed_makes_a_stored_study_exploratory(
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_frozen_text_that_no_version_wrote_is_a_deviation(name: str, complete: Path) -> None:
+def test_a_frozen_text_that_was_never_written_by_any_version_is_a_deviation(name: str, complete: Path) -> None:
     refreeze(complete, **{name: "The mean of the luckiest seeds."})
     (text,) = departed(complete)
     assert text.startswith(f"{name} is ")
@@ -88,7 +88,7 @@ def test_a_frozen_text_that_no_version_wrote_is_a_deviation(name: str, complete:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_frozen_number_is_compared_in_addition_to_the_text(name: str, complete: Path) -> None:
+def test_a_frozen_number_is_compared_in_addition_to_its_text(name: str, complete: Path) -> None:
     numbers = {rule: each.number for rule, each in RULES.items()}
     refreeze(complete, procedure=numbers)
     assert departed(complete) == []
@@ -97,7 +97,7 @@ def test_a_frozen_number_is_compared_in_addition_to_the_text(name: str, complete
 
 
 def test_every_text_that_was_ever_frozen_is_known_with_its_number() -> None:
-    """Reword a rule: its old text goes into `earlier`, its new one into this file, where no text is ever removed."""
+    """To reword a rule, add its old text to `earlier` and its new text to this file, which keeps all texts."""
     recorded = json.loads((DATA / "frozen_rules.json").read_text(encoding="utf-8"))
     assert set(recorded) == set(RULES)
     for name, texts in recorded.items():
@@ -106,14 +106,14 @@ def test_every_text_that_was_ever_frozen_is_known_with_its_number() -> None:
         assert all(rule.wording in texts for rule in rules)
 
 
-def test_new_plans_freeze_words_and_numbers(complete: Path) -> None:
+def test_new_plans_freeze_texts_and_numbers(complete: Path) -> None:
     document = json.loads((complete / "study.json").read_text(encoding="utf-8"))
     content = analysis_plan.content_of(document, {}, (0.05,))
     assert content["procedure"] == {name: rule.number for name, rule in RULES.items()}
     assert {name: content[name] for name in RULES} == {name: rule.wording for name, rule in RULES.items()}
 
 
-def test_new_studies_freeze_their_procedure_and_stored_ones_keep_theirs(complete: Path) -> None:
+def test_new_studies_freeze_their_procedure_and_stored_studies_keep_theirs(complete: Path) -> None:
     document = json.loads((complete / "study.json").read_text(encoding="utf-8"))
     content = analysis_plan.content_of({**document, "procedure": LATEST}, {}, (0.05,))
     rules = analysis_plan.rules_of(LATEST)
@@ -124,7 +124,7 @@ def test_new_studies_freeze_their_procedure_and_stored_ones_keep_theirs(complete
     assert was.procedure == FIRST
     rewrite(complete / "study.json", procedure=LATEST)
     still = analysis.examine(analysis.load(complete))
-    assert still.procedure == FIRST, "the frozen one counts"
+    assert still.procedure == FIRST, "the frozen procedure applies"
     assert (still.headline, still.deviations) == (was.headline, was.deviations)
 
 
@@ -140,7 +140,7 @@ def test_a_study_of_the_second_procedure_is_confirmatory(complete: Path) -> None
     assert departed(complete) == ["the rule on failures is number 2 and was frozen as number 7"]
 
 
-def test_a_procedure_of_a_later_version_is_refused(complete: Path) -> None:
+def test_a_procedure_from_a_later_version_is_refused(complete: Path) -> None:
     refreeze(complete, procedure=3)
     with pytest.raises(
         StoreError, match=r"analysis_plan\.json: procedure must be 1 to 2; got 3; read it with the version"
@@ -177,7 +177,7 @@ def test_a_changed_number_is_a_deviation(complete: Path, changes: dict[str, Any]
 
 
 @pytest.mark.parametrize("role", ["other", "frozen", "baseline"])
-def test_a_changed_role_of_an_arm_is_a_deviation(complete: Path, role: str) -> None:
+def test_a_changed_arm_role_is_a_deviation(complete: Path, role: str) -> None:
     arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
     rewrite(complete / "study.json", arms=[*arms[:2], {**arms[2], "role": role}])
     assert "arm aim_0004 has a different role in the argument than the frozen one" in departed(complete)
@@ -195,7 +195,7 @@ def test_without_a_frozen_plan_a_study_is_exploratory() -> None:
     assert [deviation.text for deviation in found] == ["no analysis plan was frozen before the first run"]
 
 
-def test_the_words_of_a_study_are_frozen_and_a_changed_question_makes_its_comparison_exploratory(make_study) -> None:
+def test_the_words_of_a_study_are_frozen_and_changing_a_question_makes_its_comparison_exploratory(make_study) -> None:
     directory = make_study(arms(), seeds=6, **OWN)
     frozen = analysis_plan.read(directory)
     assert frozen is not None
@@ -212,7 +212,7 @@ def test_the_words_of_a_study_are_frozen_and_a_changed_question_makes_its_compar
     ]
 
 
-def test_a_plan_without_its_own_words_freezes_none(make_study) -> None:
+def test_a_plan_without_its_own_words_freezes_no_words(make_study) -> None:
     frozen = analysis_plan.read(make_study(seeds=6))
     assert frozen is not None
     assert not {"what", "questions"} & frozen.content.keys()

@@ -1,4 +1,4 @@
-"""Hidden failures: several in one arm, after the deciding look, or among runs that vary a lot."""
+"""Hidden failures: several in one arm, failures after the deciding look, or failures among runs that vary a lot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def examine(directory):
 
 @pytest.mark.parametrize(("seeds", "pairs"), [((2, 6, 9), 12), ((0, 2, 4, 6, 8, 10), 12), ((1, 3, 4, 7), 8)])
 @pytest.mark.parametrize("arm", ["aim", "baseline"])
-def test_three_or_more_failures_of_an_arm_are_reported(make_study, arm, seeds, pairs):
+def test_three_or_more_failures_in_an_arm_are_reported(make_study, arm, seeds, pairs):
     base, treated = accuracies(0.2, pairs, 1), accuracies(0.26, pairs, 2)
     if arm == "aim":
         treated = fallen(treated, seeds, 0.05)
@@ -45,8 +45,8 @@ def test_three_or_more_failures_of_an_arm_are_reported(make_study, arm, seeds, p
     assert cautions(findings)[0].text.startswith(f"{len(seeds)} runs of {arm} collapsed: seed {seeds[0]} (run ")
 
 
-def test_failed_runs_of_a_control_are_named_with_the_cause(make_study):
-    """Half of the runs of the control fail, and the others are as accurate as the treatment."""
+def test_failed_runs_of_a_control_are_reported_with_their_cause(make_study):
+    """Half of the control's runs fail; the others are as accurate as the treatment."""
     pairs, seeds = 24, range(0, 24, 2)
     arms = [
         FakeArm("baseline", "baseline", accuracies=accuracies(0.2, pairs, 1)),
@@ -61,7 +61,7 @@ def test_failed_runs_of_a_control_are_named_with_the_cause(make_study):
     assert "so did 7 more, with seeds 10, 12, 14, 16, 18, 20 and 22" in text
 
 
-def test_failures_after_the_deciding_look_are_counted_and_named(make_study):
+def test_failures_after_the_deciding_look_are_counted_and_listed(make_study):
     treated = fallen(accuracies(0.56, 12, 1), (6, 9), 0.06)
     arms = pair(accuracies(0.2, 12, 2), treated)
     findings = examine(make_study(arms, seeds=12, images=2000, procedure=2, looks=[5, 8, 12]))
@@ -70,7 +70,7 @@ def test_failures_after_the_deciding_look_are_counted_and_named(make_study):
     assert [each.seed for each in findings.later_collapses] == [6, 9]
     found = findings.not_excluded
     assert (found.runs, found.later, found.failed_later) == (5, 7, 2)
-    assert found.rate == pytest.approx(0.4381, abs=1e-4), "Clopper and Pearson's upper end of 2 of 12 at .95"
+    assert found.rate == pytest.approx(0.4381, abs=1e-4), "Clopper and Pearson's upper limit for 2 of 12 at .95"
     assert "No run of aim failed in 5 pairs, but 2 of 7 later runs did; at 95 % all 12 runs do not exclude" in (
         findings.headline
     )
@@ -80,7 +80,7 @@ def test_failures_after_the_deciding_look_are_counted_and_named(make_study):
     )
 
 
-def test_runs_that_vary_too_much_to_show_a_failure_say_so(make_study):
+def test_if_runs_vary_too_much_to_reveal_a_failure_the_report_says_so(make_study):
     treated = accuracies(0.4, 8, 5, sd=0.08)
     findings = examine(make_study(pair(accuracies(0.2, 8, 6), treated), seeds=8, images=2000, procedure=2, looks=[8]))
     found = findings.not_excluded
@@ -91,8 +91,8 @@ def test_runs_that_vary_too_much_to_show_a_failure_say_so(make_study):
     assert calm.not_excluded.text.startswith("No run of aim failed in 8 pairs; ")
 
 
-def test_a_run_that_fails_in_one_gate_is_named_for_all_gates(make_study):
-    """Seeds affect both arms equally, so only the differences from a control show the failure."""
+def test_a_run_that_fails_in_one_gate_is_listed_for_all_gates(make_study):
+    """Seeds affect both arms equally, so only the differences from a control reveal the failure."""
     seeds = np.array([0.30, 0.42, 0.34, 0.46, 0.38, 0.50, 0.33, 0.44])
     draw = np.random.default_rng(4)
     treated = seeds + 0.05 + 0.002 * draw.standard_normal(8)
@@ -103,12 +103,12 @@ def test_a_run_that_fails_in_one_gate_is_named_for_all_gates(make_study):
     assert {(each.comparison, each.arm, each.seed) for each in findings.collapses} == {("aim − matched", "aim", 2)}
     assert findings.not_excluded is None
     assert "aim with seed 2 collapsed" in findings.headline
-    assert "But a t interval" not in findings.causal, "the headline says it"
+    assert "But a t interval" not in findings.causal, "the headline says so"
     assert "with 1 of 8 runs failed" in cautions(findings)[0].text
 
 
-def test_on_another_measure_a_run_is_called_far_and_not_collapsed(make_study):
-    """A loss does not show that a run far above the others did not train."""
+def test_with_a_measure_other_than_accuracy_a_run_is_called_far_off_instead_of_collapsed(make_study):
+    """A loss far above the others does not prove that a run failed to train."""
     arms = pair(accuracies(0.2, 8, 1), fallen(accuracies(0.26, 8, 2), (5,), 0.2))
     directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8], measure="loss", delta=0.01, claim=None)
     findings = examine(directory)
@@ -119,14 +119,14 @@ def test_on_another_measure_a_run_is_called_far_and_not_collapsed(make_study):
 
 
 @pytest.mark.parametrize("variants", [1, 7])
-def test_failures_of_arms_outside_the_gates_are_named(make_study, variants):
+def test_failures_in_arms_outside_the_gates_are_reported(make_study, variants):
     arms = pair(accuracies(0.2, 8, 1), accuracies(0.26, 8, 2))
     for number in range(variants):
         values = fallen(accuracies(0.25, 8, 10 + number), (3,), 0.06)
         arms.append(FakeArm(f"wide{number}", "other", accuracies=values))
     directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8])
     findings = examine(directory)
-    assert findings.collapses == (), "no gate compares them"
+    assert findings.collapses == (), "none of the gates compares them"
     assert findings.far_below == {f"wide{number} − baseline": [(f"wide{number}", 3)] for number in range(variants)}
     (said,) = (each for each in cautions(findings) if "beyond the gates" in each.text)
     assert "wide0 with seed 3" in said.text
@@ -137,7 +137,7 @@ def test_failures_of_arms_outside_the_gates_are_named(make_study, variants):
 
 
 @pytest.mark.parametrize("pairs", [8, 12, 20])
-def test_a_group_is_found_by_differences_if_seeds_move_both_arms(pairs):
+def test_differences_reveal_a_group_of_failures_if_seeds_affect_both_arms(pairs):
     rng = np.random.default_rng(pairs)
     seed = 4 * rng.standard_normal(pairs)
     treated, control = (seed + 0.2 * rng.standard_normal(pairs) for _ in range(2))
@@ -148,7 +148,7 @@ def test_a_group_is_found_by_differences_if_seeds_move_both_arms(pairs):
     assert not marks[1].any()
 
 
-def test_groups_of_normal_runs_are_as_far_apart_as_stated_in_one_of_400():
+def test_in_one_of_400_cases_groups_of_normal_runs_are_as_far_apart_as_stated():
     rng = np.random.default_rng(0)
     for pairs in (5, 9, 14):
         values = rng.normal(0, 1e6, size=(40_000, pairs))

@@ -1,4 +1,4 @@
-"""Procedure 2 uses only the data of a look for its verdict; procedure 1 is unchanged."""
+"""Procedure 2 bases its verdict only on the data of a look; procedure 1 is unchanged."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def runs_of(accuracies, images=1000, classes=4, data="d"):
     )
 
 
-def test_chance_is_the_best_constant_answer():
+def test_chance_level_is_the_accuracy_of_the_best_constant_prediction():
     images = pd.DataFrame({"data_fingerprint": "d", "label": [0] * 600 + [1] * 300 + [2] * 100})
     assert largest_share(images) == {"d": 0.6}
     judged = outcomes(runs_of([0.6, 0.62, 0.7]), images)
     assert judged["chance"].tolist() == [0.6] * 3
-    assert judged["outcome"].tolist() == ["at chance", "at chance", "trained"], "one class alone is not training"
-    assert outcomes(runs_of([0.6]))["outcome"].tolist() == ["trained"], "procedure 1 asks for 1 / classes"
-    assert outcomes(runs_of([0.6], data="e"), images)["chance"].tolist() == [0.25], "data without a table"
+    assert judged["outcome"].tolist() == ["at chance", "at chance", "trained"], "one class is not enough"
+    assert outcomes(runs_of([0.6]))["outcome"].tolist() == ["trained"], "procedure 1 requires 1 / classes"
+    assert outcomes(runs_of([0.6], data="e"), images)["chance"].tolist() == [0.25], "data without a table of images"
 
 
-def test_a_procedure_1_study_of_harm_states_the_verdict_of_procedure_2(make_study):
+def test_a_harmful_procedure_1_study_also_states_the_verdict_of_procedure_2(make_study):
     lower = arms([-0.004, -0.005, -0.006, -0.005, -0.004], base=0.3)
     one = examine(make_study(lower, seeds=5, images=4000))
     assert one.primary.verdict.kind == "harmful"
@@ -72,7 +72,7 @@ def test_a_procedure_1_study_of_harm_states_the_verdict_of_procedure_2(make_stud
     assert "procedure" not in said(two)
 
 
-def test_in_scope_an_arm_that_has_hardly_trained_decides_nothing(make_study):
+def test_an_arm_that_has_hardly_trained_decides_nothing_within_the_scope_of_the_claim(make_study):
     flat = arms([0.0001, -0.0002, 0.0003, 0.0, 0.0001], base=0.02)
     assert examine(make_study(flat, seeds=5, images=8000)).primary.verdict.kind == "no material gain"
     two = examine(make_study(flat, seeds=5, images=8000, procedure=2))
@@ -80,10 +80,10 @@ def test_in_scope_an_arm_that_has_hardly_trained_decides_nothing(make_study):
     assert "aim has hardly trained: it reaches 2.08 %" in two.headline
     assert "3 times the best constant answer, nothing is decided" in two.headline
     outside = examine(make_study(flat, seeds=5, images=8000, procedure=2, scope={**SCOPE, "image_size": 64}))
-    assert outside.primary.verdict.kind == "no material gain", "a proxy is not the claim's"
+    assert outside.primary.verdict.kind == "no material gain", "a proxy is outside the scope of the claim"
 
 
-def test_runs_after_the_look_do_not_withhold_its_verdict(make_study):
+def test_runs_after_a_look_do_not_withhold_its_verdict(make_study):
     status = {("baseline", seed): "chance" for seed in (5, 6, 7)}
     study = arms([*GAIN, *GAIN[:3]], base=0.3)
     one = examine(make_study(study, seeds=8, looks=[5, 8], images=2000, status=status))
@@ -106,7 +106,7 @@ def test_later_pairs_that_would_change_the_verdict_are_reported(make_study):
 
 
 @pytest.mark.parametrize("draw", range(4))
-def test_no_adjusted_p_value_is_below_the_unadjusted_one(make_study, draw):
+def test_an_adjusted_p_value_is_never_below_the_unadjusted_p_value(make_study, draw):
     rng = np.random.default_rng(draw)
     more = [FakeArm(f"other{i}", "other", 0.15 + 0.01 * rng.normal()) for i in range(3)]
     findings = examine(make_study([*ARMS, *more], seeds=12, looks=[5, 8, 12], draw=draw, procedure=2))
@@ -115,7 +115,7 @@ def test_no_adjusted_p_value_is_below_the_unadjusted_one(make_study, draw):
         assert not each.p_holm < each.p_looks
 
 
-def test_later_pairs_do_not_change_what_an_earlier_look_adjusts(make_study):
+def test_later_pairs_do_not_change_the_adjustment_at_an_earlier_look(make_study):
     names = ["left", "right"]
     early = {name: [0.15 + d for d in np.random.default_rng(i).normal(0.03, 0.002, 5)] for i, name in enumerate(names)}
     base = FakeArm("baseline", "baseline", accuracies=[0.15] * 5)
@@ -132,7 +132,7 @@ def test_later_pairs_do_not_change_what_an_earlier_look_adjusts(make_study):
             assert stopped[each.name].interval == each.interval
 
 
-def test_an_unpaired_report_is_compared_with_its_own_spread(make_study):
+def test_an_unpaired_reported_gain_is_compared_with_its_own_spread(make_study):
     rng = np.random.default_rng(5)
     common = rng.normal(0, 0.02, 8)
     study = [
@@ -151,7 +151,7 @@ def test_an_unpaired_report_is_compared_with_its_own_spread(make_study):
     assert "thin: prediction interval for one further pair with one seed for both arms." in drawn
 
 
-def test_a_tiny_smallest_effect_is_printed_with_as_many_decimals_as_needed(make_study):
+def test_a_tiny_smallest_effect_of_interest_is_printed_with_as_many_decimals_as_needed(make_study):
     findings = examine(make_study(delta_pp=1e-6, procedure=2))
     assert "δ = 0.000001 pp" in forest.caption(findings.family.comparisons)
     assert "smallest effect of interest of 0.000001 pp" in " ".join(methods(findings)[0])
@@ -163,7 +163,7 @@ def test_a_tiny_smallest_effect_is_printed_with_as_many_decimals_as_needed(make_
 
 @pytest.mark.parametrize(("correlation", "spread"), [(0.0, 1), (0.8, 1), (0.95, 1), (0.0, 3), (0.0, 10), (0.5, 3)])
 @pytest.mark.parametrize("pairs", [5, 12])
-def test_the_unpaired_prediction_has_its_stated_coverage(correlation, spread, pairs):
+def test_the_unpaired_prediction_interval_has_the_stated_coverage(correlation, spread, pairs):
     rng, covered = np.random.default_rng(3), 0
     for _ in range(6000):
         seeds, own = rng.normal(0, correlation**0.5, pairs), (1 - correlation) ** 0.5
@@ -173,7 +173,7 @@ def test_the_unpaired_prediction_has_its_stated_coverage(correlation, spread, pa
     assert 0.9735 <= covered / 6000 <= 0.99
 
 
-def test_the_unpaired_prediction_has_the_degrees_of_freedom_of_satterthwaite():
+def test_the_unpaired_prediction_interval_uses_the_satterthwaite_degrees_of_freedom():
     treated, control = np.array([1.0, 4.0, 2.0, 7.0]), np.array([0.5, 1.0, 0.0, 2.5])
     found = t_interval(treated - control, 0.05)
     parts = np.array([treated.var(ddof=1), control.var(ddof=1), found.sd**2 / 4])
@@ -186,7 +186,7 @@ def test_the_unpaired_prediction_has_the_degrees_of_freedom_of_satterthwaite():
     assert np.isnan(unpaired_prediction(t_interval([1.0]), [1.0], [0.0])).all()
 
 
-def test_the_headline_states_both_verdicts_if_new_photos_change_it(make_study):
+def test_the_headline_states_both_verdicts_if_new_photos_change_the_verdict(make_study):
     study = [FakeArm("baseline", "baseline", 0.3), FakeArm("aim", "aim", 0.33)]
     few = {"seeds": 5, "images": 150, "spread": 0.012, "draw": 50}
     two = examine(make_study(study, procedure=2, **few))

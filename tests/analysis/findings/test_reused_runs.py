@@ -1,4 +1,4 @@
-"""Runs that were copied from other studies: their effect on the verdict, and where a report states them."""
+"""Runs copied from other studies: their effect on the verdict, and where a report lists them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FROZEN = pd.Timestamp("2024-05-01T11:59:30+00:00")
 
 
 def copied(directory: Path, arms: set[str], started_at: pd.Timestamp | None, seeds: set[int] | None = None) -> Path:
-    """Mark the rows of arms as copied from another study that began them at the given time (None: the stored time)."""
+    """Mark the rows of arms as copied from another study that began them at the given time (None: as stored)."""
     (path,) = (directory / "segments").iterdir()
     table = pq.ParquetFile(path).read()
     rows: list[dict[str, Any]] = table.to_pylist()
@@ -34,19 +34,21 @@ def texts(found: analysis.Findings) -> list[str]:
     return [each.text for each in cautions.cautions(found)]
 
 
-def test_results_from_before_the_freeze_make_comparisons_of_their_arms_exploratory(make_study: Any) -> None:
+def test_results_that_are_older_than_the_freeze_make_comparisons_of_their_arms_exploratory(make_study: Any) -> None:
     directory = copied(make_study(seeds=6), {"matched"}, FROZEN - pd.Timedelta(days=1))
     found = analysis.examine(analysis.load(directory))
     text = "6 runs of other studies began before the freeze, so their results could be known"
     assert found.exploratory("aim", "matched") == (text,)
-    assert found.exploratory("aim", "baseline") == (), "all results of these two are younger than the plan"
+    assert found.exploratory("aim", "baseline") == (), "all results of these two arms are newer than the plan"
     assert "Exploratory" not in found.headline
-    assert f"Exploratory: {text}." in found.causal, "it rests on all gates"
+    assert f"Exploratory: {text}." in found.causal, "it is based on all gates"
     assert f"Exploratory: comparisons of matched, because {text}." in texts(found)
 
 
 @pytest.mark.parametrize("arm", ["aim", "baseline"])
-def test_the_verdict_is_exploratory_if_results_of_one_of_its_arms_existed_before(arm: str, make_study: Any) -> None:
+def test_the_verdict_is_exploratory_if_results_of_one_of_its_arms_existed_before_the_freeze(
+    arm: str, make_study: Any
+) -> None:
     directory = copied(make_study(seeds=6), {arm}, FROZEN - pd.Timedelta(days=1), seeds={3})
     headline = analysis.examine(analysis.load(directory)).headline
     assert headline.endswith(
@@ -55,12 +57,12 @@ def test_the_verdict_is_exploratory_if_results_of_one_of_its_arms_existed_before
 
 
 @pytest.mark.parametrize(("after", "deviations"), [(-1, 1), (0, 0), (1, 0)])
-def test_the_times_of_other_studies_get_no_tolerance(after: int, deviations: int, make_study: Any) -> None:
+def test_no_tolerance_is_applied_to_times_from_other_studies(after: int, deviations: int, make_study: Any) -> None:
     directory = copied(make_study(seeds=6), {"aim"}, FROZEN + pd.Timedelta(seconds=after))
     assert len(analysis.examine(analysis.load(directory)).deviations) == deviations
 
 
-def test_results_of_unknown_age_count_as_known(make_study: Any) -> None:
+def test_results_of_unknown_age_count_as_known_before_the_freeze(make_study: Any) -> None:
     directory = copied(make_study(seeds=6), {"aim"}, FROZEN)
     (path,) = (directory / "segments").iterdir()
     table = pq.ParquetFile(path).read()
@@ -69,7 +71,7 @@ def test_results_of_unknown_age_count_as_known(make_study: Any) -> None:
     assert len(analysis.examine(analysis.load(directory)).deviations) == 1
 
 
-def test_later_results_of_other_studies_count_in_seed_order(make_study: Any) -> None:
+def test_later_results_from_other_studies_count_in_seed_order(make_study: Any) -> None:
     own = make_study(seeds=8, looks=[5, 8])
     before = analysis.examine(analysis.load(own))
     after = analysis.examine(analysis.load(copied(own, {"aim", "matched"}, None)))

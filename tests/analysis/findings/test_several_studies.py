@@ -1,4 +1,4 @@
-"""Studies on several backbones, data sets and sizes: combined results, and combinations that are refused."""
+"""Studies with several backbones, data sets and sizes: combined results, and combinations that are refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def three(make_study: Any) -> list[Path]:
     ]
 
 
-def test_three_backbones_are_read_together(three: list[Path]) -> None:
+def test_studies_with_three_backbones_are_read_together(three: list[Path]) -> None:
     studies = examined(*three)
     found = analysis.across(*studies)
     alone = [each.primary.interval for each in studies if each.primary]
@@ -70,7 +70,7 @@ def test_three_backbones_are_read_together(three: list[Path]) -> None:
         _ = found.difference
 
 
-def test_two_studies_have_a_difference_but_no_mean_of_all_settings(three: list[Path]) -> None:
+def test_two_studies_have_a_difference_but_no_mean_across_settings(three: list[Path]) -> None:
     studies = examined(*three[:2])
     found = analysis.across(*studies)
     first, second = (each.primary.interval.mean for each in studies)
@@ -120,7 +120,7 @@ def test_whether_studies_are_positive_is_read_at_the_level_of_their_own_looks(ma
         ({"backbone": "vgg16"}, ("resnet50", "vgg16"), False),
     ],
 )
-def test_studies_are_named_by_their_differences(
+def test_studies_are_named_by_how_they_differ(
     make_study: Any, scope: dict[str, Any], names: tuple[str, str], noted: bool
 ) -> None:
     found = analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1, **scope)))
@@ -128,7 +128,7 @@ def test_studies_are_named_by_their_differences(
     assert ("means different things on different data" in " ".join(found.notes)) is noted
 
 
-def test_sizes_of_the_treatment_may_follow_the_setting_and_are_named(make_study: Any) -> None:
+def test_sizes_of_the_treatment_may_depend_on_the_setting_and_are_reported(make_study: Any) -> None:
     small = study(make_study, 0.02, 1, memory={**MEMORY, "channels": 16}, image_size=64)
     found = analysis.across(*examined(study(make_study, 0.02, 0), small))
     assert "The treatments differ in model.memory.channels (64, 16)." in found.notes
@@ -152,7 +152,7 @@ def test_studies_with_the_same_setting_are_refused(make_study: Any) -> None:
         analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1)))
 
 
-def test_shared_runs_are_refused(make_study: Any) -> None:
+def test_studies_that_share_runs_are_refused(make_study: Any) -> None:
     one = study(make_study, 0.02, 0)
     other = study(make_study, 0.02, 0, backbone="vgg16")
     assert run_id(0, 0) in analysis.load(one).plan.runs["run_id"].tolist()
@@ -188,7 +188,7 @@ def test_wrong_file_types_and_missing_paths_are_refused(three: list[Path], tmp_p
         ablations.across(*three, csv=tmp_path / "nowhere" / "effects.csv")
 
 
-def test_the_level_comes_from_the_strictest_study(make_study: Any) -> None:
+def test_the_confidence_level_is_that_of_the_strictest_study(make_study: Any) -> None:
     one = make_study(arms(0.02), draw=0, scope=SCOPE, looks=[5, 8, 12], seeds=12)
     other = make_study(arms(0.02, backbone="vgg16"), draw=1, scope={**SCOPE, "backbone": "vgg16"}, first_seed=50)
     found = analysis.across(*examined(one, other))
@@ -199,7 +199,7 @@ def test_the_level_comes_from_the_strictest_study(make_study: Any) -> None:
 
 
 def undecided(make_study: Any, why: str, number: int) -> Path:
-    """Return a study of another backbone without its own verdict, and the reason."""
+    """Return a study with a different backbone that has no verdict of its own, and the reason."""
     scope = {**SCOPE, "backbone": "vgg13"}
     options: dict[str, Any] = {"draw": number, "scope": scope, "first_seed": 10 * number, "procedure": 2}
     planned, seeds = arms(0.03, backbone="vgg13"), [10 * number + place for place in range(6)]
@@ -218,7 +218,7 @@ def undecided(make_study: Any, why: str, number: int) -> Path:
 
 
 def rewrite(directory: Path, change: Any) -> None:
-    """Change the stored rows of a compacted study."""
+    """Change the stored rows in a compacted study."""
     for path in (directory / records.SEGMENTS).iterdir():
         rows = [change(dict(row)) for row in pq.read_table(path).to_pylist()]
         records.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
@@ -234,7 +234,9 @@ NO_VERDICT = (
 
 
 @pytest.mark.parametrize("why", NO_VERDICT)
-def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: Any, three: list[Path], why: str) -> None:
+def test_a_study_without_a_verdict_of_its_own_is_listed_but_not_counted(
+    make_study: Any, three: list[Path], why: str
+) -> None:
     alone = analysis.across(*examined(*three[:2]))
     found = analysis.across(*examined(undecided(make_study, why, 5), *three[:2]))
     assert [each.name for each in found.left_out] == ["vgg13"]
@@ -253,12 +255,12 @@ def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: An
 
 
 @pytest.mark.parametrize("why", NO_VERDICT)
-def test_with_only_one_verdict_nothing_is_pooled(make_study: Any, three: list[Path], why: str) -> None:
+def test_nothing_is_pooled_if_only_one_study_has_a_verdict(make_study: Any, three: list[Path], why: str) -> None:
     with pytest.raises(UsageError, match=f"nothing to pool: 1 of 2 studies has its own verdict.*vgg13.*{why}"):
         analysis.across(*examined(three[0], undecided(make_study, why, 5)))
 
 
-def test_studies_whose_rows_contradict_themselves_are_left_out(make_study: Any, three: list[Path]) -> None:
+def test_studies_with_contradictory_rows_are_left_out(make_study: Any, three: list[Path]) -> None:
     edited = study(make_study, 0.03, 6, backbone="vgg19")
     rewrite(edited, lambda row: row | ({"config": '{"seed": 1000}'} if row["arm"] == "aim" else {}))
     found = analysis.across(*examined(*three[:2], edited))
@@ -268,7 +270,7 @@ def test_studies_whose_rows_contradict_themselves_are_left_out(make_study: Any, 
         analysis.across(*examined(three[0], edited))
 
 
-def test_collapsed_runs_and_epochs_chosen_by_test_data_are_limits_of_a_study(
+def test_collapsed_runs_and_epochs_selected_by_test_data_are_limitations_of_a_study(
     make_study: Any, three: list[Path]
 ) -> None:
     planned = arms(0.04, backbone="vgg19")
@@ -282,7 +284,7 @@ def test_collapsed_runs_and_epochs_chosen_by_test_data_are_limits_of_a_study(
     assert "collapsed" not in found.verdicts[0]
 
 
-def test_limits_of_a_study_are_among_the_notes(make_study: Any, three: list[Path]) -> None:
+def test_the_notes_list_the_limitations_of_a_study(make_study: Any, three: list[Path]) -> None:
     one = study(make_study, 0.03, 8, backbone="vgg19")
     rewrite(one, lambda row: row | ({"train_images": 9000} if row["arm"] == "aim" else {}))
     cautions = analysis.examine(analysis.load(one)).cautions
@@ -291,7 +293,7 @@ def test_limits_of_a_study_are_among_the_notes(make_study: Any, three: list[Path
     assert set(found.notes) >= {f"vgg19: {caution}" for caution in cautions}
 
 
-def test_studies_that_share_some_runs_are_refused_on_the_console(
+def test_the_console_refuses_studies_that_share_some_runs(
     make_study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = study(make_study, 0.02, 0)

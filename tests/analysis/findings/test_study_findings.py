@@ -1,4 +1,4 @@
-"""From a study directory to its verdict: scope, gates, failures as outcomes, Holm, sensitivity."""
+"""From a study directory to its verdict: scope, gates, failures as outcomes, Holm's procedure, and sensitivity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def examine(directory):
     return analysis.examine(analysis.load(directory))
 
 
-def test_a_gain_of_the_reported_size_holds(make_study):
+def test_the_claim_holds_for_a_gain_of_the_reported_size(make_study):
     arms = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.20)]
     findings = examine(make_study(arms, images=2000))
     assert findings.primary.verdict.kind == "holds"
@@ -29,7 +29,7 @@ def test_a_gain_of_the_reported_size_holds(make_study):
     assert findings.headline.endswith("6 paired seeds): holds.")
 
 
-def test_the_interval_is_the_paired_t_of_the_table(make_study):
+def test_the_interval_is_the_paired_t_interval_of_the_table(make_study):
     findings = examine(make_study())
     runs = findings.results.runs.pivot_table(index="seed", columns="arm", values="test_accuracy")
     test = stats.ttest_rel(runs["aim"], runs["baseline"])
@@ -38,7 +38,7 @@ def test_the_interval_is_the_paired_t_of_the_table(make_study):
     np.testing.assert_allclose([row["lower"], row["upper"], row["p"]], [100 * low, 100 * high, test.pvalue])
 
 
-def test_outside_the_scope_r_is_not_used_and_the_sentence_says_proxy(make_study):
+def test_outside_the_scope_of_the_claim_r_is_not_used_and_the_sentence_says_proxy(make_study):
     arms = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.20)]
     findings = examine(make_study(arms, scope=PROXY_SCOPE))
     assert findings.proxy
@@ -48,7 +48,7 @@ def test_outside_the_scope_r_is_not_used_and_the_sentence_says_proxy(make_study)
     assert findings.reasons[0] == "data set digits, not stanford_dogs"
 
 
-def test_without_a_claim_nothing_is_a_proxy(make_study):
+def test_a_study_without_a_claim_is_not_a_proxy(make_study):
     findings = examine(make_study(claim=None))
     assert not findings.proxy
     assert not findings.headline.startswith("Proxy")
@@ -60,7 +60,7 @@ def test_a_margin_too_wide_for_the_reported_gain_is_out_of_scope(make_study):
     assert findings.primary.verdict.kind != "holds"
 
 
-def test_fewer_than_five_pairs_are_a_screening(make_study):
+def test_fewer_than_five_pairs_count_as_a_screening(make_study):
     findings = examine(make_study(seeds=4))
     assert findings.primary.verdict.kind == "screening only"
     assert findings.headline.endswith("screening only, no verdict below 5 pairs.")
@@ -72,7 +72,7 @@ def test_an_unbalanced_table_withholds_the_verdict(make_study):
     assert findings.primary.verdict.text == "verdict withheld (unbalanced: 2 of 7 pairs incomplete)"
 
 
-def test_identical_arms_are_an_error_in_the_study(make_study):
+def test_identical_arms_count_as_an_error_in_the_study(make_study):
     same = [0.15, 0.16, 0.14, 0.155, 0.1525]
     arms = [FakeArm("baseline", "baseline", accuracies=same), FakeArm("aim", "aim", accuracies=same)]
     findings = examine(make_study(arms, seeds=5))
@@ -80,7 +80,7 @@ def test_identical_arms_are_an_error_in_the_study(make_study):
     assert findings.primary.needed is None
 
 
-def test_a_diverged_run_counts_and_the_other_runs_are_reported_separately(make_study):
+def test_a_diverged_run_counts_and_results_without_it_are_reported_separately(make_study):
     base = [0.150, 0.152, 0.149, 0.151, 0.150, 0.151]
     aim = [0.170, 0.171, 0.169, 0.172, 0.170, 0.010]
     arms = [FakeArm("baseline", "baseline", accuracies=base), FakeArm("aim", "aim", accuracies=aim)]
@@ -101,7 +101,7 @@ def test_a_baseline_that_does_not_train_withholds_every_verdict(make_study):
     for comparison in findings.family.comparisons:
         assert "trained in only 4 of 6 seeds" in comparison.verdict.text
     one = examine(make_study(seeds=5, status={("baseline", 0): "chance"}, images=2000))
-    assert one.primary.verdict.decided, "4 of 5 is enough"
+    assert one.primary.verdict.decided, "4 of 5 are enough"
 
 
 def test_chance_is_judged_by_the_exact_bound():
@@ -127,7 +127,7 @@ def test_chance_is_judged_by_the_exact_bound():
     assert baseline_trains(judged, "y") is None
 
 
-def test_failures_are_compared_by_the_exact_test_of_fisher(make_study):
+def test_failures_are_compared_by_the_fisher_exact_test(make_study):
     status = {("aim", seed): "diverged" for seed in range(4)}
     findings = examine(make_study(seeds=6, status=status))
     table = findings.failures.set_index("arm")
@@ -149,7 +149,7 @@ def test_gates_are_passed_in_order(make_study):
     assert [gate.state for gate in without.family.gates] == ["passed", "no such arm", "no such arm"]
 
 
-def test_further_arms_are_corrected_by_the_procedure_of_holm(make_study):
+def test_further_arms_are_corrected_by_the_holm_procedure(make_study):
     more = [FakeArm(f"variant {i}", "aim", 0.15 + 0.006 * i) for i in range(4)]
     findings = examine(make_study([ARMS[0], ARMS[3], *more]))
     table = comparison_table(findings.family.comparisons)
@@ -210,7 +210,7 @@ def test_the_last_epoch_is_only_used_as_a_check(make_study):
     pd.testing.assert_frame_equal(epochs, before)
 
 
-def test_findings_do_not_change_the_results(make_study):
+def test_computing_findings_does_not_change_the_results(make_study):
     results = analysis.load(make_study(status={("aim", 1): "diverged", ("frozen", 0): "failed"}))
     runs, epochs = results.runs.copy(deep=True), results.epochs.copy(deep=True)
     analysis.examine(results)

@@ -1,4 +1,4 @@
-"""Arms that were computed differently are named before the verdict in every study; similar arms raise no caution."""
+"""In every study, arms that were computed differently are listed before the verdict; similar arms raise no caution."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ IDENTITY = {"run": {"model": {"backbone": {"name": "my_net", "version": 1, "code
 
 @pytest.fixture
 def alike(make_study):
-    """Return the results of four arms whose configuration is stored, interleaved in time on one machine."""
+    """Return the results of four arms with stored configurations, interleaved in time on one machine."""
     results = analysis.load(make_study([replace(arm, config=CONFIG) for arm in ARMS], seeds=SEEDS, claim=None))
     number = results.runs["seed"] * 4 + results.runs["arm"].map({arm.name: at for at, arm in enumerate(ARMS)})
     started = START + pd.to_timedelta(number * 3600, unit="s")
@@ -149,7 +149,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_difference_that_the_study_does_not_vary_is_named(kind, alike):
+def test_a_difference_that_the_study_does_not_vary_is_reported(kind, alike):
     changes, expected = KINDS[kind]
     said = unlike_arms(changed(alike.runs, **changes), alike.plan)
     assert len(said) == 1
@@ -179,20 +179,20 @@ def test_a_difference_that_the_study_varies_is_described_as_such(kind, alike):
     assert ", which this study varies: " in said
     other = changed(runs, "matched", config=option(path, value), **columns)
     (said,) = unlike_arms(other, replace(alike.plan, arms=arms))
-    assert "which this study varies" not in said, "the plan does not declare it of that arm"
+    assert "which this study varies" not in said, "the plan does not declare it for that arm"
 
 
-def test_a_difference_that_chance_explains_is_not_named(alike):
+def test_a_difference_that_can_be_explained_by_chance_is_not_reported(alike):
     runs = alike.runs
     two = runs["arm"].isin(["baseline", "aim"]) & (runs["seed"] < 3)
     few = changed(runs[two], host="node2", attempts=2)
     assert unlike_arms(few, alike.plan) == [], "three pairs are separated by chance in 1 of 10 cases"
     own = runs.assign(host=[f"pod{number}" for number in range(len(runs))])
-    assert unlike_arms(own, alike.plan) == [], "every run has its own machine"
+    assert unlike_arms(own, alike.plan) == [], "every run has a machine of its own"
     assert unlike_arms(runs.assign(attempts=[2] + [1] * (len(runs) - 1)), alike.plan) == []
 
 
-def test_the_time_of_day_is_named_if_arms_alternate_over_days(alike):
+def test_the_time_of_day_is_reported_if_arms_alternate_over_days(alike):
     runs = alike.runs[alike.runs["arm"].isin(["baseline", "aim"])]
     runs = pd.concat([runs, runs.assign(seed=runs["seed"] + SEEDS)], ignore_index=True)
     hours = runs["seed"] * 24 + runs["arm"].map({"baseline": 0, "aim": 12})
@@ -203,7 +203,7 @@ def test_the_time_of_day_is_named_if_arms_alternate_over_days(alike):
 
 @pytest.mark.parametrize("ways", [[5, 5], [5, 5, 5], [8, 8, 8, 8], [12, 12]])
 def test_the_probability_of_a_separation_is_exact(ways):
-    """Compare the uncorrected probability with all, or many, random assignments of the runs."""
+    """Compare the uncorrected probability with all assignments of the runs, or with many random ones."""
     runs = pd.DataFrame({"arm": np.repeat([f"arm{i}" for i in range(len(ways))], ways)})
     first = runs["arm"] == "arm0"
     late = pd.Timestamp(START) + pd.to_timedelta(np.where(first, 0, 10), unit="h")
@@ -219,7 +219,7 @@ def test_the_probability_of_a_separation_is_exact(ways):
     assert machine.p == pytest.approx(both / comb(number, size) * divisions)
 
 
-def test_two_groups_of_arms_on_two_machines_are_found():
+def test_two_groups_of_arms_on_two_machines_are_detected():
     runs = pd.DataFrame({"arm": np.tile(["a", "b", "c", "d"], 5)})
     runs["host"] = runs["arm"].map({"a": "x", "b": "x", "c": "y", "d": "y"})
     found = separation.on_machines(runs)
@@ -228,7 +228,7 @@ def test_two_groups_of_arms_on_two_machines_are_found():
 
 
 def honest(rng: np.random.Generator) -> pd.DataFrame:
-    """Return runs as sessions compute them: seed by seed, on machines that a cluster chooses, with pauses between."""
+    """Return runs as sessions compute them: seed by seed, on machines chosen by a cluster, with pauses in between."""
     arms = [f"arm{i}" for i in range(rng.integers(2, 9))]
     seeds = int(rng.integers(3, 13))
     hosts = [f"node{i}" for i in range(rng.integers(1, 9))]
@@ -236,7 +236,7 @@ def honest(rng: np.random.Generator) -> pd.DataFrame:
     free = dict.fromkeys(hosts, 0.0)
     rows = []
     for seed in range(seeds):
-        pause = rng.choice([0, 0, 0, 14, 60])  # hours until a user continues
+        pause = rng.choice([0, 0, 0, 14, 60])  # hours until a user continues the study
         free = {host: max(free.values()) + pause for host in hosts} if pause else free
         for arm in arms:
             host = rng.choice(hosts)
@@ -255,26 +255,26 @@ def alarms(seed: int) -> list[separation.Separation]:
     return [found for rule in rules if (found := rule(runs)) is not None]
 
 
-def test_200_honest_studies_raise_no_alarm_for_time_and_machine():
+def test_200_honest_studies_do_not_raise_an_alarm_about_time_and_machines():
     for seed in range(100, 300):
         assert alarms(seed) == [], f"study {seed}"
 
 
 @pytest.mark.slow
-def test_honest_studies_raise_an_alarm_less_often_than_the_level_allows():
+def test_honest_studies_raise_alarms_less_often_than_the_level_allows():
     assert sum(bool(alarms(seed)) for seed in range(1000)) <= 1000 * separation.LEVEL
 
 
-def test_arms_that_alternated_between_two_machines_are_named():
-    """This was not intended, but every run of an arm was on its own machine."""
+def test_arms_that_alternated_between_two_machines_are_reported():
+    """This was not intended, but all runs of an arm were on the same machine, which the other arm did not use."""
     runs = pd.DataFrame({"arm": ["a", "b"] * 5, "host": ["x", "y"] * 5})
     found = separation.on_machines(runs)
     assert (found.first, found.second, round(found.p, 4)) == (("a",), ("b",), 0.0079)
 
 
 @pytest.mark.slow  # 1,000 studies; the test of honest studies has 200
-def test_runs_that_are_mixed_at_random_raise_an_alarm_as_rarely_as_stated():
-    """Assign 6 + 6 runs at random: complete separation has probability .0022 in time and on two machines."""
+def test_randomly_mixed_runs_raise_an_alarm_as_rarely_as_stated():
+    """Assign 6 + 6 runs at random; complete separation, in time or by machine, has a probability of .0022."""
     rng, raised = np.random.default_rng(0), np.zeros(2)
     started = pd.Timestamp(START) + pd.to_timedelta(np.arange(12), unit="h")
     for _ in range(1000):
@@ -285,7 +285,7 @@ def test_runs_that_are_mixed_at_random_raise_an_alarm_as_rarely_as_stated():
     assert (raised / 1000 < separation.LEVEL).all()
 
 
-def test_unlike_arms_come_first_in_the_report_the_console_and_the_findings(make_study, tmp_path, undrawn):
+def test_unlike_arms_come_first_in_the_report_on_the_console_and_in_the_findings(make_study, tmp_path, undrawn):
     pair = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)]
     directory = make_study(pair, claim=None)
     import pyarrow as pa
@@ -317,7 +317,7 @@ def test_unlike_arms_come_first_in_the_report_the_console_and_the_findings(make_
     assert findings._repr_html_().index("Arms differ") < findings._repr_html_().index("aim − baseline")
 
 
-def test_differences_due_to_factors_are_one_short_sentence(alike):
+def test_differences_due_to_factors_are_stated_in_one_short_sentence(alike):
     rates = {arm.name: 0.001 * place for place, arm in enumerate(alike.plan.arms, start=1)}
 
     def config(arm, **more):
@@ -338,7 +338,7 @@ def test_differences_due_to_factors_are_one_short_sentence(alike):
     short = "Arms differ in the learning rate, which this study varies."
     assert unlike_arms(runs, plan()) == [short]
     (beside,) = unlike_arms(runs, plan(without=["aim"]))
-    assert "; aim: adam(" in beside, "an arm outside the factors has a value that none of theirs has"
+    assert "; aim: adam(" in beside, "an arm outside the factors has a value that no arm with factors has"
     smaller = [json.dumps(config(arm, batch_size=10 if arm == "aim" else 25)) for arm in runs["arm"]]
     first, second = unlike_arms(runs.assign(config=smaller), plan())
     assert first == short

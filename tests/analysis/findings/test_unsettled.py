@@ -1,4 +1,4 @@
-"""Comparisons that further pairs may still settle, which `ablate run --until-verdict` uses."""
+"""Comparisons that further pairs can still settle, which `ablate run --until-verdict` uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BASE = 0.15 + np.array([0.1, 0.0, -0.2, 0.3, 0.1, -0.1, 0.2, -0.3]) / 100
 
 
 def arms(gain: float, matched: float, frozen: float, spread: float = 1.0) -> list[FakeArm]:
-    """Return four arms: aim exceeds the baseline by `gain`, the controls by their own gains, in percentage points."""
+    """Return four arms: aim exceeds the baseline by `gain`, and the controls exceed it by their own gains, in pp."""
 
     def above(points: float, turn: int) -> list[float]:
         return list(BASE + points / 100 + spread * np.roll(NOISE, turn))
@@ -29,11 +29,16 @@ def arms(gain: float, matched: float, frozen: float, spread: float = 1.0) -> lis
 @pytest.mark.parametrize(
     ("gains", "spread", "backbone", "unsettled"),
     [
-        ((5.0, 0.1, 0.1), 0.5, "resnet50", ()),  # holds against all three
-        ((0.0, 0.0, 0.0), 0.3, "resnet50", ()),  # no material gain: the gates below are closed
-        ((0.5, 0.0, 0.0), 4.0, "resnet50", ("aim − baseline",)),  # open itself
-        ((5.0, 4.9, 0.1), 4.0, "resnet50", ("aim − matched",)),  # its control is open, later gates are not reached
-        ((5.0, 0.1, 0.1), 0.5, "small_resnet", ()),  # a proxy: positive, and no row can stop it
+        ((5.0, 0.1, 0.1), 0.5, "resnet50", ()),  # the claim holds against all three
+        ((0.0, 0.0, 0.0), 0.3, "resnet50", ()),  # no material gain: later gates are not reached
+        ((0.5, 0.0, 0.0), 4.0, "resnet50", ("aim − baseline",)),  # the first gate is open
+        (
+            (5.0, 4.9, 0.1),
+            4.0,
+            "resnet50",
+            ("aim − matched",),
+        ),  # the gate against its control is open, so later gates are not reached
+        ((5.0, 0.1, 0.1), 0.5, "small_resnet", ()),  # a proxy with a positive result that no row can stop
         ((5.0, 4.9, 0.1), 4.0, "small_resnet", ("aim − matched",)),
     ],
 )

@@ -1,4 +1,4 @@
-"""Variance by source in the findings and the report of a study, and the gain of pairing in any study."""
+"""Variance by source in a study's findings and report, and the gain from pairing in every study."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def study(make_study: Any) -> Any:
     return make_study(arms(), len(SEEDS), claim=None, images=4000)
 
 
-def test_every_series_has_the_variance_of_its_runs(study: Any) -> None:
+def test_every_series_shows_the_variance_of_its_runs(study: Any) -> None:
     found = examine(load(study), unproven=True)
     runs = found.results.runs.set_index(["arm", "seed"])["test_accuracy"] * 100
     assert [each.of for each in found.variance_sources] == ["baseline", "aim", "aim − baseline"]
@@ -77,7 +77,9 @@ def test_series_are_not_part_of_any_gate_or_family(study: Any) -> None:
     assert planned_comparisons(plan) == [("gate", "aim", "baseline")]
 
 
-def test_the_report_has_the_section_table_and_figure_and_says_what_pairing_saved(study: Any, tmp_path: Any) -> None:
+def test_the_report_contains_the_section_table_and_figure_and_states_what_pairing_saved(
+    study: Any, tmp_path: Any
+) -> None:
     analysis.report(study, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "## Variance by source" in text
@@ -100,7 +102,7 @@ def test_every_study_states_what_pairing_saved_and_keeps_its_verdict(make_study:
 
 
 def first_seeds(number: int) -> list[FakeArm]:
-    """These arms have fewer seeds and other random numbers."""
+    """These arms have fewer seeds and different random numbers."""
     rng, found = np.random.default_rng(15), arms()
     for arm in found:
         spread = next((SPREADS[source] for source in SOURCES if f"[{source}]" in arm.name), 0.01)
@@ -109,7 +111,7 @@ def first_seeds(number: int) -> list[FakeArm]:
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
-def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_study: Any, seeds: int) -> None:
+def test_two_or_three_seeds_do_not_determine_any_share_and_nothing_is_concluded(make_study: Any, seeds: int) -> None:
     found = examine(load(make_study(first_seeds(seeds), seeds, claim=None, images=10_000, looks=[5])), unproven=True)
     table = by_source(found)
     assert table is not None
@@ -128,7 +130,9 @@ def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_stu
         )
 
 
-def test_intervals_that_are_cut_end_in_an_arrow_and_undetermined_shares_are_hollow(make_study: Any) -> None:
+def test_intervals_that_are_cut_off_end_in_an_arrow_and_markers_of_undetermined_shares_are_hollow(
+    make_study: Any,
+) -> None:
     found = examine(load(make_study(first_seeds(3), 3, claim=None, images=10_000, looks=[5])), unproven=True)
     summary = summarise(found.variance_sources)
     axes = draw(summary).axes[0]

@@ -1,4 +1,4 @@
-"""Studies that may be read after any number of pairs: interval, verdict, report, freeze, and p-values."""
+"""Studies that can be read after any number of pairs: intervals, verdicts, reports, freezing, and p-values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_evidence_is_the_mixture_of_noncentral_t_densities(t, n, width):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 400), st.floats(1e-4, 0.5), st.floats(0.2, 5))
-def test_the_critical_value_has_exactly_the_evidence_that_ends_the_interval(n, alpha, width):
+def test_the_evidence_at_the_critical_value_is_exactly_the_threshold_of_the_interval(n, alpha, width):
     critical = float(anytime.critical_values(n, alpha, width))
     bounded = width > anytime.least_width(n, alpha)
     assert np.isfinite(critical) == bounded
@@ -57,13 +57,13 @@ def test_the_critical_value_has_exactly_the_evidence_that_ends_the_interval(n, a
         assert float(anytime.levels(n, alpha, width)) == 0
 
 
-def test_at_five_pairs_the_interval_is_bounded_above_a_certain_width():
+def test_with_five_pairs_the_interval_is_bounded_only_for_a_sufficient_width():
     assert anytime.least_width(5) == pytest.approx(0.8333, abs=1e-4)
     assert Looks.at_any_time(0.83).levels[0] == 0
     assert 0 < Looks.at_any_time(0.84).levels[0] < Looks.at_any_time().levels[0]
 
 
-def test_all_intervals_together_err_in_at_most_alpha_of_studies():
+def test_the_joint_error_rate_of_all_intervals_is_at_most_alpha():
     rng, studies, most = np.random.default_rng(5), 40_000, 60
     looks, x = Looks.at_any_time(), rng.standard_normal((studies, most))
     n = np.arange(1, most + 1)
@@ -82,7 +82,7 @@ def test_all_intervals_together_err_in_at_most_alpha_of_studies():
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
-def test_the_p_value_is_the_error_at_which_an_interval_first_excludes_0(alpha):
+def test_the_p_value_is_the_error_rate_at_which_an_interval_first_excludes_0(alpha):
     looks = Looks.at_any_time(2.0)
     levels = looks.levels_at(alpha)
     assert looks.p_value([0.6, levels[1] * 0.999, 0.7]) < alpha < looks.p_value([0.6, levels[1] * 1.001])
@@ -91,7 +91,7 @@ def test_the_p_value_is_the_error_at_which_an_interval_first_excludes_0(alpha):
     assert looks.levels_of([alpha])[alpha] == levels
 
 
-def test_looks_any_is_stored_as_an_object_that_older_versions_refuse():
+def test_the_setting_looks_any_is_stored_as_an_object_that_older_versions_refuse():
     looks = Looks.at_any_time()
     assert looks.stored == ANY
     assert looks_from(looks.stored) == looks
@@ -128,7 +128,7 @@ def test_a_running_study_is_read_after_its_complete_pairs(make_study):
     assert "As of the look after 6 pairs: " in standing(analysis.load(directory))
 
 
-def test_an_unbounded_interval_is_inconclusive_and_breaks_neither_figures_nor_json(make_study, tmp_path):
+def test_an_unbounded_interval_is_inconclusive_and_does_not_break_figures_or_json(make_study, tmp_path):
     looks = {"any": {"mixture_width": 0.5}}
     directory = make_study(two_arms([4.0, 5.5, 4.4, 5.1, 6.0, 3.9]), seeds=6, images=2000, looks=looks)
     findings = examine(directory)
@@ -153,13 +153,13 @@ def test_an_unbounded_interval_is_inconclusive_and_breaks_neither_figures_nor_js
     assert "unbounded" in document["figures"]["path"]["caption"]
 
 
-def test_identical_arms_are_named_even_if_the_interval_is_unbounded(make_study):
+def test_identical_arms_are_reported_even_if_the_interval_is_unbounded(make_study):
     looks = {"any": {"mixture_width": 0.5}}
     primary = examine(make_study(two_arms([0.0] * 6), seeds=6, images=2000, looks=looks)).primary
     assert primary.verdict.kind == "identical"
 
 
-def test_variants_are_tested_by_the_procedure_of_holm_over_all_numbers_of_pairs(make_study):
+def test_variants_are_tested_by_the_holm_procedure_across_all_numbers_of_pairs(make_study):
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.17),
@@ -186,7 +186,7 @@ def test_the_report_names_the_method_and_its_sources(make_study, undrawn, tmp_pa
 @pytest.mark.parametrize(
     "change", [[5, 8], {"any": {"mixture_width": 2.0}}, {"pairs": [5, 8], "spending": "obrien_fleming"}]
 )
-def test_looks_that_differ_from_the_frozen_ones_make_a_study_exploratory(tmp_path, change):
+def test_looks_that_differ_from_the_frozen_looks_make_a_study_exploratory(tmp_path, change):
     study = FakeStudy(two_arms([5.0, 5.2, 4.9, 5.1, 5.0, 5.1, 5.0, 5.2]), list(range(8)), images=2000, looks=ANY)
     directory = write_study(tmp_path / "study", study, np.random.default_rng(0))
     assert examine(directory).deviations == ()

@@ -1,4 +1,4 @@
-"""Looks: constants of repeated t tests, the verdict of a sequence of looks, and its Holm correction."""
+"""Looks: constants for repeated t tests, the verdict of a sequence of looks, and its Holm correction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_one_look_needs_no_correction():
     assert Looks((7,)).levels == (0.05,)
 
 
-def test_the_error_of_all_looks_is_alpha_in_an_independent_simulation():
+def test_the_error_rate_across_all_looks_is_alpha_in_an_independent_simulation():
     rng = np.random.default_rng(1)
     looks, draws = (5, 6, 9), rng.standard_normal((60_000, 9))
     rejected = np.zeros(len(draws), dtype=bool)
@@ -58,15 +58,15 @@ def test_a_constant_lies_between_bonferroni_and_no_correction_and_can_be_inverte
     assert overall_error(looks, level) == pytest.approx(alpha, rel=0.01)
 
 
-def test_a_sequence_of_p_values_rejects_exactly_where_a_look_does():
+def test_a_sequence_of_p_values_rejects_exactly_when_a_look_does():
     looks = Looks((5, 8, 12))
     level = looks.levels[0]
     assert looks.p_value([0.4, level * 0.99, 0.6]) < 0.05 < looks.p_value([0.4, level * 1.01, 0.6])
-    assert looks.p_value([0.4]) == overall_error((5, 8, 12), 0.4), "later looks count although they are still to come"
+    assert looks.p_value([0.4]) == overall_error((5, 8, 12), 0.4), "future looks count too"
     assert np.isnan(looks.p_value([np.nan]))
 
 
-def test_a_further_block_takes_half_of_alpha_beforehand():
+def test_half_of_alpha_is_reserved_for_a_further_block():
     looks = Looks((5, 8), further_block=10)
     assert looks.numbers == (5, 8, 18)
     assert looks.levels == (constant((5, 8), 0.025),) * 2 + (0.025,)
@@ -79,7 +79,7 @@ def test_invalid_looks_are_refused(pairs):
         Looks(pairs)
 
 
-def test_the_first_look_that_stops_decides(make_study):
+def test_the_first_look_that_stops_the_study_decides(make_study):
     findings = examine(make_study(two_arms([5.0, 5.2, 4.9, 5.1, 5.0, -9, -9, -9]), seeds=8, images=2000, looks=[5, 8]))
     primary = findings.primary
     assert [look.pairs for look in primary.looks] == [5, 8]
@@ -96,19 +96,19 @@ def test_an_open_first_look_leaves_the_decision_to_the_second(make_study):
     assert primary.interval.alpha == constant((5, 8))
 
 
-def test_pairs_between_looks_decide_nothing(make_study):
+def test_pairs_between_looks_do_not_affect_the_verdict(make_study):
     primary = examine(make_study(seeds=7, looks=[5, 8])).primary
     assert (primary.interval.n, primary.beyond, primary.next_look) == (5, 2, 8)
 
 
-def test_below_the_first_look_there_is_no_verdict(make_study):
+def test_there_is_no_verdict_before_the_first_look(make_study):
     findings = examine(make_study(seeds=6, looks=[8, 12]))
     assert findings.primary.verdict.kind == "screening only"
     assert findings.headline.endswith("screening only, no verdict below 8 pairs.")
     assert findings.primary.interval.n == 6
 
 
-def test_a_look_with_a_missing_pair_is_withheld_and_states_the_previous_one(make_study):
+def test_a_look_with_a_missing_pair_is_withheld_and_states_the_previous_verdict(make_study):
     status = {("aim", 6): "failed"}
     primary = examine(make_study(two_arms([0, 9, 1, 8, 5, 5, 5, 5]), seeds=8, looks=[5, 8], status=status)).primary
     assert primary.verdict.kind == "withheld"
@@ -122,7 +122,7 @@ def test_looks_count_pairs_in_the_order_of_the_plan(make_study, tmp_path):
     assert found.primary.verdict.kind == "holds"
 
 
-def test_variants_are_tested_by_the_procedure_of_holm_over_all_looks(make_study):
+def test_variants_are_tested_by_the_holm_procedure_across_all_looks(make_study):
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.17),
@@ -141,7 +141,7 @@ def test_variants_are_tested_by_the_procedure_of_holm_over_all_looks(make_study)
         assert rejected == (c.p_holm <= 0.05)
 
 
-def test_a_running_study_has_the_verdict_of_the_completed_looks(make_study):
+def test_a_running_study_has_the_verdict_of_its_completed_looks(make_study):
     status = {(arm, seed): "missing" for arm in ("aim", "baseline") for seed in (6, 7)}
     arms = two_arms([0, 9, 1, 8, 5, 5, 5, 5])
     primary = examine(make_study(arms, seeds=8, looks=[5, 8], status=status, images=2000)).primary
@@ -170,11 +170,11 @@ def test_a_p_value_of_almost_one_is_valid(spending, rest):
     assert 0.99 < error_of((5, 8, 12), (1 - rest, 0.5, 0.2)) <= 1
 
 
-def test_differences_that_sum_to_almost_nothing_have_a_verdict(make_study):
+def test_differences_with_a_sum_close_to_zero_have_a_verdict(make_study):
     base, treated = [0.9025, 0.9075, 0.9025, 0.8875, 0.91], [0.905, 0.895, 0.905, 0.9025, 0.9025]
     arms = [FakeArm("baseline", "baseline", accuracies=base), FakeArm("aim", "aim", accuracies=treated)]
     directory = make_study(arms, seeds=5, images=400, looks=[5, 8, 12], procedure=2, claim=None)
     primary = analysis.examine(analysis.load(directory)).primary
-    assert 1 - 1e-6 < primary.p < 1, "or this is another case"
+    assert 1 - 1e-6 < primary.p < 1, "otherwise, this is a different case"
     assert primary.p_looks == 1
     assert primary.verdict.kind == "inconclusive"

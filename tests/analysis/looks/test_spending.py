@@ -1,4 +1,4 @@
-"""Spending of the error on looks: published critical values, simulations with few pairs, p-values, and storage."""
+"""Error spending across looks: published critical values, simulations with few pairs, p-values, and storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.looks.spending import levels
 from analysis.plan import read_plan
 
 MANY = 400
-"""Pairs of the first of equally spaced looks, for which t statistics are nearly normal."""
+"""Number of pairs at the first of equally spaced looks; large enough for nearly normal t statistics."""
 PUBLISHED = {  # Jennison and Turnbull (2000), tables 2.1 and 2.3; Lan and DeMets (1983); two-sided .05
     ("constant", 2): (2.178, 2.178),
     ("constant", 3): (2.289, 2.289, 2.289),
@@ -43,27 +43,27 @@ def critical(looks: tuple[int, ...], spending: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("spending", "count"), FAST)
-def test_for_many_pairs_the_critical_values_are_the_published_ones(spending, count):
+def test_for_many_pairs_the_critical_values_equal_the_published_values(spending, count):
     found = critical(equal_looks(count, 250), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spending", "count"), [key for key in PUBLISHED if key not in FAST])
-def test_for_many_pairs_and_looks_the_critical_values_are_the_published_ones(spending, count):
+def test_for_many_pairs_and_looks_the_critical_values_equal_the_published_values(spending, count):
     found = critical(equal_looks(count), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, count], atol=1.1e-3)
 
 
 @pytest.mark.parametrize("spending", ["lan_demets_obrien_fleming", "lan_demets_pocock"])
-def test_for_five_looks_of_sixty_pairs_the_critical_values_are_close_to_the_published_ones(spending):
+def test_for_five_looks_with_sixty_pairs_the_critical_values_are_close_to_the_published_values(spending):
     found = critical(equal_looks(5, 60), spending)
     np.testing.assert_allclose(found, PUBLISHED[spending, 5], atol=4e-3)
 
 
 @pytest.mark.parametrize("spending", SPENDINGS)
 @pytest.mark.parametrize("looks", [(5, 8, 12), (5, 6, 7, 20), (3, 4, 9)])
-def test_for_few_pairs_an_independent_simulation_confirms_the_error(spending, looks):
+def test_for_few_pairs_an_independent_simulation_confirms_the_error_rate(spending, looks):
     rng, studies = np.random.default_rng(2), 200_000
     draws = rng.standard_normal((studies, looks[-1]))
     rejected = np.zeros(studies, dtype=bool)
@@ -75,7 +75,7 @@ def test_for_few_pairs_an_independent_simulation_confirms_the_error(spending, lo
 
 
 @pytest.mark.parametrize("spending", ["lan_demets_pocock", "lan_demets_obrien_fleming"])
-def test_the_error_spent_by_each_look_follows_the_spending_function(spending):
+def test_the_error_spent_at_each_look_follows_the_spending_function(spending):
     looks, alpha = (6, 9, 14, 20), 0.05
     found = levels(looks, alpha, spending)
     for count in range(1, 5):
@@ -87,7 +87,7 @@ def test_the_error_spent_by_each_look_follows_the_spending_function(spending):
         assert error_of(looks[:count], found[:count]) == pytest.approx(spent, abs=1e-8)
 
 
-def test_obrien_and_fleming_spend_little_early_and_nearly_all_at_the_end():
+def test_obrien_fleming_spends_little_error_early_and_nearly_all_at_the_end():
     for spending in ("obrien_fleming", "lan_demets_obrien_fleming"):
         found = levels((5, 8, 12), 0.05, spending)
         assert found[0] < 0.002 < found[1] < 0.02 < 0.042 < found[2] < 0.05
@@ -99,7 +99,7 @@ def test_obrien_and_fleming_spend_little_early_and_nearly_all_at_the_end():
     st.floats(0.001, 0.2),
     st.sampled_from(SPENDINGS[1:]),
 )
-def test_levels_use_up_the_error_and_can_be_inverted(looks, alpha, spending):
+def test_levels_use_up_the_entire_error_and_can_be_inverted(looks, alpha, spending):
     found = levels(looks, alpha, spending)
     assert error_of(looks, found) == pytest.approx(alpha, rel=1e-3)
     assert all(0 <= level <= alpha + 1e-12 for level in found)
@@ -108,16 +108,16 @@ def test_levels_use_up_the_error_and_can_be_inverted(looks, alpha, spending):
     assert last.p_value(p_values) == pytest.approx(alpha, rel=5e-3)
 
 
-def test_the_default_is_the_one_level_that_earlier_versions_froze():
+def test_the_default_is_the_single_level_that_earlier_versions_froze():
     assert levels((5, 8, 12), 0.05, "constant") == (constant((5, 8, 12)),) * 3
     assert Looks((5, 8, 12)).levels == (constant((5, 8, 12)),) * 3
-    # The last bits depend on the CPU; a deviation from a frozen plan does not.
+    # The last bits depend on the CPU, but whether a study deviates from its frozen plan does not.
     assert Looks((5, 8, 12)).levels[0] == pytest.approx(0.021300251394436455, rel=1e-13)
     assert error_of((5, 8, 12), (0.02,) * 3) == overall_error((5, 8, 12), 0.02)
 
 
 @pytest.mark.parametrize("spending", SPENDINGS[1:])
-def test_a_sequence_of_p_values_rejects_exactly_where_a_look_does(spending):
+def test_a_sequence_of_p_values_rejects_exactly_when_a_look_does(spending):
     looks = Looks((5, 8, 12), spending=spending)
     for place in range(3):
         p_values = [0.9] * (place + 1)
@@ -133,13 +133,13 @@ def test_a_sequence_of_p_values_rejects_exactly_where_a_look_does(spending):
 
 
 @pytest.mark.parametrize("spending", SPENDINGS[1:])
-def test_a_further_block_takes_half_of_alpha_beforehand(spending):
+def test_half_of_alpha_is_reserved_for_a_further_block(spending):
     looks = Looks((5, 8), further_block=10, spending=spending)
     assert looks.levels == (*levels((5, 8), 0.025, spending), 0.025)
     assert looks.levels_of([0.01, 0.05]) == {alpha: looks.levels_at(alpha) for alpha in (0.01, 0.05)}
 
 
-def test_a_single_look_has_the_whole_error_with_every_design():
+def test_a_single_look_has_the_entire_error_in_every_design():
     for spending in SPENDINGS:
         looks = Looks((7,), spending=spending)
         assert looks.levels == (0.05,)

@@ -1,4 +1,4 @@
-"""Conditions give the same rows as pandas, and errors state the position of a mistake."""
+"""Conditions select the same rows as pandas, and errors state the position of a mistake."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_condition_selects_the_rows_that_it_describes(condition, expected):
         ("not " * 3000 + "rate > 1", "nested deeper than 50"),
     ],
 )
-def test_an_invalid_condition_is_refused_with_its_position(condition, message):
+def test_an_invalid_condition_is_refused_and_the_position_of_the_mistake_is_stated(condition, message):
     with pytest.raises(UsageError, match=message):
         rows_that_meet(FRAME, condition)
 
@@ -151,7 +151,7 @@ def test_an_invalid_condition_is_refused_with_its_position(condition, message):
         ("batch_size > - 1", "batch_size > -1", [0, 1, 3]),
     ],
 )
-def test_a_condition_in_another_notation_is_shown_in_this_one(condition, meant, expected):
+def test_a_condition_in_a_different_notation_is_refused_and_the_correct_notation_is_shown(condition, meant, expected):
     with pytest.raises(UsageError) as caught:
         rows_that_meet(FRAME, condition)
     assert str(caught.value) == f"condition {condition!r}: this notation is not read here; write {meant}"
@@ -159,7 +159,7 @@ def test_a_condition_in_another_notation_is_shown_in_this_one(condition, meant, 
 
 
 @pytest.mark.parametrize("condition", ["arm == 'a&b", "batch_siz & rate", "batch_size is", "rate > 1 &", "& | ! %"])
-def test_nothing_is_shown_that_would_be_refused_itself(condition):
+def test_a_suggested_condition_is_never_refused_itself(condition):
     with pytest.raises(UsageError) as caught:
         rows_that_meet(FRAME, condition)
     assert "this notation" not in str(caught.value)
@@ -179,12 +179,12 @@ COMPLETE = pd.DataFrame({"a": [-1, 0, 1, 2, 3], "b": [3, 1, 0, 2, -2]})
 
 
 @given(trees)
-def test_on_complete_columns_a_condition_has_the_meaning_of_pandas(condition):
+def test_on_columns_without_nulls_a_condition_means_the_same_as_in_pandas(condition):
     expected = COMPLETE.query(condition)
     assert list(COMPLETE.index[rows_that_meet(COMPLETE, condition)]) == list(expected.index)
 
 
 @given(st.text(max_size=40))
-def test_any_text_gives_rows_or_a_clear_error(text):
+def test_every_text_selects_rows_or_causes_a_clear_error(text):
     with contextlib.suppress(UsageError):
         assert len(rows_that_meet(FRAME, text)) == len(FRAME)

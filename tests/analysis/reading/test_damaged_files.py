@@ -1,4 +1,4 @@
-"""Damage to stored files: the original values are read, or the damaged file is named."""
+"""Damaged stored files: the original values are read, or the error names the damaged file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("tries", [12, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_never_changes_values_unnoticed(study: Path, kind: str, tries: int, tmp_path: Path) -> None:
+def test_damage_never_changes_values_without_being_noticed(study: Path, kind: str, tries: int, tmp_path: Path) -> None:
     sound, draw, noticed = everything(study), random.Random(f"{kind} {tries}"), 0
     copy = tmp_path / "copy"
     shutil.copytree(study, copy)
@@ -71,7 +71,7 @@ def test_damage_never_changes_values_unnoticed(study: Path, kind: str, tries: in
         try:
             found = everything(copy)
         except UsageError as error:
-            assert str(copy / name) in str(error)  # noqa: PT017 -- an error is one of two correct results
+            assert str(copy / name) in str(error)  # noqa: PT017 -- an error is one of the two correct outcomes
             noticed += 1
         else:
             for table, frame in sound.items():

@@ -54,7 +54,7 @@ def among(*configs, levels=None):
     return {factor.column: factor for factor in factors.of_arms(arms)}
 
 
-def test_an_option_is_named_by_its_last_part_if_that_is_unambiguous():
+def test_an_option_is_named_by_the_last_part_of_its_path_if_that_is_unambiguous():
     found = among(config(batch_size=20), config(batch_size=50))
     assert list(found) == ["batch_size"]
     assert found["batch_size"].option == "training.batch_size"
@@ -62,7 +62,7 @@ def test_an_option_is_named_by_its_last_part_if_that_is_unambiguous():
     assert dict(found["batch_size"].values) == {"arm0": 20, "arm1": 50}
 
 
-def test_a_last_part_that_two_options_share_is_preceded_by_its_parent_even_if_only_one_of_them_varies():
+def test_a_last_part_that_two_options_share_is_preceded_by_its_parent_even_if_only_one_option_varies():
     assert list(among(config(patience=3), config(patience=4))) == ["early_stopping.patience"]
     assert list(among(config(memory=MEMORY), config(memory={**MEMORY, "channels": 16}))) == ["memory.channels"]
 
@@ -75,11 +75,11 @@ def test_a_last_part_that_two_options_share_is_preceded_by_its_parent_even_if_on
         ("training.selection.name", "last_epoch", "training.selection"),
     ],
 )
-def test_no_factor_has_the_name_of_a_stored_column(path, value, column):
+def test_factors_never_have_the_name_of_a_stored_column(path, value, column):
     assert list(among(config(), changed(config(), path, value))) == [column]
 
 
-def test_a_component_is_identified_by_its_name_and_is_null_in_arms_without_it():
+def test_a_component_is_identified_by_its_name_and_is_null_in_arms_without_the_component():
     found = among(
         config(), config(memory=MEMORY, placement="every_layer"), config(memory=MEMORY, placement="stage_only")
     )
@@ -93,7 +93,7 @@ def test_options_of_a_part_that_only_some_arms_have_are_factors_only_if_they_dif
     assert dict(found["memory.channels"].values) == {"arm0": None, "arm1": 8, "arm2": 16}
 
 
-def test_a_part_that_is_not_a_component_is_true_or_false():
+def test_a_part_that_is_not_a_component_becomes_true_or_false():
     found = among(config(), changed(config(), "training.early_stopping", None))
     assert dict(found["early_stopping"].values) == {"arm0": True, "arm1": False}
     assert found["early_stopping"].type == "boolean"
@@ -120,30 +120,30 @@ def test_one_and_true_are_different_values():
         (("\ud800", "a"), "text", ("\ufffd", "a")),
     ],
 )
-def test_types_follow_the_values(values, kind, typed):
+def test_column_types_follow_the_values(values, kind, typed):
     factor = among(*(config(option=value) for value in values))["option"]
     assert factor.type == kind
     assert tuple(factor.values.values()) == typed
     assert [type(value) for value in factor.values.values()] == [type(value) for value in typed]
 
 
-def test_a_component_whose_name_was_replaced_by_another_type_is_shown_as_text():
+def test_a_component_whose_name_has_a_different_type_is_shown_as_text():
     found = among(config(schedule={"name": {"a": 1}}), config(schedule={"name": None}))
     assert dict(found["schedule"].values) == {"arm0": '{"a": 1}', "arm1": "null"}
 
 
-def test_an_option_unknown_to_older_studies_is_not_a_factor():
+def test_an_option_that_older_studies_do_not_know_is_not_a_factor():
     assert not among(config(), config(new_option=3))
 
 
-def test_a_labeled_factor_is_a_separate_column_from_an_option_of_the_same_name():
+def test_a_labeled_factor_and_an_option_of_the_same_name_are_separate_columns():
     arms = [config(memory=MEMORY), config(), config(batch_size=50)]
     found = among(*arms, levels={0: {"memory": "with", "recipe": "ours"}, 1: {"memory": "without", "recipe": "theirs"}})
     assert list(found) == ["memory", "batch_size", "factor.memory", "recipe"]
     assert dict(found["recipe"].values) == {"arm0": "ours", "arm1": "theirs", "arm2": None}
 
 
-def test_a_factor_of_the_study_that_is_an_option_is_one_column():
+def test_a_factor_of_the_study_that_is_also_an_option_is_one_column():
     arms = [config(memory=MEMORY, placement="every_layer"), config(memory=MEMORY, placement="stage_only")]
     by_path = {0: {"model.placement": "every_layer"}, 1: {"model.placement": "stage_only"}}
     by_name = {0: {"placement": "every_layer"}, 1: {"placement": "stage_only"}}
@@ -223,7 +223,7 @@ def test_parquet_and_csv_keep_the_factors(study, tmp_path):
     assert list(pd.read_csv(tmp_path / "runs.csv")["batch_size"]) == list(runs["batch_size"])
 
 
-def test_duckdb_reads_the_parquet(study, tmp_path):
+def test_duckdb_reads_the_parquet_file(study, tmp_path):
     duckdb = pytest.importorskip("duckdb")
     runs = analysis.load(study).runs
     runs.to_parquet(tmp_path / "runs.parquet")
@@ -236,7 +236,7 @@ def test_duckdb_reads_the_parquet(study, tmp_path):
     assert stored == [("aim", 3), ("baseline", 3), ("big", 2)]
 
 
-def test_polars_reads_the_parquet(study, tmp_path):
+def test_polars_reads_the_parquet_file(study, tmp_path):
     polars = pytest.importorskip("polars")
     analysis.load(study).runs.to_parquet(tmp_path / "runs.parquet")
     frame = polars.read_parquet(tmp_path / "runs.parquet")
@@ -245,7 +245,7 @@ def test_polars_reads_the_parquet(study, tmp_path):
     assert polars.read_parquet(f"{study}/segments/*.parquet").height == 8
 
 
-def test_several_studies_have_each_run_once_and_the_factors_of_all(study, tmp_path):
+def test_several_studies_together_contain_each_run_once_and_all_factors(study, tmp_path):
     arms = [
         FakeArm("baseline", "baseline", config=config()),
         FakeArm("other", "other", config=config(batch_size=100, patience=9)),
@@ -257,8 +257,10 @@ def test_several_studies_have_each_run_once_and_the_factors_of_all(study, tmp_pa
     shared = studies.runs[studies.runs["also_in"].notna()]
     assert set(shared["directory"]) == {str(study)}
     assert set(shared["also_in"]) == {str(second)}
-    assert "early_stopping.patience" in studies.runs  # differs between the studies, but not within the first
-    assert len(studies.where("batch_size == 100")) == 1  # three of its four run ids are those of arm 1 of the first
+    assert "early_stopping.patience" in studies.runs  # differs between the studies, but not within the first study
+    assert (
+        len(studies.where("batch_size == 100")) == 1
+    )  # three of its four run ids are those of arm 1 in the first study
     pd.testing.assert_frame_equal(
         analysis.load([study]).runs.drop(columns=["directory", "also_in"]), analysis.load(study).runs
     )

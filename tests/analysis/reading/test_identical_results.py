@@ -1,4 +1,4 @@
-"""Two runs with identical results and different seeds show a copied seed, unless their streams have the same seed."""
+"""Two runs with identical results and different seeds reveal a copied seed, unless their streams have the same seed."""
 
 from __future__ import annotations
 

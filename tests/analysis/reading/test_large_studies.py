@@ -1,4 +1,4 @@
-"""Studies with many arms and runs: contents of shortened figures, and shortcuts with the same results."""
+"""Studies with many arms and runs: the content of shortened figures, and faster functions with the same results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from analysis.statistics.verdict import decide
 
 @pytest.fixture(scope="module")
 def of_many_arms(tmp_path_factory):
-    """Findings on 72 arms: baseline, AiM, its control and 69 variants of it, each better than the previous one."""
+    """Findings for 72 arms: baseline, AiM, its control, and 69 variants of AiM, each better than the previous one."""
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.18),
@@ -35,7 +35,7 @@ def of_many_arms(tmp_path_factory):
     return analysis.examine(analysis.load(directory))
 
 
-def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
+def test_figures_of_many_arms_show_the_gates_and_the_best_and_worst_arms(of_many_arms):
     with blank_figures("forest"):
         drawn = drawn_figures(of_many_arms)
     forest = drawn["forest"].summary
@@ -49,7 +49,7 @@ def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
         "for both arms. Of 71 intervals"
     )
     assert drawn["strip"].caption.startswith("360 planned runs: ")
-    assert not {"slopegraph", "capacity"} & set(drawn), "a ranking and the Pareto front say it of many arms"
+    assert not {"slopegraph", "capacity"} & set(drawn), "a ranking and the Pareto front say so for many arms"
     for name in ("strip", "patience"):
         assert "The figure shows 16 of 72 arms: those of the gates" in drawn[name].caption, name
         assert shown <= set(drawn[name].summary["arm"]), name
@@ -70,7 +70,7 @@ def test_figures_of_few_arms_do_not_mention_a_selection(make_study):
     assert not [name for name, drawing in drawn.items() if "The figure shows" in drawing.caption]
 
 
-def test_curves_of_many_runs_are_bands():
+def test_curves_of_many_runs_are_shown_as_bands():
     rng = np.random.default_rng(0)
     runs = pd.DataFrame(
         {
@@ -95,7 +95,7 @@ def test_curves_of_many_runs_are_bands():
     assert high > band["upper"].max()
 
 
-def test_pairing_finds_the_pairs_of_paired_differences():
+def test_pairing_finds_the_same_pairs_as_paired_differences():
     rng = np.random.default_rng(0)
     runs = pd.DataFrame(
         {
@@ -113,7 +113,7 @@ def test_pairing_finds_the_pairs_of_paired_differences():
 
 
 @pytest.mark.parametrize("intervals", [10, pytest.param(100, marks=pytest.mark.slow)])  # 200 verdicts each
-def test_seeds_needed_is_the_first_number_at_which_the_table_stops(intervals):
+def test_the_number_of_seeds_needed_is_the_first_at_which_the_table_stops_the_study(intervals):
     rng = np.random.default_rng(0)
     for _ in range(intervals):
         found = t_interval(rng.normal(rng.uniform(-3, 6), rng.uniform(0.2, 3), int(rng.integers(2, 12))), 0.02)

@@ -1,4 +1,4 @@
-"""A study directory is loaded with one row per run for any division into files, and errors name the file."""
+"""A study directory is loaded with one row per run, however the rows are divided into files; errors name the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from analysis.reading import files, frames
 
 @pytest.fixture
 def make_study(make_study):
-    """Write one file per run unless told otherwise."""
+    """Write one file per run unless specified otherwise."""
     return functools.partial(make_study, compacted=False)
 
 
@@ -43,7 +43,7 @@ def test_segments_and_run_files_give_the_same_frames(make_study):
     pd.testing.assert_frame_equal(loose.predictions, packed.predictions)
 
 
-def test_a_row_in_a_segment_and_in_a_file_counts_once_and_the_segment_wins(make_study):
+def test_a_row_that_is_both_in_a_segment_and_in_a_file_counts_once_and_the_segment_is_used(make_study):
     directory = make_study(arms=ARMS[:1], seeds=2, compacted=True)
     segment = next((directory / records.SEGMENTS).iterdir())
     row = pq.read_table(segment).slice(0, 1)
@@ -56,7 +56,7 @@ def test_a_row_in_a_segment_and_in_a_file_counts_once_and_the_segment_wins(make_
     assert len(results.predictions) == 2 * 400
 
 
-def test_a_run_file_that_vanishes_while_reading_is_found_in_its_segment(make_study, monkeypatch):
+def test_a_run_file_that_vanishes_during_reading_is_found_in_its_segment(make_study, monkeypatch):
     directory = make_study(arms=ARMS[:1], seeds=4)
     runs = sorted((directory / records.RUNS).iterdir())
     read, calls = files.read_table, []
@@ -75,7 +75,7 @@ def test_a_run_file_that_vanishes_while_reading_is_found_in_its_segment(make_stu
     assert list(analysis.load(directory).runs["seed"]) == [0, 1, 2, 3]
 
 
-def test_files_that_keep_vanishing_end_in_an_error(tmp_path):
+def test_files_that_keep_vanishing_cause_an_error(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / f"{'a' * 20}.parquet").touch()
 
@@ -93,7 +93,7 @@ def test_an_unsettled_run_is_shown_with_its_last_failure(make_study):
     position = table.schema.get_field_index("reason")
     later = table.set_column(position, table.schema.field(position), [["disk full"]])
     records.write_table(later, directory / records.FAILURES / f"{run_id(0, 1)}.010.parquet")
-    # A failure of a run that settled later does not count.
+    # The failure of a run that was settled later does not count.
     shutil.copy(first, directory / records.FAILURES / f"{run_id(0, 0)}.000.parquet")
     runs = analysis.load(directory).runs
     assert list(runs["status"]) == ["finished", "failed"]
@@ -113,7 +113,7 @@ def test_missing_and_stale_runs_are_distinguished(make_study):
     assert set(results.epochs["run_id"]) == set(results.runs["run_id"])
 
 
-def test_the_plan_decides_arm_and_seed(make_study):
+def test_the_arm_and_the_seed_come_from_the_plan(make_study):
     directory = make_study(arms=ARMS[:1], seeds=1)
     text = (directory / "study.json").read_text().replace('"baseline"', '"renamed"').replace('"seed": 0', '"seed": 77')
     (directory / "study.json").write_text(text.replace('"role": "renamed"', '"role": "baseline"'))
@@ -142,7 +142,7 @@ def test_epochs_are_in_long_format_and_agree_with_the_runs(make_study):
 
 
 @pytest.mark.parametrize("compacted", [True, False])
-def test_epochs_of_some_arms_are_the_same_rows_and_the_runs_stay_complete(make_study, compacted):
+def test_epochs_of_selected_arms_are_the_same_rows_and_the_runs_stay_complete(make_study, compacted):
     directory = make_study(seeds=3, status={("aim", 1): "failed", ("frozen", 0): "diverged"}, compacted=compacted)
     whole = analysis.load(directory)
     some = analysis.load(directory, epochs=["aim", "frozen", "no such arm"])
@@ -154,7 +154,7 @@ def test_epochs_of_some_arms_are_the_same_rows_and_the_runs_stay_complete(make_s
     assert set(by_role.epochs["arm"]) == {"baseline"}
 
 
-def test_without_epochs_their_frame_is_empty_with_the_same_columns(make_study):
+def test_without_epochs_the_epochs_frame_is_empty_but_has_the_same_columns(make_study):
     directory = make_study(seeds=2)
     none, whole = analysis.load(directory, epochs=False), analysis.load(directory)
     assert none.epochs.empty
@@ -176,7 +176,7 @@ def test_predictions_reproduce_every_accuracy(make_study):
     assert set(every["label"]) <= set(range(120))
 
 
-def test_the_network_at_its_start_is_epoch_zero(make_study):
+def test_the_initial_network_is_epoch_zero(make_study):
     directory = make_study(arms=ARMS[:1], seeds=1)
     path = directory / records.RUNS / f"{run_id(0, 0)}.parquet"
     row = pq.read_table(path).to_pylist()[0]
@@ -200,7 +200,7 @@ def test_predictions_require_the_table_of_images(make_study):
 
 
 @pytest.mark.parametrize("folder", ["runs", "segments"])
-def test_a_broken_file_is_reported_with_a_remedy(make_study, folder):
+def test_a_damaged_file_is_reported_with_a_remedy(make_study, folder):
     directory = make_study(arms=ARMS[:1], seeds=1)
     broken = directory / folder / f"{'0badf00d':0>20}.parquet"
     broken.write_bytes(b"PAR1 not really")
@@ -255,7 +255,7 @@ def test_a_directory_without_a_study_is_refused(tmp_path):
         analysis.load(tmp_path)
 
 
-def test_a_directory_without_a_study_names_the_studies_nearby(make_study):
+def test_for_a_directory_without_a_study_the_studies_nearby_are_listed(make_study):
     study = make_study()
     with pytest.raises(
         StoreError, match=rf"missing; give the .* wrote, such as one of the studies in it: {study.name}$"

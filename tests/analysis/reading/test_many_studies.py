@@ -1,4 +1,4 @@
-"""Several studies together, and the documentation's examples, which are executed."""
+"""Several studies read together, and the examples in the documentation, which are executed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib.errors import StoreError
 PAGE = Path(__file__).parents[3] / "docs" / "query.md"
 
 
-def test_several_studies_have_a_first_column_with_their_directory(make_study, tmp_path):
+def test_frames_of_several_studies_have_a_first_column_with_the_directory(make_study, tmp_path):
     first, second = make_study(seeds=2), make_study([FakeArm("x")], first_seed=7, seeds=3)
     studies = analysis.load([first, second])
     assert studies.runs.columns[0] == "directory"
@@ -29,7 +29,7 @@ def test_several_studies_have_a_first_column_with_their_directory(make_study, tm
     assert (again.runs.dtypes == studies.runs.dtypes).all()
 
 
-def test_having_no_study_among_several_is_an_error(tmp_path):
+def test_several_directories_without_any_study_are_an_error(tmp_path):
     with pytest.raises(StoreError, match="none of 1 paths is a study directory"):
         analysis.load([tmp_path])
 
@@ -54,4 +54,4 @@ def test_the_examples_on_the_page_run(tmp_path, monkeypatch):
     scope: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), scope)
-    assert len(scope["studies"].runs) == 24  # both are the same study
+    assert len(scope["studies"].runs) == 24  # both directories contain the same study

@@ -1,4 +1,4 @@
-"""A study in object storage is read like one in a directory (with SeaweedFS, see `s3_server`)."""
+"""A study in object storage is read like a study in a directory (with SeaweedFS, see `s3_server`)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from analysis.report import rendering
 
 
 def copy(directory: Path, url: str) -> None:
-    """Copy every file of a study to the URL, as any copying tool would."""
+    """Copy every file in a study to the URL, as any copying tool would."""
     for path in directory.rglob("*"):
         if path.is_file():
             object_store.put(place(url) / str(path.relative_to(directory)), path.read_bytes())
 
 
 @pytest.mark.parametrize("compacted", [True, False])
-def test_bucket_and_directory_give_the_same_frames(make_study, remote: str, compacted: bool) -> None:
+def test_a_bucket_and_a_directory_give_the_same_frames(make_study, remote: str, compacted: bool) -> None:
     directory = make_study(
         seeds=5, compacted=compacted, status={("aim", 1): "failed", ("aim", 2): "missing", ("baseline", 3): "diverged"}
     )
@@ -44,7 +44,7 @@ def test_bucket_and_directory_give_the_same_frames(make_study, remote: str, comp
     assert set(several.runs["also_in"].dropna()) == {str(directory)}
 
 
-def test_the_report_goes_into_a_folder_of_this_machine(make_study, remote: str, tmp_path: Path, monkeypatch) -> None:
+def test_the_report_is_written_to_a_local_folder(make_study, remote: str, tmp_path: Path, monkeypatch) -> None:
     copy(make_study(seeds=5, arms=ARMS[:2]), remote)
     monkeypatch.setattr(rendering, "write", lambda findings, out: (findings.headline, out))
     headline, out = analysis.report(remote)
@@ -61,7 +61,7 @@ def test_the_command_line_accepts_a_url(make_study, remote: str, tmp_path: Path)
     assert len(table.read_text().splitlines()) == 1 + 2 * 5
 
 
-def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) -> None:
+def test_large_objects_are_read_in_ranges(make_study, remote: str, monkeypatch) -> None:
     from aimlib import paths
 
     directory = make_study(seeds=5)
@@ -71,7 +71,7 @@ def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) 
 
 
 def test_unexpected_names_in_a_listing_are_ignored(make_study, remote: str, monkeypatch) -> None:
-    """SeaweedFS refuses to store them, but other servers may accept them."""
+    """SeaweedFS refuses to store such names, but other servers may accept them."""
     directory = make_study(seeds=5)
     copy(directory, remote)
     call = object_store._call
@@ -90,7 +90,7 @@ def test_unexpected_names_in_a_listing_are_ignored(make_study, remote: str, monk
     assert len(analysis.load(remote).runs) == len(analysis.load(directory).runs)
 
 
-def test_errors_name_the_url(make_study, remote: str) -> None:
+def test_errors_state_the_url(make_study, remote: str) -> None:
     with pytest.raises(
         StoreError, match=f"{remote}: study.json is missing; give the directory that `ablate run` wrote"
     ):

@@ -70,7 +70,7 @@ def test_summarise_groups_by_arm(results):
     )
 
 
-def test_summarise_handles_another_column_and_no_rows(results):
+def test_summarise_handles_a_different_column_and_no_rows(results):
     assert summarise(results.runs, ["status"], "parameters")["n"].sum() == len(results.runs)
     empty = summarise(results.runs.iloc[:0], ["arm"])
     assert empty.empty
@@ -106,7 +106,7 @@ def test_compare_refuses_runs_that_it_cannot_pair(results):
         results.compare("aim", "baseline", by="status")
 
 
-def test_the_requested_statistics_come_in_the_requested_order(results):
+def test_the_requested_statistics_are_in_the_requested_order(results):
     values = results.runs.query("arm == 'aim'")["test_accuracy"].dropna()
     table = summarise(results.runs, ["arm"], statistics=["se", "median", "n", "min", "max", "ci"]).set_index("arm")
     assert list(table) == ["se", "median", "n", "min", "max", "lower", "upper"]
@@ -160,12 +160,12 @@ def test_impossible_pivots_are_refused(results):
         results.pivot("amr", "seed")
 
 
-def test_one_column_statistic_or_order_needs_no_list(results):
+def test_a_single_column_statistic_or_order_need_not_be_a_list(results):
     listed = summarise(results.runs, ["arm"], statistics=["mean"], sort=["-mean"])
     pd.testing.assert_frame_equal(summarise(results.runs, "arm", statistics="mean", sort="-mean"), listed)
 
 
-def test_a_condition_that_is_no_text_is_refused(results):
+def test_a_condition_that_is_not_a_string_is_refused(results):
     for given in (None, 3, True, b"seed==0", {"seed": 0}):
         with pytest.raises(UsageError, match="a condition is text, not "):
             results.where(given)
@@ -178,6 +178,6 @@ def test_a_condition_that_is_no_text_is_refused(results):
         (lambda runs: summarise(runs, "arm", statistics=["mean", "mean"]), "statistics: mean is given twice"),
     ],
 )
-def test_a_table_has_no_two_columns_of_one_name(results, call, message):
+def test_a_table_never_has_two_columns_with_the_same_name(results, call, message):
     with pytest.raises(UsageError, match=message):
         call(results.runs)

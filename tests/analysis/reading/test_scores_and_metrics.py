@@ -1,4 +1,4 @@
-"""Metrics on request, from stored predictions and, if they were kept, from scores, match scikit-learn."""
+"""Requested metrics, computed from stored predictions and, if they were kept, from scores, match scikit-learn."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def test_metrics_match_scikit_learn(make_study) -> None:
         assert row["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
         assert row["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
         expected = metrics.top_k_accuracy_score(labels, scores, k=3, labels=range(10))
-        assert row["top3_accuracy"] == pytest.approx(expected, abs=2 / 300), "float16 may tie the third class"
+        assert row["top3_accuracy"] == pytest.approx(expected, abs=2 / 300), "float16 can cause a tie"
         assert row["top1_accuracy"] >= (labels == predicted).mean()
         assert 0 < row["calibration_error"] < 1
 
 
-def test_a_study_without_a_run_has_no_metrics(make_study) -> None:
+def test_a_study_without_runs_has_no_metrics(make_study) -> None:
     missing = {(arm.name, seed): "missing" for arm in arms() for seed in range(3)}
     found = analysis.load(make_study(arms(), seeds=3, **TEN, status=missing)).metrics()
     assert list(found) == ["run_id", "arm", "seed", "balanced_accuracy", "macro_f1", "calibration_error"]
     assert found.empty
 
 
-def test_without_scores_only_metrics_of_the_predictions_are_available(make_study) -> None:
+def test_without_scores_only_metrics_based_on_predictions_are_available(make_study) -> None:
     results = analysis.load(make_study(arms(), seeds=3, **TEN, status={("gated", 1): "failed"}))
     found = results.metrics(top=(3,))
     assert found[["top3_accuracy", "calibration_error"]].isna().all(axis=None)
@@ -87,13 +87,13 @@ def test_scores_that_contradict_the_predictions_are_refused(make_study) -> None:
     forged = table.set_column(place, "scores", pa.array([other.tobytes()], type=pa.large_binary()))
     records.write_table(forged, path)
     results = analysis.load(directory)
-    with pytest.raises(StoreError, match=r"name different classes for .* of 300 images"):
+    with pytest.raises(StoreError, match=r"indicate different classes for .* of 300 images"):
         results.scores(path.stem)
-    with pytest.raises(StoreError, match="name different classes"):
+    with pytest.raises(StoreError, match="indicate different classes"):
         results.metrics()
 
 
-def test_files_of_earlier_versions_have_no_scores(make_study) -> None:
+def test_files_from_earlier_versions_have_no_scores(make_study) -> None:
     directory = make_study(arms(), seeds=2, **TEN, compacted=False)
     for path in (directory / records.RUNS).iterdir():
         records.write_table(pq.read_table(path).drop_columns(["scores"]), path)
@@ -105,12 +105,13 @@ def test_files_of_earlier_versions_have_no_scores(make_study) -> None:
 def test_the_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
     confidence = np.array([0.95, 0.85, 0.9, 0.3, 0.25])
     right = np.array([True, True, False, True, False])
-    # Two bins: (0, .5] with accuracy 1/2 and confidence .275, (.5, 1] with accuracy 2/3 and confidence .9.
+    # There are two bins: (0, .5] with accuracy 1/2 and confidence .275, and (.5, 1] with accuracy 2/3 and confidence
+    # .9.
     assert calibration_error(confidence, right, bins=2) == pytest.approx((2 * (0.5 - 0.275) + 3 * (0.9 - 2 / 3)) / 5)
     assert calibration_error(np.array([1.0, 0.0]), np.array([True, False])) == 0
     assert np.isnan(calibration_error(np.array([]), np.array([], dtype=bool)))
 
 
-def test_a_tie_with_the_last_of_the_k_classes_counts_as_a_hit() -> None:
+def test_a_tie_with_the_last_of_the_top_k_classes_counts_as_correct() -> None:
     scores = np.array([[0.4, 0.3, 0.3], [0.4, 0.3, 0.3], [0.5, 0.3, 0.2]])
     assert top_accuracy(scores, np.array([1, 2, 2]), 2) == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""Records of unblinding: test measures that were shown before the verdict."""
+"""Records of unblinding, that is, of test measures that were shown before the verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_records_are_read_in_the_order_in_which_they_were_stored(tmp_path):
     assert sorted(path.name for path in (tmp_path / "unblinded").iterdir()) == ["000.json", "001.json"]
 
 
-def test_a_record_in_object_storage_is_stored_once_under_each_number(remote):
+def test_a_record_in_object_storage_is_stored_only_once_under_each_number(remote):
     directory = place(remote)
     for settled in (1, 2):
         unblinding.add(directory, "x", settled, 2, at=AT)
@@ -41,7 +41,7 @@ def test_a_record_in_object_storage_is_stored_once_under_each_number(remote):
         '{"at": "2026-03-04T05:06:07+00:00", "by": "x", "settled": 1e999, "planned": 2}',
     ],
 )
-def test_a_broken_record_is_reported(tmp_path, content):
+def test_a_damaged_record_is_reported(tmp_path, content):
     (tmp_path / "unblinded").mkdir()
     (tmp_path / "unblinded" / "000.json").write_text(content)
     with pytest.raises(StoreError, match=r"000\.json: not readable as a record of unblinding .* restore the file"):
@@ -74,7 +74,7 @@ def test_the_report_states_the_unblinding_and_the_verdict_does_not_change(make_s
     assert [each.text for each in cautions(after) if each.text not in said] == [sentence]
 
 
-def test_the_report_of_a_search_says_when_measures_of_its_trials_were_shown(make_study, tmp_path):
+def test_the_report_of_a_search_states_when_measures_of_its_trials_were_shown(make_study, tmp_path):
     from analysis.report.cautions import cautions
 
     confirmation = make_study(seeds=6).rename(tmp_path / "confirmation")

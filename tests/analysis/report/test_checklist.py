@@ -1,4 +1,4 @@
-"""The reviewer's checklist and the methods section describe what happened in this study, and nothing else."""
+"""The reviewer's checklist and the methods section describe only what happened in this study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text_of(findings: analysis.Findings) -> str:
     return " ".join(methods(findings)[0])
 
 
-def test_the_checklist_has_16_items_and_leaves_unknown_ones_open(make_study: Any) -> None:
+def test_the_checklist_has_16_items_and_leaves_unknown_items_open(make_study: Any) -> None:
     findings = examined(make_study)
     items = checklist(findings)
     assert len(items) == 16
@@ -36,7 +36,7 @@ def test_the_checklist_has_16_items_and_leaves_unknown_ones_open(make_study: Any
     assert claims.text[0] == f"The study found: {findings.headline}"
 
 
-def test_facts_of_the_checklist_come_from_the_rows(make_study: Any) -> None:
+def test_facts_in_the_checklist_come_from_the_rows(make_study: Any) -> None:
     findings = examined(make_study, status={("aim", 1): "failed"})
     whole = page(findings)
     hours = len(findings.results.runs["seconds"].dropna()) * 164.0 / 3600
@@ -66,7 +66,7 @@ def test_a_study_without_pairs_has_no_error_bars(make_study: Any) -> None:
     assert answers["Compute resources"] == "open"
 
 
-def test_the_report_has_the_checklist(make_study: Any, undrawn: None, tmp_path: Any) -> None:
+def test_the_report_contains_the_checklist(make_study: Any, undrawn: None, tmp_path: Any) -> None:
     written = analysis.report(make_study(), tmp_path / "report").parent / "checklist.md"
     assert written.read_text("utf-8").count("\n## ") == 16
 
@@ -79,23 +79,23 @@ def test_the_report_has_the_checklist(make_study: Any, undrawn: None, tmp_path: 
         ("", "No analysis plan was frozen; the results are exploratory."),
     ],
 )
-def test_methods_say_when_the_plan_was_frozen(make_study: Any, frozen: str, said: str) -> None:
+def test_the_methods_section_states_when_the_plan_was_frozen(make_study: Any, frozen: str, said: str) -> None:
     assert said in text_of(examined(make_study, frozen=frozen))
 
 
-def test_methods_say_how_many_runs_there_are(make_study: Any) -> None:
+def test_the_methods_section_states_the_number_of_runs(make_study: Any) -> None:
     status = {("aim", 0): "failed", ("baseline", 1): "diverged", ("frozen", 2): "missing"}
     assert "Of 24 planned runs, 22 are settled, 1 of them diverged, 1 failed." in text_of(
         examined(make_study, status=status)
     )
 
 
-def test_methods_say_that_runs_of_other_studies_were_included(make_study: Any) -> None:
+def test_the_methods_section_states_that_runs_from_other_studies_were_included(make_study: Any) -> None:
     said = text_of(examined(make_study, reused_from="other@0123"))
     assert "was frozen before the first run of its own, with 24 runs of other studies" in said
 
 
-def test_methods_name_only_the_controls_that_a_study_of_memory_has(make_study: Any) -> None:
+def test_the_methods_section_lists_only_the_controls_that_a_memory_study_has(make_study: Any) -> None:
     whole = text_of(examined(make_study))
     assert "in this order and each at the full level, the baseline, an arm with as many parameters but no" in whole
     assert "lacks" not in whole

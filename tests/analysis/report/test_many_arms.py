@@ -1,4 +1,4 @@
-"""In reports of many arms, decisive results stay visible, and the rest is ranked, shortened or folded."""
+"""In reports on many arms, decisive results stay visible, and the rest is ranked, shortened or folded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANCE = {(f"size={size}, where={where}", 1) for size in (16, 64) for where in (
 
 
 def arms():
-    """Baseline, treatment and a control of it, and 15 combinations: size 128 adds 4 pp, `late` 1 pp."""
+    """A baseline, a treatment, its control, and 15 combinations: size 128 adds 4 pp, and `late` adds 1 pp."""
     made = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.19),
@@ -39,7 +39,7 @@ def arms():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A study of 18 arms, its findings, its report without drawings, and the document of the report."""
+    """A study with 18 arms, its findings, its report without drawings, and the report as a document."""
     status = dict.fromkeys(CHANCE, "chance")
     study = FakeStudy(arms(), list(range(8)), status=status, epochs=3, images=1000, spread=0.002)
     directory = write_study(tmp_path_factory.mktemp("sweep") / "study", study, np.random.default_rng(0))
@@ -75,7 +75,7 @@ def test_the_first_screen_names_the_best_arm_and_the_strongest_effect(document):
     assert "The clearest effect is that of size: 128 instead of 8 changes" in effect
 
 
-def test_arms_that_pairs_do_not_distinguish_from_the_best_are_marked(document):
+def test_arms_that_the_pairs_do_not_distinguish_from_the_best_arm_are_marked(document):
     table = document.tables["ranking"]
     best = {row[1]: row[-1] for row in table.rows}
     assert best["size=8, where=both"] == "no"
@@ -83,7 +83,7 @@ def test_arms_that_pairs_do_not_distinguish_from_the_best_are_marked(document):
     assert len(table.rows) == 18
 
 
-def test_effects_come_before_the_details_and_planted_ones_are_found(document):
+def test_effects_come_before_the_details_and_planted_effects_are_found(document):
     names = [section.name for section in document.sections]
     assert names.index("comparisons") < names.index("factors") < names.index("ranking") < names.index("runs")
     frame = document.frames["effects"]
@@ -98,7 +98,7 @@ def test_a_notice_about_many_arms_is_one_sentence_with_all_names(document):
     assert all(arm in limit.text for arm, _ in CHANCE)
 
 
-def test_deciding_results_are_neither_folded_nor_cut(sweep, document):
+def test_deciding_results_are_not_folded_or_shortened(sweep, document):
     page = read(sweep)
     comparisons = next(section for section in document.sections if section.name == "comparisons")
     assert comparisons.folded == {"seeds"}
@@ -110,7 +110,7 @@ def test_deciding_results_are_neither_folded_nor_cut(sweep, document):
     assert all(text.split(":")[0] in outside for text in document.cautions)
 
 
-def test_a_cut_table_names_the_file_with_all_rows(sweep, document):
+def test_a_shortened_table_names_the_file_with_all_rows(sweep, document):
     table = document.tables["comparisons"]
     assert (
         table.omission
@@ -122,7 +122,7 @@ def test_a_cut_table_names_the_file_with_all_rows(sweep, document):
     assert "12 of 17 comparisons" in read(sweep, "latex/comparisons.tex")
 
 
-def test_every_table_and_figure_has_an_anchor_in_the_contents(sweep, document):
+def test_every_table_and_figure_has_a_link_in_the_contents(sweep, document):
     page = read(sweep)
     for section in document.sections:
         for name in section.tables:
@@ -132,7 +132,7 @@ def test_every_table_and_figure_has_an_anchor_in_the_contents(sweep, document):
                 assert page.count(f'id="figure-{name}"') == page.count(f'href="#figure-{name}"') == 1
 
 
-def test_every_section_of_the_markdown_is_in_its_contents(sweep):
+def test_every_section_of_the_markdown_report_is_in_its_contents(sweep):
     markdown = read(sweep, "report.md")
     (contents,) = [line for line in markdown.splitlines() if line.startswith("**Contents**: ")]
     linked = dict(re.findall(r"\[([^]]+)\]\(#([^)]+)\)", contents))
@@ -147,7 +147,7 @@ def test_folded_tables_are_open_in_print_and_folded_in_markdown(sweep):
     assert markdown.count("<details>") == markdown.count("</details>") > 3
 
 
-def test_few_arms_are_not_ranked_and_nothing_is_folded(make_study):
+def test_if_there_are_few_arms_they_are_not_ranked_and_nothing_is_folded(make_study):
     with blank_figures():
         document = compose(analysis.examine(analysis.load(make_study())))
     assert document.answers == ()
@@ -168,7 +168,7 @@ def test_before_the_verdict_ranking_and_effects_use_validation_images(tmp_path):
         assert "test accuracy" not in document.figures[name].caption.lower(), name
 
 
-def test_long_tables_are_compressed_with_the_same_bytes_every_time(written, tmp_path, monkeypatch):
+def test_compressed_long_tables_are_always_the_same_bytes(written, tmp_path, monkeypatch):
     sweep, findings, _ = written
     monkeypatch.setattr(frames, "_ROWS", 100)
     with blank_figures():
@@ -181,19 +181,19 @@ def test_long_tables_are_compressed_with_the_same_bytes_every_time(written, tmp_
         assert path.name == f"{name}.csv.gz"
         assert len(pd.read_csv(path)) == table["rows"] > 100
         again = gzip.compress(gzip.decompress(path.read_bytes()), mtime=0)
-        assert path.read_bytes() == again, "neither the time of writing nor a path is in the file"
+        assert path.read_bytes() == again, "the file does not contain the time of writing or a path"
     whole = pd.read_csv(sweep / "report" / "tables" / "pairs.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one" / "tables" / "pairs.csv.gz"), whole)
 
 
-def test_a_row_of_latex_that_begins_with_a_bracket_is_no_option_of_the_rule_before_it():
+def test_a_latex_row_that_begins_with_a_bracket_is_not_read_as_an_option_of_the_preceding_rule():
     shown = Table("Arms", ("Arm", "Runs"), (("[aim]", "1"), ("*", "2"), ("aim[x]", "3")))
     lines = latex.table(shown, "arms").splitlines()
     assert [line for line in lines if line.endswith(r"\\")][1:] == [r"{}[aim] & 1 \\", r"{}* & 2 \\", r"aim[x] & 3 \\"]
 
 
 @pytest.mark.slow  # Chromium
-def test_the_table_of_comparisons_is_not_cut_at_the_side(tmp_path):
+def test_the_table_of_comparisons_is_not_cut_off_at_the_side(tmp_path):
     if chromium.program() is None:
         pytest.skip(f"no Chromium: none of {', '.join(chromium.NAMES)} is installed")
     name = "aim[placement={},channels={},learning_rate=0.001,update=none]"

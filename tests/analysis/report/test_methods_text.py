@@ -1,4 +1,4 @@
-"""The methods section states what a store knows about the training, and no false sentence."""
+"""The methods section states what the store knows about the training, and does not contain false sentences."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def said(directory: Any, **columns: Any) -> str:
     return " ".join(methods(analysis.examine(changed, unproven=True))[0])
 
 
-def test_the_options_that_all_arms_share_are_one_sentence(make_study: Any) -> None:
+def test_options_that_all_arms_share_are_stated_in_one_sentence(make_study: Any) -> None:
     text = said(make_study(two(), epochs=6), epochs_planned=6, epochs_run=6)
     assert (
         "Training uses the optimizer adam (beta1 0.9), a learning rate of 0.005, no learning-rate schedule, batches of "
@@ -61,7 +61,7 @@ def test_the_options_that_all_arms_share_are_one_sentence(make_study: Any) -> No
     assert "for 6 epochs" in text
 
 
-def test_an_option_in_which_arms_differ_is_stated_with_the_arms(make_study: Any) -> None:
+def test_an_option_in_which_arms_differ_is_stated_for_each_arm(make_study: Any) -> None:
     tuned = {"freeze": [{"layers": ["conv1", "bn1"], "epochs": 2}], "layer_decay": 0.8}
     text = said(make_study(two(loss={"name": "poly1", "epsilon": 1.0}, fine_tuning=tuned)))
     assert "Arms differ in the loss: the cross-entropy loss in baseline; the loss poly1 (epsilon 1) in aim." in text
@@ -71,26 +71,26 @@ def test_an_option_in_which_arms_differ_is_stated_with_the_arms(make_study: Any)
     ) in text
 
 
-def test_only_runs_that_may_end_early_have_at_most_their_epochs(make_study: Any) -> None:
+def test_the_number_of_epochs_is_called_a_maximum_only_if_runs_can_end_early(make_study: Any) -> None:
     assert "for at most 6 epochs" in said(make_study(two(early_stopping={"patience": 3})), epochs_run=6)
     assert "for at most 6 epochs" in said(make_study(two()), epochs_run=5)
     assert "at most 6 epochs" not in said(make_study(two()), epochs_run=6)
 
 
-def test_a_seed_determines_no_augmentation_if_there_is_none(make_study: Any) -> None:
+def test_seeds_are_not_said_to_determine_augmentation_if_there_is_none(make_study: Any) -> None:
     with_it = said(make_study(two(augmentation={"rotation": 0.1})))
     assert "the order of the images and the augmentation." in with_it
     assert "share and the order of the images." in said(make_study(two()))
 
 
-def test_layers_of_own_code_are_not_said_to_start_with_the_same_values(make_study: Any) -> None:
+def test_layers_in_own_code_are_not_said_to_start_with_the_same_values(make_study: Any) -> None:
     own = json.dumps({"backbones/mine": "own code: mine.py, sha256 0", "datasets/digits": "aim-ablations"})
     text = said(make_study(two()), plugins=own)
     assert "layers that arms share" not in text
     assert "layers of mine, which other code builds, may start differently in different arms." in text
 
 
-def test_a_reported_number_is_not_measured_on_images(make_study: Any) -> None:
+def test_a_reported_scalar_is_not_said_to_be_measured_on_images(make_study: Any) -> None:
     measure = {"scalar": "weight_norm", "better": "lower"}
     directory = make_study(two(), measure=measure, delta=0.5, procedure=2)
     text = " ".join(methods(analysis.examine(analysis.load(directory), unproven=True))[0])
@@ -106,7 +106,7 @@ def test_replayed_early_stopping_is_reported_only_if_it_is_available(
     assert ("replayed early stopping" in " ".join(methods(findings)[0])) == available
 
 
-def test_the_rule_for_collapses_uses_the_words_of_the_measure(make_study: Any) -> None:
+def test_the_rule_for_collapses_is_stated_in_the_words_of_the_measure(make_study: Any) -> None:
     findings = analysis.examine(
         analysis.load(make_study(two(), measure="loss", delta=0.05, procedure=2)), unproven=True
     )
@@ -125,7 +125,7 @@ def test_looks_that_were_not_reached_are_not_reported_as_read(make_study: Any) -
     assert "No look is reached" not in said(make_study(two(), seeds=5, looks=[5, 8, 12]))
 
 
-def test_two_quantities_that_an_interval_is_compared_with_are_joined_by_and(make_study: Any) -> None:
+def test_two_quantities_with_which_an_interval_is_compared_are_joined_by_and(make_study: Any) -> None:
     assert "is compared with 0 and a smallest effect of interest of 1.00 pp by a table" in said(
         make_study(two(), claim=None)
     )
@@ -137,12 +137,12 @@ def test_the_controls_of_a_treatment_form_one_list(make_study: Any) -> None:
     assert "the baseline, wider (“Is it more than wider?”) and still (“Is it more than still?”)." in text
 
 
-def test_the_rule_for_selecting_the_epoch_is_described(make_study: Any) -> None:
+def test_the_rule_that_selects_the_epoch_is_described(make_study: Any) -> None:
     assert "The reported epoch of a run is the last one." in said(make_study(two()), selection="last_epoch")
     assert "is the first with the highest validation accuracy." in said(make_study(two()))
 
 
-def test_many_combinations_of_factors_are_not_listed_by_name(make_study: Any) -> None:
+def test_if_there_are_many_combinations_of_factors_they_are_not_listed_by_name(make_study: Any) -> None:
     made = [
         arm(
             f"baseline[learning_rate={rate},batch_size={size}]",
@@ -166,7 +166,9 @@ def test_many_combinations_of_factors_are_not_listed_by_name(make_study: Any) ->
 @pytest.mark.parametrize(
     ("procedure", "chance"), [(1, "1 / classes"), (2, "the share of the largest class of test images")]
 )
-def test_chance_is_the_same_in_table_figure_and_methods(make_study: Any, procedure: int, chance: str) -> None:
+def test_chance_level_is_the_same_in_the_table_the_figure_and_the_methods_section(
+    make_study: Any, procedure: int, chance: str
+) -> None:
     from analysis.report.figures import _strip
 
     findings = analysis.examine(analysis.load(make_study(two(), procedure=procedure)), unproven=True)
@@ -186,7 +188,7 @@ def test_wall_time_is_given_in_a_suitable_unit(make_study: Any, seconds: float, 
     assert dict(provenance(findings))["Wall time, summed"] == (text,)
 
 
-def test_facts_say_which_look_decided_if_later_pairs_exist(make_study: Any) -> None:
+def test_the_facts_state_which_look_decided_if_there_are_later_pairs(make_study: Any) -> None:
     arms = [
         FakeArm(name, name, accuracies=[mean + 0.0001 * (seed % (3 if name == "aim" else 4)) for seed in range(8)])
         for name, mean in (("baseline", 0.20), ("aim", 0.15))
@@ -201,13 +203,13 @@ def test_facts_say_which_look_decided_if_later_pairs_exist(make_study: Any) -> N
 
 
 @pytest.mark.parametrize(("epochs", "whole"), [(5, True), (6, False)])
-def test_the_mean_of_all_epochs_has_no_verdict(make_study: Any, epochs: int, whole: bool) -> None:
+def test_the_mean_over_all_epochs_has_no_verdict(make_study: Any, epochs: int, whole: bool) -> None:
     findings = analysis.examine(analysis.load(make_study(two(), epochs=epochs, procedure=2)), unproven=True)
     checks = findings.primary.checks.set_index("check")["verdict"]
     assert (checks["mean of the last 5 epochs"] == "none: these are all epochs of a run") == whole
 
 
-def test_a_run_that_diverged_early_leaves_the_verdict_of_late_epochs(make_study: Any) -> None:
+def test_a_run_that_diverged_early_does_not_remove_the_verdict_on_late_epochs(make_study: Any) -> None:
     directory = make_study(two(), epochs=12, procedure=2, status={("aim", 0): "diverged"})
     checks = analysis.examine(analysis.load(directory), unproven=True).primary.checks
     late = checks[checks["check"].str.startswith("mean of the last")].iloc[0]

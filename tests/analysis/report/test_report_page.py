@@ -62,7 +62,7 @@ VOID = {"meta", "br", "link", "img", "hr", "input", "use", "path"}
 
 
 class Page(HTMLParser):
-    """Tags and attributes of a page; refuses tags that are not closed in order."""
+    """Collects the tags and attributes in a page; refuses tags that are not closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -100,7 +100,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """A study of two arms with its report."""
+    """A study with two arms, and its report."""
     study = FakeStudy([ARMS[0], ARMS[3]], list(range(5)))
     directory = write_study(tmp_path_factory.mktemp("plain"), study, np.random.default_rng(0))
     analysis.report(directory)
@@ -109,7 +109,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A study whose names and title try to break out of the page, with its report."""
+    """A study with names and a title that try to break out of the page, and its report."""
     status = {(HOSTILE[2].name, 1): "failed"}
     study = FakeStudy(
         HOSTILE, list(range(5)), status=status, name="<img src=x onerror=alert(2)>", failure="rings \x07 a bell"
@@ -124,13 +124,13 @@ def read(directory):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_full_report_has_every_part(make_study):
+def test_a_complete_report_has_all_parts(make_study):
     status = {("matched", 2): "chance", ("aim", 3): "diverged", ("frozen", 1): "failed", ("frozen", 4): "missing"}
     directory = make_study(status=status, epochs=9)
     path = analysis.report(directory)
     assert path == directory / "report" / "report.html"
     page = Page(read(directory))
-    text = page.text[page.text.index("aim scores") :]  # below the contents, which contain the same names
+    text = page.text[page.text.index("aim scores") :]  # below the table of contents, which contains the same names
     order = [text.index(words) for words in ORDER]
     assert order == sorted(order)
     for words in ("CUDA out of memory", "loss is not finite", "Missing runs", "torch 2.7.0", "50 176"):
@@ -157,7 +157,7 @@ def test_the_page_is_self_contained_and_reachable_by_keyboard(plain):
     assert "@media print" in text
 
 
-def test_all_numbers_are_in_json_and_csv(plain):
+def test_all_numbers_are_also_in_json_and_csv_files(plain):
     directory = plain
     numbers = json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))
     findings = analysis.examine(analysis.load(directory))
@@ -180,7 +180,7 @@ def test_the_same_results_give_the_same_bytes(plain, tmp_path):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def test_hostile_names_and_reasons_stay_text(hostile):
+def test_hostile_names_and_reasons_are_shown_as_text(hostile):
     directory = hostile
     page = Page(read(directory))
     assert not {"script", "img", "passwd"} & set(page.tags)
@@ -188,7 +188,7 @@ def test_hostile_names_and_reasons_stay_text(hostile):
     assert "<script>alert('base')</script>" in page.text
     assert '" onload="alert(1)' in page.text
     assert "rings \ufffd a bell" in page.text
-    assert "\x07" not in read(directory), "names cannot hold one, but a reason for a failure can"
+    assert "\x07" not in read(directory), "names cannot contain one, but the reason for a failure can"
     markdown = (directory / "report" / "report.md").read_text(encoding="utf-8")
     assert "<script" not in markdown
     assert "<img" not in markdown
@@ -212,7 +212,7 @@ def test_markdown_is_escaped():
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_report_of_a_proxy_starts_with_the_scope(make_study):
+def test_the_report_on_a_proxy_starts_with_the_scope(make_study):
     directory = make_study([ARMS[0], ARMS[3]], seeds=5, scope={**SCOPE, "dataset": "digits"})
     document = compose(analysis.examine(analysis.load(directory)))
     assert document.headline.startswith("Proxy: does not test the claim. aim scores")
@@ -223,7 +223,7 @@ def test_the_report_of_a_proxy_starts_with_the_scope(make_study):
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("what", ["nothing", "one arm", "all failed"])
-def test_reports_of_few_results_can_be_written(make_study, what):
+def test_reports_can_be_written_with_few_results(make_study, what):
     if what == "nothing":
         status = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
         directory = make_study(seeds=2, status=status, models=False, write_images=False)
@@ -251,7 +251,7 @@ def test_a_second_report_replaces_the_first(make_study):
     assert kept.exists()
 
 
-def test_the_cause_of_a_failed_report_is_reported(make_study, tmp_path):
+def test_the_cause_of_a_failed_report_is_stated(make_study, tmp_path):
     directory = make_study([ARMS[0]], seeds=1, claim="stanford_dgs_aim", frozen="")
     with pytest.raises(UsageError, match="did you mean 'stanford_dogs_aim'"):
         analysis.report(directory)
@@ -262,14 +262,14 @@ def test_the_cause_of_a_failed_report_is_reported(make_study, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "as_run_exact", "as_described"])
-def test_a_study_of_the_reported_pair_asks_whether_the_gap_can_be_reproduced(make_study, protocol, undrawn):
+def test_a_study_with_the_reported_pair_asks_whether_the_gap_can_be_reproduced(make_study, protocol, undrawn):
     directory = make_study(scope={**SCOPE, "protocol": protocol})
     assert compose(analysis.examine(analysis.load(directory))).question.startswith("Is the reported gap reproduced?")
 
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("seeds", [48, 49, 60])
-def test_a_report_of_many_seeds_says_where_all_of_them_are_listed(make_study, seeds):
+def test_a_report_on_many_seeds_states_where_all_seeds_are_listed(make_study, seeds):
     directory = make_study([*ARMS[:2]], seeds=seeds, looks=[seeds], epochs=1)
     analysis.report(directory)
     text = (directory / "report" / "report.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Sentences state no more than the numbers: trivial gains, oracles, late seeds, different machines."""
+"""Sentences do not claim more than the numbers show: trivial gains, oracles, late seeds, different machines."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def examine(directory):
     return analysis.examine(analysis.load(directory))
 
 
-def test_a_trivial_gain_is_not_said_to_be_caused(make_study):
-    # Every gate passes, with intervals between 0 and δ.
+def test_a_trivial_gain_is_called_trivial(make_study):
+    # All gates are passed, with intervals between 0 and δ.
     base = np.linspace(0.10, 0.15, 6)
     gain = base + 0.005 + np.array([0.0005, -0.0005, 0.0005, -0.0005, 0.0005, -0.0005])
     flat = [FakeArm(role, role, accuracies=list(base), of="aim") for role in ("matched", "frozen")]
@@ -30,20 +30,20 @@ def test_a_trivial_gain_is_not_said_to_be_caused(make_study):
     assert any("a trivial one: aim − baseline lies below δ" in remark for remark in compose(findings).remarks)
 
 
-def test_the_role_makes_an_arm_the_treatment_whatever_it_starts_from(make_study):
+def test_the_role_makes_an_arm_the_treatment_regardless_of_what_it_starts_from(make_study):
     arms = [FakeArm("baseline", "baseline"), FakeArm("small", "other"), FakeArm("big", "aim", 0.2, of="small")]
     findings = examine(make_study(arms))
     assert findings.primary.name == "big − baseline"
 
 
-def test_an_oracle_is_named_in_the_headline(make_study):
+def test_an_oracle_is_mentioned_in_the_headline(make_study):
     results = analysis.load(make_study())
     assert "Oracle" not in analysis.examine(results).headline
     marked = dataclasses.replace(results, runs=results.runs.assign(selection_oracle=True))
     assert analysis.examine(marked).headline.endswith("Oracle: test data chose the epochs.")
 
 
-def test_different_machines_are_named(make_study):
+def test_different_machines_are_reported(make_study):
     results = analysis.load(make_study())
     threads = results.runs["threads"].where(results.runs["seed"] > 0, 2)
     mixed = dataclasses.replace(results, runs=results.runs.assign(threads=threads))

@@ -1,4 +1,4 @@
-"""Aliases of fractional and unbalanced designs are named and estimated as sums."""
+"""Aliases in fractional and unbalanced designs are reported and estimated as sums."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEVELS = ("low", "high")
 
 
 def half(number: int) -> Layout:
-    """The half fraction whose last factor is the exclusive or of the others."""
+    """The half fraction in which the last factor is the exclusive or of the others."""
     settings = {}
     for chosen in product((0, 1), repeat=number - 1):
         whole = (*chosen, sum(chosen) % 2)
@@ -32,7 +32,7 @@ def half(number: int) -> Layout:
 
 
 def values(layout: Layout, gains: dict[str, float]) -> pd.DataFrame:
-    """Two seeds without noise; effects are given by the letters of their factors, in the units of `effects`."""
+    """Two seeds without noise; effects are keyed by the letters of their factors, in the units of `effects`."""
 
     def truth(setting: tuple[str, ...]) -> float:
         sign = {name: 1 if level == "high" else -1 for name, level in zip(layout.factors, setting, strict=True)}
@@ -57,11 +57,11 @@ def test_resolution_four_gives_main_effects_and_sums_of_interactions() -> None:
     assert found["ad"][1] == "b × c"
 
 
-def test_with_resolution_three_a_main_effect_names_its_interaction_and_has_one_row() -> None:
+def test_with_resolution_three_a_main_effect_lists_its_interaction_and_has_one_row() -> None:
     found = table(half(3), {"a": 2.0, "bc": 4.0})
     assert set(found) == {"a", "b", "c"}
     assert {name: alias for name, (_, alias) in found.items()} == {"a": "b × c", "b": "a × c", "c": "a × b"}
-    assert abs(found["a"][0]) in (4.0, 0.0), "a and half of the interaction, of either sign"
+    assert abs(found["a"][0]) in (4.0, 0.0), "a, plus or minus half of the interaction"
 
 
 def test_with_resolution_five_all_effects_are_clear() -> None:
@@ -76,7 +76,7 @@ def test_with_resolution_five_all_effects_are_clear() -> None:
     }
 
 
-def test_effects_of_one_factor_at_a_time_are_mixed_with_the_interactions_of_the_factor() -> None:
+def test_effects_of_varying_one_factor_at_a_time_are_mixed_with_interactions_of_that_factor() -> None:
     layout = Layout(("a", "b"), {"base": ("x", "p"), "a": ("y", "p"), "b": ("x", "q")}, ("x", "p"))
     assert estimable(layout)["aliased"].tolist() == ["a × b", "a × b"]
 
@@ -106,7 +106,7 @@ def test_the_half_width_matches_simulated_intervals() -> None:
 
 
 def test_a_varied_arm_outside_a_fraction_is_not_part_of_the_design(tmp_path: Path) -> None:
-    """It differs from four of the combinations in one factor. Such pairs must not replace the fraction."""
+    """The arm differs from four of the combinations in one factor. These pairs must not replace the fraction."""
     factors = ("a", "b", "c", "d")
     settings = [(a, b, c, a ^ b ^ c) for a, b, c in product((0, 1), repeat=3)]
     gains = (0.02, -0.01, 0.0, 0.03)
@@ -134,7 +134,7 @@ def test_a_varied_arm_outside_a_fraction_is_not_part_of_the_design(tmp_path: Pat
 
 @st.composite
 def fractions(draw: st.DrawFn) -> Layout:
-    """A fraction of a two-level factorial: every generated factor is the exclusive or of some of the others."""
+    """A fraction of a two-level factorial in which each generated factor is the exclusive or of some of the others."""
     free = draw(st.integers(2, 4))
     groups = [group for size in range(2, free + 1) for group in combinations(range(free), size)]
     generators = draw(st.lists(st.sampled_from(groups), min_size=1, max_size=2, unique=True))
@@ -152,17 +152,17 @@ def test_an_estimate_in_any_fraction_is_the_sum_of_the_effect_and_its_aliases(la
     pairs = ["".join(pair) for pair in combinations(layout.factors, 2)]
     gains = {name: data.draw(st.integers(-9, 9), label=name) for name in (*layout.factors, *pairs)}
     found = effects(values(layout, dict(gains)), layout)
-    assert len(found), "a fraction tells something"
+    assert len(found), "the fraction is informative"
     for row in found.itertuples():
         own = gains[row.factor + row.other]
-        share = 1.0 if row.other else 0.5  # a main effect is a mean over both levels of the others
+        share = 1.0 if row.other else 0.5  # a main effect is a mean over both levels of the other factors
         others = [share * gains.get(name.replace(" × ", ""), 0) for name in row.aliased.split(", ")]
         sums = {own + sum(signs) for signs in product(*((gain, -gain) for gain in others))}
         assert any(abs(row.effect - total) < 1e-9 for total in sums), (row.factor, row.other, row.aliased, gains)
 
 
-@pytest.mark.parametrize("studies", [60, pytest.param(1000, marks=pytest.mark.slow)])  # a narrower band
-def test_planted_effects_of_a_half_fraction_lie_in_their_intervals_at_the_stated_rate(studies: int) -> None:
+@pytest.mark.parametrize("studies", [60, pytest.param(1000, marks=pytest.mark.slow)])  # with a narrower band
+def test_intervals_of_a_half_fraction_contain_the_planted_effects_at_the_stated_rate(studies: int) -> None:
     layout, rng = half(4), np.random.default_rng(11)
     planted = values(layout, {"a": 2.0, "b": -0.5, "d": 1.0, "ab": 3.0, "cd": 0.5})
     truth = effects(planted, layout)["effect"].to_numpy()
@@ -180,7 +180,7 @@ def test_planted_effects_of_a_half_fraction_lie_in_their_intervals_at_the_stated
 
 
 def factorial(directory: Path, *, whole: bool) -> analysis.Results:
-    """Three factors of which only a × b has an effect; unless whole, c is high if exactly one of a and b is."""
+    """Three factors, of which only a × b has an effect; unless `whole`, c is high if exactly one of a and b is high."""
     rng, arms = np.random.default_rng(14), []
     for a, b, c in product((0, 1), repeat=3):
         if whole or c == a ^ b:
@@ -201,7 +201,7 @@ def captions(results: analysis.Results) -> list[str]:
     return [figure.caption for figure in sweep_figures(findings, sweep(findings))]
 
 
-def test_the_first_screen_and_the_captions_name_the_aliases_of_an_effect(tmp_path: Path) -> None:
+def test_the_first_screen_and_the_captions_list_the_aliases_of_an_effect(tmp_path: Path) -> None:
     results = factorial(tmp_path / "half", whole=False)
     assert "effect is that of c, which this design cannot distinguish from a × b: high instead" in first_screen(results)
     means, pair = captions(results)
@@ -216,7 +216,7 @@ def test_a_full_factorial_does_not_mention_aliases(tmp_path: Path) -> None:
     assert not any("distinguish" in text for text in (first_screen(results), *captions(results)))
 
 
-def test_a_sentence_names_the_first_three_of_many_aliases() -> None:
+def test_a_sentence_lists_the_first_three_of_many_aliases() -> None:
     assert alias_words("a × b") == "a × b"
     assert alias_words("a, b, c, d") == "a, b, c and d"
     assert alias_words("a, b, c, d, e") == "a, b, c and 2 further effects"

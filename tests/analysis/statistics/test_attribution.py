@@ -1,4 +1,4 @@
-"""Attribution: ladders and Shapley values over switches, paired by seed."""
+"""Attribution: ladders and Shapley values for switches, paired by seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.statistics.attribution import attributions, interactions, table_of
 
 SWITCHES = ("memory", "stem", "passes")
 EFFECTS = {"memory": 0.02, "stem": 0.01, "passes": 0.0}
-SYNERGY = 0.03  # of memory and stem together
+SYNERGY = 0.03  # the synergy of memory and stem
 SEEDS = range(6)
 
 
@@ -49,7 +49,7 @@ def loaded(make_study):
     return load
 
 
-def test_a_ladder_gives_each_step_its_gain_in_both_orders(loaded):
+def test_a_ladder_shows_the_gain_of_each_step_in_both_orders(loaded):
     found = attributions(*loaded(arms=arms(ladder_only)))
     assert [a.method for a in found] == ["ladder: memory, stem, passes", "ladder: passes, stem, memory"]
     first, second = ({part.switch: part.interval.mean for part in a.parts} for a in found)
@@ -74,7 +74,7 @@ def test_shapley_values_divide_the_synergy_and_add_up(loaded):
     assert sum(parts.values()) == pytest.approx(alone.gap.mean)
 
 
-def test_a_shapley_value_is_the_mean_over_all_orders_seed_by_seed(loaded):
+def test_for_each_seed_a_shapley_value_is_the_mean_over_all_orders(loaded):
     rng = np.random.default_rng(4)
     drawn = [replace(arm, accuracies=rng.uniform(0.1, 0.3, len(SEEDS)).round(4).tolist()) for arm in arms()]
     runs, plan = loaded(arms=drawn)
@@ -97,7 +97,7 @@ def test_the_remainder_is_the_interaction(loaded):
     assert table.loc[("stem", "passes"), "mean"] == pytest.approx(0.0, abs=0.03)
 
 
-def test_a_seed_that_lacks_an_arm_is_left_out_of_all_parts(loaded):
+def test_a_seed_without_a_run_of_every_arm_is_left_out_of_all_parts(loaded):
     status = {("memory", 2): "missing", ("none", 4): "failed"}
     for a in attributions(*loaded(arms=arms(), status=status)):
         assert {part.interval.n for part in a.parts} == {a.gap.n}
@@ -109,13 +109,13 @@ def test_a_pruned_run_has_no_accuracy_to_attribute(loaded):
         assert {part.interval.n for part in a.parts} == {a.gap.n} == {len(SEEDS) - 1}
 
 
-def test_studies_without_factors_of_two_levels_have_no_attribution(loaded):
+def test_studies_without_two_level_factors_have_no_attribution(loaded):
     assert attributions(*loaded(arms=[FakeArm("baseline", "baseline"), FakeArm("aim", "aim")])) == ()
     three = [FakeArm(f"a{i}", "baseline" if not i else "other", levels={"x": str(i), "y": "0"}) for i in range(3)]
     assert attributions(*loaded(arms=three)) == ()
 
 
-def test_the_table_has_a_row_per_part_and_the_gap(loaded):
+def test_the_table_has_a_row_for_each_part_and_for_the_gap(loaded):
     table = table_of(attributions(*loaded(arms=arms(ladder_only))))
     assert isinstance(table, pd.DataFrame)
     assert (table.groupby("method")["switch"].agg("last") == "gap").all()
@@ -125,8 +125,8 @@ def test_the_table_has_a_row_per_part_and_the_gap(loaded):
 
 
 @pytest.mark.parametrize(("procedure", "n"), [(1, 8), (2, 5)])
-def test_the_gap_is_split_with_the_pairs_of_the_deciding_look(make_study, procedure, n):
-    """Three later seeds, in which nothing helps, change neither the verdict nor its parts."""
+def test_the_gap_is_split_using_the_pairs_of_the_deciding_look(make_study, procedure, n):
+    """Three later seeds, in which nothing helps, do not change the verdict or its parts."""
     study = []
     for number, arm in enumerate(arms()):
         assert arm.accuracies is not None

@@ -1,4 +1,4 @@
-"""Differences of classes: the shrunken mean is compared with its definition, class by class."""
+"""Class differences: the shrunken mean is compared with its definition, class by class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analysis.statistics.images import crossed
 
 
 def by_definition(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> list[tuple[float, float, float, float]]:
-    """Return raw, shrunken, se and posterior_sd of every class, from sums over classes in plain Python."""
+    """Return raw, shrunken, se and posterior_sd for every class, computed from sums over classes in plain Python."""
     of = {int(label): x[:, labels == label] for label in sorted(set(labels.tolist()))}
     size = {label: part.shape[1] for label, part in of.items()}
     raw = {label: sum(part.flatten().tolist()) / part.size for label, part in of.items()}
@@ -39,7 +39,7 @@ def by_definition(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> list
 
 
 @given(seeds=st.integers(1, 6), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
-def test_differences_of_classes_follow_the_definition(seeds: int, sizes: list[int], seed: int) -> None:
+def test_class_differences_follow_their_definition(seeds: int, sizes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     x = 100.0 * rng.integers(-1, 2, (seeds, len(labels)))
@@ -49,7 +49,7 @@ def test_differences_of_classes_follow_the_definition(seeds: int, sizes: list[in
     assert found["images"].tolist() == sizes
 
 
-def test_shrunken_differences_are_closer_to_the_truth_than_raw_ones() -> None:
+def test_shrunken_differences_are_closer_to_the_truth_than_raw_differences() -> None:
     rng = np.random.default_rng(5)
     sizes = np.where(np.arange(60) % 2, 8, 40)
     labels = np.repeat(np.arange(60), sizes)
@@ -83,7 +83,7 @@ def test_real_differences_are_kept() -> None:
     assert found["images"].tolist() == [60] * 30
 
 
-def test_classes_of_one_run_have_no_spread_to_be_estimated() -> None:
+def test_with_one_run_the_spread_of_classes_cannot_be_estimated() -> None:
     found = class_differences(np.array([[100.0, 0.0, 0.0]]), np.array([4, 4, 7]), {})
     assert found["se"].isna().all()
     assert found["shrunken"].isna().all()
@@ -113,19 +113,19 @@ def summary(sizes: list[int], gains: list[float]) -> pd.DataFrame:
     return class_differences(np.repeat(np.repeat(gains, sizes)[None, :], 2, axis=0), labels, {})
 
 
-def test_the_caption_says_if_most_classes_lie_on_the_opposite_side_of_the_whole() -> None:
+def test_the_caption_says_if_most_classes_have_the_opposite_sign_of_the_overall_difference() -> None:
     text = caption(summary([20, 20, 20, 400], [-5.0, -4.0, -6.0, 3.0]), "aim − baseline")
     assert (
         "All images together give +1.96 pp, but 3 of 4 classes lie on the other side of 0 before shrinkage; the mean "
         "over classes, each counting the same, is −3.00 pp." in text
     )
-    assert "other side" in caption(summary([20, 400], [-5.0, 1.0]), "aim − baseline"), "the mean alone"
+    assert "other side" in caption(summary([20, 400], [-5.0, 1.0]), "aim − baseline"), "only the mean is there"
     assert "other side" not in caption(summary([20, 20, 20, 20], [5.0, 4.0, 6.0, -3.0]), "aim − baseline")
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
-def test_not_all_classes_can_lie_on_the_opposite_side_of_the_whole(sizes: list[int], seed: int) -> None:
-    """Both arms have the same test images, so a class weighs the same in both and Simpson's reversal is impossible."""
+def test_not_all_classes_can_have_the_opposite_sign_of_the_overall_difference(sizes: list[int], seed: int) -> None:
+    """Both arms have the same test images, so classes have equal weights, and Simpson's paradox is impossible."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(sizes)), sizes)
     x = 100.0 * rng.integers(-1, 2, (3, len(labels)))

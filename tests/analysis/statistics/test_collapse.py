@@ -1,4 +1,4 @@
-"""The rule for collapsed runs: comparison with brute force, its constants, and its invariances."""
+"""The rule for collapsed runs: comparison with brute force, the rule's constants, and its invariances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.statistics.collapse import LEAST_DROP, collapsed, constant, gap_of, highest_rate, predicts_one_class
 
-eighths = st.integers(-160, 160).map(lambda number: number / 8)  # sums and differences of these are exact
+eighths = st.integers(-160, 160).map(lambda number: number / 8)  # sums and differences of these numbers are exact
 
 
 @st.composite
@@ -24,7 +24,7 @@ def marked(treated, control, delta=1.0):
 
 
 def by_hand(treated, control, delta):
-    """Apply the rule of the module's docstring, run by run."""
+    """Apply the rule in the module's docstring, run by run."""
     n, found = len(treated), [set(), set()]
 
     def examined(values, pooled_with, rank, kind):
@@ -48,7 +48,7 @@ def by_hand(treated, control, delta):
 
 
 def group_by_hand(values, own, most, delta):
-    """The group that the largest gap separates, of three to `most` values, without runs that are not low themselves."""
+    """The group of three to `most` values that the largest gap separates, without runs that are not low themselves."""
     n, ordered = len(values), sorted(values)
     gaps = []
     for size in range(3, min(most, n - 2) + 1):
@@ -77,7 +77,7 @@ def test_marked_runs_follow_the_rule(both, places, loss, delta):
 
 @given(arms(), eighths, st.sampled_from([0.5, 2.0, 8.0]), st.randoms(), st.sampled_from([0.0, 60.0]))
 @settings(max_examples=200, deadline=None)
-def test_shift_scale_and_order_do_not_change_the_marked_runs(both, shift, scale, random, loss):
+def test_shift_scale_and_order_do_not_affect_which_runs_are_marked(both, shift, scale, random, loss):
     treated, control = both
     treated[0] -= loss
     found = marked(treated, control)
@@ -85,25 +85,25 @@ def test_shift_scale_and_order_do_not_change_the_marked_runs(both, shift, scale,
     order = list(range(len(treated)))
     random.shuffle(order)
     assert marked(treated[order], control[order]) == [[side[i] for i in order] for side in found]
-    assert marked(control, treated) == found[::-1], "neither arm is special"
+    assert marked(control, treated) == found[::-1], "neither arm is treated differently"
 
 
 def test_a_planted_collapse_is_the_only_run_that_is_marked():
     treated = np.array([20.1, 19.4, 5.9, 20.7, 20.0])
     control = np.array([15.0, 15.4, 14.7, 15.9, 15.2])
     assert marked(treated, control) == [[False, False, True, False, False], [False] * 5]
-    assert marked(treated[:4], control[:4]) == [[False] * 4] * 2, "below five pairs nothing is marked"
+    assert marked(treated[:4], control[:4]) == [[False] * 4] * 2, "with fewer than five pairs, no run is marked"
     assert marked(treated, control, delta=3.0) == [[False] * 5] * 2, "14 pp is less than 5 δ"
-    assert not any(map(any, marked(np.where(treated < 10, 34, treated), control))), "a run far above is not a collapse"
+    assert not any(map(any, marked(np.where(treated < 10, 34, treated), control))), "runs far above are not collapses"
 
 
-def test_two_collapses_do_not_hide_each_other():
+def test_two_collapses_do_not_mask_each_other():
     treated = np.array([20.1, 6.2, 5.9, 20.7, 20.0, 19.4, 20.3, 19.9])
     control = np.linspace(14.5, 15.5, 8)
     assert marked(treated, control)[0] == [False, True, True] + [False] * 5
 
 
-def test_differences_show_a_collapse_if_seeds_vary_more_than_the_collapse():
+def test_differences_reveal_a_collapse_if_seeds_vary_more_than_the_collapse():
     control = np.array([10.0, 16.0, 22.0, 28.0, 34.0, 40.0, 46.0, 52.0])
     treated = control + np.array([3.1, 2.9, 3.0, 3.2, 2.8, 3.0, 3.1, 2.9])
     treated[1] -= 14
@@ -114,7 +114,7 @@ def test_differences_show_a_collapse_if_seeds_vary_more_than_the_collapse():
 
 
 @pytest.mark.parametrize("pairs", [5, 7, 8, 12, 17])
-def test_each_constant_is_a_99_percent_point_of_normal_runs(pairs):
+def test_each_constant_is_the_99th_percentile_for_normal_runs(pairs):
     rng, studies = np.random.default_rng(pairs), 100_000
     both = rng.standard_normal((2, studies, pairs))
     ordered, differences = np.sort(both, axis=2), both[0] - both[1]
@@ -137,7 +137,7 @@ def test_constants_are_interpolated_and_extrapolated():
     assert constant("differences", 2, 500) == constant("differences", 2, 100)
 
 
-def test_the_failure_rate_that_runs_do_not_exclude_is_exact():
+def test_the_failure_rate_that_runs_do_not_rule_out_is_exact():
     assert highest_rate(0, 5) == pytest.approx(1 - 0.05 ** (1 / 5))
     assert [round(100 * highest_rate(0, n)) for n in (5, 8, 12)] == [45, 31, 22]
     assert highest_rate(0, 1000) == pytest.approx(3 / 1000, rel=0.01), "rule of three"
@@ -153,9 +153,9 @@ def test_predictions_of_almost_one_class_are_recognized():
     assert predicts_one_class(1.0, 0.25)
     assert predicts_one_class(0.97, 0.25)
     assert not predicts_one_class(0.95, 0.25)
-    assert not predicts_one_class(0.99, 0.95), "what is right for most images of a large class predicts it as often"
+    assert not predicts_one_class(0.99, 0.95), "a correct network predicts a large class just as often"
     assert predicts_one_class(1.0, 0.95)
-    assert not predicts_one_class(1.0, 1.0), "there is one class only"
+    assert not predicts_one_class(1.0, 1.0), "there is only one class"
 
 
 def test_impossible_input_is_refused():

@@ -42,6 +42,6 @@ def test_arrays_are_processed_element_by_element_and_nan_stays_nan() -> None:
 
 
 def test_the_limits_of_the_t_distribution_are_infinite() -> None:
-    """Old versions of `scipy.special` give NaN for both, and new versions give infinity for 0."""
+    """Old versions of `scipy.special` return NaN for both limits, and new versions return infinity for 0."""
     assert distributions.t_quantile(1.0, 4) == math.inf
     assert distributions.t_quantile([0.0, 0.5, 1.0], 4).tolist() == [-math.inf, 0.0, math.inf]

@@ -27,7 +27,7 @@ def drawn(layout: Layout, seeds: int, rng: np.random.Generator, truth=lambda set
     return pd.DataFrame(columns).add(rng.normal(0, 5, seeds), axis="index")
 
 
-def test_a_two_by_two_study_has_the_contrasts_of_the_textbook() -> None:
+def test_a_two_by_two_study_has_the_textbook_contrasts() -> None:
     layout = factorial(("off", "on"), ("low", "high"))
     values = drawn(layout, 6, np.random.default_rng(0), lambda s: 2.0 * (s[0] == "on") + 1.0 * (s == ("on", "high")))
     table = effects(values, layout, alpha=0.05).set_index(["kind", "factor"])
@@ -50,7 +50,7 @@ def test_a_two_by_two_study_has_the_contrasts_of_the_textbook() -> None:
         assert (row["n"], row["left_out"], row["balanced"]) == (6, 0, True)
 
 
-def test_each_further_level_has_a_row_against_the_reference() -> None:
+def test_each_further_level_has_a_row_that_compares_it_with_the_reference() -> None:
     layout = factorial(("1", "2", "3"), ("x", "y"), ("p", "q"))
     table = effects(drawn(layout, 3, np.random.default_rng(1)), layout)
     main = table[table["kind"] == "main"]
@@ -67,7 +67,7 @@ def test_each_further_level_has_a_row_against_the_reference() -> None:
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(-100, 100))
-def test_an_effect_common_to_all_arms_of_a_seed_does_not_count(seed: int, shift: float) -> None:
+def test_an_effect_that_all_arms_of_a_seed_share_does_not_count(seed: int, shift: float) -> None:
     layout = factorial(("off", "on"), ("low", "mid", "high"))
     values = drawn(layout, 4, np.random.default_rng(seed))
     moved = values.add([shift, 0, -shift, 1], axis="index")
@@ -75,7 +75,7 @@ def test_an_effect_common_to_all_arms_of_a_seed_does_not_count(seed: int, shift:
     np.testing.assert_allclose(effects(moved, layout)[columns], effects(values, layout)[columns], atol=1e-9)
 
 
-def test_one_factor_at_a_time_is_marked_as_unbalanced_and_has_no_interactions() -> None:
+def test_a_design_with_one_factor_at_a_time_is_marked_as_unbalanced_and_has_no_interactions() -> None:
     settings = {"base": ("1", "x"), "a2": ("2", "x"), "a3": ("3", "x"), "by": ("1", "y")}
     layout = Layout(("a", "b"), settings, ("1", "x"))
     values = drawn(layout, 5, np.random.default_rng(2))
@@ -86,7 +86,7 @@ def test_one_factor_at_a_time_is_marked_as_unbalanced_and_has_no_interactions() 
     np.testing.assert_allclose(table["effect"], [(values[arm] - values["base"]).mean() for arm in ("a2", "a3", "by")])
 
 
-def test_a_seed_without_a_run_is_left_out_of_the_contrasts_that_need_it() -> None:
+def test_a_seed_without_a_run_is_left_out_of_the_contrasts_that_need_that_run() -> None:
     layout = factorial(("off", "on"), ("x", "y", "z"))
     values = drawn(layout, 5, np.random.default_rng(3))
     values.loc[2, "on/z"] = np.nan
@@ -106,10 +106,10 @@ def test_with_one_seed_there_is_an_effect_but_no_interval() -> None:
 
 @pytest.mark.parametrize(
     ("studies", "repetitions"),
-    [(40, 150), pytest.param(400, 1500, marks=pytest.mark.slow)],  # many simulated studies: a narrower band
+    [(40, 150), pytest.param(400, 1500, marks=pytest.mark.slow)],  # many simulated studies, with a narrower band
 )
-def test_planted_effects_are_in_their_intervals_at_the_stated_rate(studies: int, repetitions: int) -> None:
-    """A 3 × 3 × 2 × 2 study with only two seeds, and a single contrast, whose rate is exact."""
+def test_intervals_contain_the_planted_effects_at_the_stated_rate(studies: int, repetitions: int) -> None:
+    """A 3 × 3 × 2 × 2 study with only two seeds, and a single contrast, for which the rate is exact."""
     rng = np.random.default_rng(5)
     layout = factorial(("1", "2", "3"), ("x", "y", "z"), ("p", "q"), ("u", "v"))
     gains = {"2": 1.0, "3": -2.0, "y": 0.5, "z": 0.0, "q": 3.0, "v": -1.0}
@@ -147,7 +147,7 @@ def made(folder, **options):
     return analysis.load(write_study(folder, FakeStudy(ARMS, list(range(5)), **options), np.random.default_rng(0)))
 
 
-def test_the_effects_of_a_study_are_in_percentage_points(tmp_path) -> None:
+def test_effects_in_a_study_are_in_percentage_points(tmp_path) -> None:
     results = made(tmp_path)
     table = results.effects().set_index(["kind", "factor"])
     assert list(table.index) == [
@@ -168,7 +168,7 @@ def test_before_the_verdict_test_images_are_not_used(tmp_path) -> None:
     assert set(results.effects("test_accuracy")["value"]) == {"test_accuracy"}
 
 
-def test_a_combination_of_one_factor_has_the_levels_of_the_varied_arm(tmp_path) -> None:
+def test_a_combination_of_one_factor_has_the_levels_of_the_varied_arm_for_the_other_factors(tmp_path) -> None:
     arms = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.18, config={"model": {"memory": {"name": "m", "channels": 4}}}),
@@ -194,8 +194,8 @@ def test_a_study_without_factors_and_columns_without_numbers_are_refused(tmp_pat
         analysis.load(directory).effects()
 
 
-def test_the_trials_of_a_search_are_never_shown_by_their_test_accuracy(tmp_path) -> None:
-    """They are all settled before the confirmation begins."""
+def test_test_accuracies_of_the_trials_of_a_search_are_never_shown(tmp_path) -> None:
+    """All trials are settled before the confirmation begins."""
     study = FakeStudy(ARMS, [0, 1, 2], images=300)
     trials = analysis.load(write_study(tmp_path / "search" / "screening", study, np.random.default_rng(0)))
     assert set(trials.effects()["value"]) == {"validation_accuracy"}

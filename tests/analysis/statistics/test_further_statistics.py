@@ -1,4 +1,4 @@
-"""Seeds × images, replayed patience, searches and bootstraps are compared with closed forms and other libraries."""
+"""Seeds × images, replayed patience, searches and bootstraps, compared with closed forms and other libraries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_crossed_components_match_the_analysis_of_variance():
     assert found.interval.mean == pytest.approx(grand)
 
 
-def test_if_images_add_nothing_the_interval_is_the_interval_of_the_seeds():
+def test_if_images_add_no_variance_the_interval_is_that_of_the_seeds_alone():
     x = np.tile([[1.0], [2.0], [4.0], [3.0]], (1, 50)) + np.tile([[1.0, -1.0]], (4, 25)) * [[1], [-1], [1], [-1]]
     found, seeds = crossed(x), t_interval(x.mean(axis=1))
     assert (found.interval.lower, found.interval.upper) == pytest.approx((seeds.lower, seeds.upper))
@@ -86,7 +86,7 @@ def test_balanced_accuracy_weights_classes_equally():
     [
         ([0.1, 0.2, 0.2, 0.2], 2, 4),
         ([0.1, 0.2, 0.2, 0.3], 2, None),
-        ([0.1, 0.1005, 0.1008, 0.1009], 3, 4),  # gains below min_delta count against the best, which stays
+        ([0.1, 0.1005, 0.1008, 0.1009], 3, 4),  # gains below min_delta do not replace the best value
         ([0.3, 0.2, 0.1], 1, 2),
         ([], 3, None),
     ],
@@ -95,7 +95,7 @@ def test_patience_is_counted_as_in_keras(accuracies, epochs, expected):
     assert stopping_epoch(accuracies, epochs, MIN_DELTA) == expected
 
 
-def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_stopped_runs_out():
+def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_out_stopped_runs():
     runs = pd.DataFrame(
         {
             "run_id": ["a", "b"],
@@ -155,7 +155,7 @@ def test_the_expected_best_of_many_trials_stays_finite():
         expected_best([0.1, np.nan])
 
 
-def test_winners_shrink_on_new_seeds():
+def test_the_accuracy_of_winners_shrinks_with_new_seeds():
     def frame(values):
         rows = [(arm, seed, "finished", value) for arm, pair in values.items() for seed, value in enumerate(pair)]
         return pd.DataFrame(rows, columns=["arm", "seed", "status", "validation_accuracy"])
@@ -178,7 +178,7 @@ def test_bootstrap_intervals_match_scipy():
         assert high[0] == pytest.approx(expected.high, abs=0.03)
 
 
-def test_a_bootstrap_of_equal_values_is_that_value():
+def test_a_bootstrap_of_equal_values_returns_that_value():
     low, high = bca_interval([[2.0, 2.0, 2.0]], resampling_weights(3, 99, np.random.default_rng(0)))
     assert low[0] == high[0] == 2.0
 
@@ -191,7 +191,7 @@ def test_the_posterior_is_the_t_distribution_of_the_interval():
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_a_table_of_images_the_report_says_what_is_missing(make_study):
+def test_without_the_table_of_images_the_report_states_what_is_missing(make_study):
     findings = analysis.examine(analysis.load(make_study(write_images=False)))
     assert findings.photos is None
     assert any(caution.startswith("No interval for new photos") for caution in compose(findings).cautions)
@@ -202,7 +202,7 @@ def test_the_primary_comparison_is_made_image_by_image(make_study):
     directory = make_study([FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)], seeds=8, looks=[5, 8])
     findings = analysis.examine(analysis.load(directory))
     found, primary = findings.photos, findings.primary
-    assert found.seeds == tuple(range(primary.interval.n)), "the pairs of the look that decides, and no others"
+    assert found.seeds == tuple(range(primary.interval.n)), "only the pairs of the deciding look"
     assert found.crossed.interval.mean == pytest.approx(primary.interval.mean)
     assert found.crossed.images == 400
     assert len(found.mcnemar) == primary.interval.n

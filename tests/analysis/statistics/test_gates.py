@@ -1,4 +1,4 @@
-"""Gates: the state of each step follows from its interval and verdict, and a sentence states the conclusion."""
+"""Gates: the state of each step follows from its interval and its verdict, and a sentence states the conclusion."""
 
 from __future__ import annotations
 

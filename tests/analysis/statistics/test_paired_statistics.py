@@ -1,4 +1,4 @@
-"""Paired differences, intervals, p-values and corrections are compared with closed forms and scipy."""
+"""Paired differences, intervals, p-values and corrections, compared with closed forms and scipy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def runs(rows: list[tuple[str, int, str, float | None]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "status", "test_accuracy"])
 
 
-def test_differences_are_percentage_points_per_seed():
+def test_differences_are_in_percentage_points_per_seed():
     frame = runs(
         [("a", 1, "finished", 0.2), ("b", 1, "finished", 0.15), ("b", 0, "finished", 0.3), ("a", 0, "diverged", 0.1)]
     )
@@ -40,7 +40,7 @@ def test_differences_are_percentage_points_per_seed():
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_pairs_without_both_values_are_incomplete():
+def test_pairs_that_lack_a_value_are_incomplete():
     rows = [("a", 0, "finished", 0.2), ("b", 0, "failed", None), ("a", 1, "pruned", 0.4), ("b", 1, "finished", 0.1)]
     pairs = paired_differences(runs(rows), "a", "b", pairs=[0, 1, 2])
     assert pairs["difference"].isna().all()
@@ -49,7 +49,7 @@ def test_pairs_without_both_values_are_incomplete():
     assert complete(pairs).empty
 
 
-def test_two_runs_of_one_seed_are_refused():
+def test_two_runs_with_the_same_seed_are_refused():
     with pytest.raises(ValueError, match="more than one run"):
         paired_differences(runs([("a", 0, "finished", 0.1), ("a", 0, "finished", 0.2)]), "a", "b")
 
@@ -63,7 +63,7 @@ def test_the_t_interval_matches_scipy(values, alpha):
         np.testing.assert_allclose(t_p_value(values), stats.ttest_1samp(values, 0).pvalue, rtol=1e-6, atol=1e-12)
 
 
-def test_the_t_interval_equals_a_calculation_by_hand():
+def test_the_t_interval_equals_a_manual_calculation():
     found = t_interval([1.0, 2.0, 3.0])
     assert (found.n, found.mean, found.sd) == (3, 2.0, 1.0)
     half = 4.302652729911275 / np.sqrt(3)
@@ -105,7 +105,7 @@ def test_intervals_and_predictions_have_their_stated_coverage():
 
 
 @given(P_VALUES)
-def test_the_procedure_of_holm_follows_its_definition(p_values):
+def test_the_holm_procedure_follows_its_definition(p_values):
     p = np.sort(p_values)
     stepped = [max(min(1.0, (len(p) - j) * p[j]) for j in range(i + 1)) for i in range(len(p))]
     np.testing.assert_allclose(np.sort(holm(p_values)), stepped)
@@ -114,7 +114,7 @@ def test_the_procedure_of_holm_follows_its_definition(p_values):
 
 
 @given(P_VALUES)
-def test_the_levels_of_holm_reject_exactly_what_the_procedure_rejects(p_values):
+def test_the_holm_levels_reject_exactly_what_the_procedure_rejects(p_values):
     p = np.asarray(p_values)
     adjusted = holm(p)
     clear = np.abs(adjusted - 0.05) > 1e-9
@@ -122,7 +122,7 @@ def test_the_levels_of_holm_reject_exactly_what_the_procedure_rejects(p_values):
     assert (holm_levels(p) <= 0.05).all()
 
 
-def test_the_procedure_of_holm_counts_a_test_without_a_p_value():
+def test_the_holm_procedure_counts_a_test_without_a_p_value():
     np.testing.assert_allclose(holm([0.01, np.nan, 0.02]), [0.03, np.nan, 0.04])
     np.testing.assert_allclose(holm_levels([0.01, np.nan, 0.02]), [0.05 / 3, 0.05, 0.05 / 2])
     assert len(holm([])) == len(holm_levels([])) == 0
@@ -130,7 +130,7 @@ def test_the_procedure_of_holm_counts_a_test_without_a_p_value():
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9))
 def test_the_sign_flip_test_matches_scipy(values):
-    x = np.asarray(values, dtype=float)  # sums of integers are exact, so ties are ties in both
+    x = np.asarray(values, dtype=float)  # sums of integers are exact, so both detect the same ties
     ours = sign_flip_p(x, np.random.default_rng(0))
     if len(values) > 1:
         test = stats.permutation_test((x,), np.sum, permutation_type="samples", n_resamples=np.inf)

@@ -1,4 +1,4 @@
-"""The comparisons that a plan requires: the gates in order, then every further arm with its reference."""
+"""The comparisons that a plan requires: the gates in order, followed by every further arm with its reference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARGUMENT = (
 )
 
 
-def test_gates_have_the_order_of_the_argument_whatever_the_order_of_the_arms() -> None:
+def test_gates_are_in_the_order_of_the_argument_regardless_of_the_order_of_the_arms() -> None:
     found = plan(*ARGUMENT)
     assert primary_arms(found) == ("baseline", "aim")
     assert planned_comparisons(found) == [
@@ -39,10 +39,10 @@ def test_gates_have_the_order_of_the_argument_whatever_the_order_of_the_arms() -
 
 def test_a_further_arm_is_compared_with_the_arm_that_it_varies() -> None:
     further = (
-        ("wide", "treatment", "aim"),  # a further treatment: it is the treatment of its comparison
+        ("wide", "treatment", "aim"),  # a further treatment, which is the treatment in its comparison
         ("plain", "other", None),  # without a reference: compared with the baseline
-        ("gone", "other", "removed"),  # its reference is not in the plan
-        ("ablated", "other", "aim"),  # a variant of a treatment is its control
+        ("gone", "other", "removed"),  # the reference is not in the plan
+        ("ablated", "other", "aim"),  # a variant of a treatment counts as its control
         ("wide frozen", "frozen", "wide"),  # a control of another treatment is not a gate
         ("itself", "other", "itself"),
     )
@@ -66,11 +66,11 @@ def test_a_control_without_a_reference_belongs_to_the_primary_treatment_and_is_a
     ]
 
 
-def test_the_first_treatment_of_the_baseline_is_the_primary_one() -> None:
+def test_the_first_treatment_that_varies_the_baseline_is_the_primary_treatment() -> None:
     arms = (("baseline", "baseline", None), ("wide", "treatment", "aim"), ("aim", "treatment", None))
     assert primary_arms(plan(*arms)) == ("baseline", "aim")
     assert planned_comparisons(plan(*arms)) == [("gate", "aim", "baseline"), ("variant", "wide", "aim")]
-    assert primary_arms(plan(arms[0], arms[1])) == ("baseline", "wide"), "none varies the baseline"
+    assert primary_arms(plan(arms[0], arms[1])) == ("baseline", "wide"), "no treatment varies the baseline"
 
 
 def test_without_a_treatment_or_a_baseline_there_are_no_gates() -> None:
@@ -83,10 +83,10 @@ def test_without_a_treatment_or_a_baseline_there_are_no_gates() -> None:
     ]
 
 
-def test_plain_controls_are_gates_after_the_others_in_the_order_of_the_study() -> None:
+def test_plain_controls_are_gates_after_the_other_controls_in_the_order_of_the_study() -> None:
     controls = (
         ("shuffled", "control", "aim"),
-        ("wider", "control", "baseline"),  # may start from the baseline
+        ("wider", "control", "baseline"),  # a control may start from the baseline
         ("wider still", "control", "wider"),  # or from another control
         ("third", "control", None),
     )

@@ -1,4 +1,4 @@
-"""Planning: the uncertainty of a spread, pairs for a half-width, power over a pilot, and studies read at any time."""
+"""Planning: the uncertainty of a spread, pairs for a half-width, power given a pilot, and studies read at any time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_missing_spread_is_refused(sd, freedom):
 
 
 @pytest.mark.parametrize("freedom", [2, 4, 11])
-def test_draws_and_mean_follow_the_posterior(freedom):
+def test_draws_and_means_follow_the_posterior(freedom):
     spread = Spread(1.4, freedom)
     drawn = spread.draws(np.random.default_rng(1), 400_000)
     np.testing.assert_allclose(np.quantile(drawn, [0.1, 0.5, 0.9]), spread.quantile([0.1, 0.5, 0.9]), rtol=0.01)
@@ -65,7 +65,7 @@ def test_power_matches_scipy_to_a_millionth(effect, sd, n, alpha):
     one_sided = stats.nct.sf(critical, n - 1, shift)
     assert one_sided - 1e-6 <= power_of(effect, sd, n, alpha) <= one_sided + alpha / 2 + 1e-6
 
-    def rejected(root: float) -> float:  # given the standard deviation, drawn from the normal distribution of the mean
+    def rejected(root: float) -> float:  # drawn from the normal distribution of the mean, given the standard deviation
         cut = critical * root / np.sqrt(n - 1)
         return (stats.norm.sf(cut - shift) + stats.norm.cdf(-cut - shift)) * stats.chi.pdf(root, n - 1)
 
@@ -75,7 +75,7 @@ def test_power_matches_scipy_to_a_millionth(effect, sd, n, alpha):
 
 
 @pytest.mark.parametrize(("effect", "sd", "freedom", "n"), [(1.0, 1.0, 4, 10), (2.0, 1.4, 9, 6), (1.0, 2.5, 2, 40)])
-def test_power_over_a_pilot_is_the_integral_over_the_spread(effect, sd, freedom, n):
+def test_power_given_a_pilot_is_the_integral_over_the_spread(effect, sd, freedom, n):
     def weighted(variance_ratio: float) -> float:
         own = sd * np.sqrt(freedom / variance_ratio)
         return power_of(effect, own, n, 0.02) * stats.chi2.pdf(variance_ratio, freedom)
@@ -85,7 +85,7 @@ def test_power_over_a_pilot_is_the_integral_over_the_spread(effect, sd, freedom,
     assert power_over(effect, Spread(sd), n, 0.02) == power_of(effect, sd, n, 0.02)
 
 
-def test_pairs_for_power_may_have_their_own_level():
+def test_the_number_of_pairs_for_a_power_can_be_computed_at_a_different_level():
     level = level_at(ANY)
 
     def at(pairs: int) -> float:
@@ -99,7 +99,7 @@ def test_pairs_for_power_may_have_their_own_level():
 
 @pytest.mark.parametrize("looks", [ONE, FIXED, ANY])
 @pytest.mark.parametrize("freedom", [np.inf, 4.0])
-def test_the_half_width_is_as_assured_and_expected_in_simulations(looks, freedom):
+def test_simulations_confirm_the_assured_and_the_expected_half_width(looks, freedom):
     rng, spread, studies = np.random.default_rng(2), Spread(1.4, freedom), 200_000
     for assurance in (None, 0.8, 0.9):
         pairs = pairs_for_half_width(1.0, spread, looks, assurance)
@@ -126,7 +126,7 @@ def test_a_half_width_that_10_000_pairs_cannot_reach_is_reported():
             pairs_for_half_width(half_width, Spread(1.0), FIXED, assurance)
 
 
-def test_a_study_read_at_any_time_ends_with_its_pairs():
+def test_a_study_that_is_read_at_any_time_ends_with_its_last_pair():
     rng = np.random.default_rng(4)
     drawn = rng.normal(2.0, 1.0, size=(60, 14))
     found = simulate(drawn, ANY, 1.0, 4.92)

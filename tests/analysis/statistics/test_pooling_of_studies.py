@@ -1,4 +1,4 @@
-"""Pooling of studies compared with scipy, statsmodels, closed forms, brute force and simulation."""
+"""Pooling of studies, compared with scipy, statsmodels, closed forms, brute force and simulation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = st.lists(st.integers(2, 12), min_size=3, max_size=7)
 
 
 @given(n=st.integers(2, 12), m=st.integers(2, 12), alpha=st.sampled_from([0.05, 0.0213, 0.2]), seed=st.integers(0, 99))
-def test_two_studies_have_the_difference_of_welch_and_a_mean_half_as_wide(
+def test_two_studies_have_the_welch_difference_and_a_mean_with_half_the_width(
     n: int, m: int, alpha: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def test_two_studies_have_the_difference_of_welch_and_a_mean_half_as_wide(
 
 
 @given(sizes=SIZES, seed=st.integers(0, 10_000))
-def test_the_mean_of_all_settings_matches_statsmodels(sizes: list[int], seed: int) -> None:
+def test_the_mean_across_settings_matches_statsmodels(sizes: list[int], seed: int) -> None:
     values = drawn(seed, sizes)
     effects = [t_interval(each) for each in values]
     means, variances = np.array([e.mean for e in effects]), np.array([e.sd**2 / e.n for e in effects])
@@ -57,7 +57,7 @@ def test_the_mean_of_all_settings_matches_statsmodels(sizes: list[int], seed: in
     weights = 1 / (variances + between)
     off = (weights * (means - np.average(means, weights=weights)) ** 2).sum()
     assert off == pytest.approx(len(sizes) - 1) or (between == 0 and off < len(sizes) - 1)
-    # Their own Paule-Mandel iteration ends at 0 for some data for which the equation has a positive root.
+    # For some data, statsmodels' own Paule-Mandel iteration ends at 0 although the equation has a positive root.
     theirs = combine_effects(means, variances + between, method_re="pm", use_t=True)
     assert found is not None
     assert found.mean == pytest.approx(theirs.mean_effect_fe)
@@ -66,13 +66,13 @@ def test_the_mean_of_all_settings_matches_statsmodels(sizes: list[int], seed: in
 
 
 @given(sizes=SIZES, seed=st.integers(0, 10_000))
-def test_the_test_that_all_effects_are_equal_is_the_test_of_welch(sizes: list[int], seed: int) -> None:
+def test_the_test_that_all_effects_are_equal_is_the_welch_test(sizes: list[int], seed: int) -> None:
     values = drawn(seed, sizes, spread=0.5)
     found = heterogeneity([t_interval(each) for each in values]).p
     assert found == pytest.approx(anova_oneway(values, use_var="unequal").pvalue, abs=1e-9)
 
 
-def test_with_fewer_than_three_studies_there_is_no_mean_of_all_settings() -> None:
+def test_with_fewer_than_three_studies_there_is_no_mean_across_settings() -> None:
     assert random_effects_mean([t_interval([1.0, 2.0]), t_interval([1.0, 3.0])]) is None
 
 
@@ -91,12 +91,12 @@ def test_differences_without_spread_have_an_interval_of_width_zero() -> None:
 
 
 def normal_effect(mean: float, error: float) -> Interval:
-    """Return an effect whose seed SD is practically known."""
+    """Return an effect for which the seed SD is practically known."""
     n = 100_000
     return Interval(n, mean, error * n**0.5, mean, mean, 0.05, 1.96)
 
 
-def test_with_a_spread_close_to_0_all_effects_are_their_weighted_mean() -> None:
+def test_with_a_spread_close_to_0_all_effects_equal_their_weighted_mean() -> None:
     means, errors = np.array([0.0, 1.0, 2.5]), np.array([0.5, 0.4, 1.0])
     effects = [normal_effect(*each) for each in zip(means, errors, strict=True)]
     found = partial_pooling(effects, 1.0, 1e-3)
@@ -142,7 +142,7 @@ def test_the_posterior_matches_a_closed_form_for_normal_effects() -> None:
     factor=st.sampled_from([0.01, 3.0, 100.0]),
 )
 @settings(max_examples=10, deadline=None)
-def test_units_and_origin_do_not_change_the_result(sizes: list[int], seed: int, shift: float, factor: float) -> None:
+def test_units_and_origin_do_not_affect_the_result(sizes: list[int], seed: int, shift: float, factor: float) -> None:
     values = drawn(seed, sizes)
     effects, moved = ([t_interval(f * (v + s)) for v in values] for f, s in ((1.0, 0.0), (factor, shift)))
     one, other = partial_pooling(effects, 1.0, 2.0), partial_pooling(moved, factor, 2.0 * factor)
@@ -155,7 +155,7 @@ def test_units_and_origin_do_not_change_the_result(sizes: list[int], seed: int, 
 
 
 @pytest.mark.slow  # 200 draws; the estimates themselves are compared with scipy and statsmodels
-def test_intervals_cover_as_often_as_stated_if_the_model_is_true() -> None:
+def test_intervals_have_their_stated_coverage_if_the_model_is_true() -> None:
     rng, hits, draws = np.random.default_rng(4), np.zeros(3), 200
     for _ in range(draws):
         spread = abs(rng.normal(0, 2))
@@ -177,7 +177,7 @@ def test_a_prior_without_scale_is_refused(value: float) -> None:
         partial_pooling(effects, 1.0, value)
 
 
-def test_the_probability_of_improvement_is_the_share_of_pairs_of_runs_that_mann_whitney_counts() -> None:
+def test_the_probability_of_improvement_is_the_share_of_run_pairs_that_mann_whitney_counts() -> None:
     rng = np.random.default_rng(0)
     treated, control = [rng.normal(1, 1, 6), rng.integers(0, 3, 5)], [rng.normal(0, 1, 6), rng.integers(0, 3, 5)]
     expected = np.mean(

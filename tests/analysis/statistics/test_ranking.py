@@ -1,4 +1,4 @@
-"""Arms in order of their means, and arms that the pairs do not distinguish from the first."""
+"""Arms ordered by their means, and arms that the pairs do not distinguish from the first arm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.statistics.ranking import COLUMNS, ranking
 @pytest.fixture
 def values():
     rng = np.random.default_rng(0)
-    seeds = rng.normal(0, 3, 8)[:, None]  # shared by the arms of a seed, so that pairs are more precise than means
+    seeds = rng.normal(0, 3, 8)[:, None]  # shared by all arms of a seed, so that pairs are more precise than means
     means = np.array([70.0, 72.0, 71.95, 60.0])
     return pd.DataFrame(means + seeds + rng.normal(0, 0.3, (8, 4)), columns=["a", "b", "c", "d"])
 
@@ -26,7 +26,7 @@ def test_arms_are_sorted_from_the_highest_mean_to_the_lowest(values):
     assert found["mean"].tolist() == pytest.approx(sorted(values.mean(), reverse=True))
 
 
-def test_the_distance_from_the_first_is_a_paired_t_interval_at_the_divided_level(values):
+def test_the_distance_from_the_first_arm_has_a_paired_t_interval_at_the_divided_level(values):
     found = ranking(values, alpha=0.06).set_index("arm")
     first = found.index[0]
     for arm in found.index[1:]:
@@ -36,11 +36,11 @@ def test_the_distance_from_the_first_is_a_paired_t_interval_at_the_divided_level
     assert found["alpha"].unique().tolist() == [0.01]
 
 
-def test_arms_that_pairs_do_not_distinguish_are_tied_with_the_first(values):
+def test_arms_that_pairs_do_not_distinguish_are_tied_with_the_first_arm(values):
     assert ranking(values).set_index("arm")["tied"].to_dict() == {"b": True, "c": True, "a": False, "d": False}
 
 
-def test_a_missing_run_leaves_its_pair_out(values):
+def test_a_pair_with_a_missing_run_is_left_out(values):
     values.loc[0, "a"] = np.nan
     row = ranking(values).set_index("arm").loc["a"]
     assert (row["n"], row["pairs"]) == (7, 7)
@@ -53,14 +53,14 @@ def test_equal_means_share_a_rank():
 
 
 @pytest.mark.parametrize("table", [{}, {"a": [np.nan, np.nan]}, {"a": [1.0]}, {"a": [1.0], "b": [2.0]}])
-def test_few_values_give_no_interval_and_distinguish_no_arm(table):
+def test_with_few_values_there_is_no_interval_and_no_arm_is_distinguished(table):
     found = ranking(pd.DataFrame(table))
     assert found["behind_lower"].isna().all()
     assert found["tied"].all()
 
 
 @pytest.mark.parametrize("studies", [100, pytest.param(400, marks=pytest.mark.slow)])
-def test_the_best_arm_is_tied_with_the_first_at_the_stated_rate(studies):
+def test_the_best_arm_is_tied_with_the_first_arm_at_the_stated_rate(studies):
     rng = np.random.default_rng(1)
     kept = 0
     for _ in range(studies):

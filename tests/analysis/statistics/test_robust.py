@@ -1,4 +1,4 @@
-"""The robust reading: comparison with scipy, brute force and closed forms, and its invariances."""
+"""The robust reading: comparison with scipy, brute force and closed forms, and invariances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from analysis.statistics.robust import (
 )
 
 ALPHA = Looks((5, 8, 12)).levels[0]
-halves = st.integers(-400, 400).map(lambda number: number / 8)  # sums and differences of these are exact
+halves = st.integers(-400, 400).map(lambda number: number / 8)  # sums and differences of these numbers are exact
 samples = st.lists(halves, min_size=5, max_size=14)
 
 
@@ -32,14 +32,14 @@ def test_without_ties_the_p_value_matches_scipy(n):
 
 
 @pytest.mark.parametrize("n", [1, 5, 9])
-def test_the_distribution_covers_all_signs(n):
+def test_the_distribution_covers_all_combinations_of_signs(n):
     sums = [sum(rank for rank, sign in enumerate(signs, 1) if sign) for signs in product((0, 1), repeat=n)]
     counted = np.bincount(sums) / 2**n
     assert sums_of_ranks(n) == pytest.approx(np.cumsum(counted))
 
 
 @pytest.mark.parametrize("n", [7, 8, 10])
-def test_the_interval_contains_what_the_test_does_not_reject(n):
+def test_the_interval_contains_the_values_that_the_test_does_not_reject(n):
     x = np.random.default_rng(3).normal(1, 1, size=n)
     found = robust_reading(x, ALPHA)
     inside = [found.lower + 1e-9, found.estimate, found.upper - 1e-9]
@@ -55,7 +55,7 @@ def test_the_estimate_is_the_median_of_the_walsh_averages():
     assert robust_reading(x, ALPHA).estimate == np.median(brute)
 
 
-def test_the_trimmed_mean_has_the_interval_of_yuen():
+def test_the_trimmed_mean_has_the_yuen_interval():
     x = np.array([0.3, 1.1, 0.9, 1.4, 9.0])
     winsorised = np.array([0.9, 0.9, 1.1, 1.4, 1.4])
     error = np.sqrt(((winsorised - winsorised.mean()) ** 2).sum() / (3 * 2))
@@ -64,17 +64,17 @@ def test_the_trimmed_mean_has_the_interval_of_yuen():
     assert found.estimate == pytest.approx(stats.trim_mean(x, 0.2))
     assert found.upper - found.estimate == pytest.approx(stats.t.ppf(1 - ALPHA / 2, 2) * error)
     assert found.p == pytest.approx(2 * stats.t.sf(found.estimate / error, 2))
-    # Against a sample without spread, Yuen's two-sample test has the error of the other sample alone.
+    # Compared with a sample without spread, Yuen's two-sample test has the standard error of the other sample alone.
     scipy = stats.ttest_ind(x, np.zeros(5), equal_var=False, trim=0.2)
     assert found.p == pytest.approx(scipy.pvalue)
 
 
 @pytest.mark.parametrize("n", [7, 8, 12])
-def test_its_coverage_is_at_least_nominal_for_heavy_tails(n):
+def test_the_coverage_of_the_interval_is_at_least_nominal_for_heavy_tails(n):
     x = np.random.default_rng(n).standard_t(2, size=(20_000, n))
     _, lower, upper, p = signed_ranks(x, 0.05)
     assert ((lower <= 0) & (upper >= 0)).mean() >= 0.95 - 4 * np.sqrt(0.05 * 0.95 / 20_000)
-    assert ((p <= 0.05) == ((lower > 0) | (upper < 0))).all(), "p and the interval say the same"
+    assert ((p <= 0.05) == ((lower > 0) | (upper < 0))).all(), "p and the interval agree"
 
 
 @given(samples, st.sampled_from([ALPHA, 0.05, 0.2]))
@@ -88,7 +88,7 @@ def test_p_value_and_interval_agree_with_ties_and_zeros(x, alpha):
 
 @given(samples, halves, st.sampled_from([0.5, 2.0, 4.0]), st.randoms())
 @settings(max_examples=200, deadline=None)
-def test_robust_readings_follow_shift_scale_sign_and_order(x, shift, scale, random):
+def test_robust_readings_change_correctly_with_shift_scale_sign_and_order(x, shift, scale, random):
     found = robust_reading(x, ALPHA)
     moved = robust_reading([scale * value + shift for value in x], ALPHA)
     for name in ("estimate", "lower", "upper"):

@@ -1,4 +1,4 @@
-"""Variance by source and the gain of pairing: closed forms, and coverage in simulations with known variances."""
+"""Variance by source and the gain from pairing: closed forms, and coverage in simulations with known variances."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def test_the_interval_of_a_variance_follows_the_chi_squared_distribution() -> No
     assert all(map(math.isnan, variance_interval([3.0, 3.0, 3.0])))
 
 
-def test_the_limits_of_a_ratio_are_where_the_test_of_pitman_changes() -> None:
+def test_the_limits_of_a_ratio_are_where_the_decision_of_the_pitman_test_changes() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=9)
     y = 2 * x + rng.normal(size=9)
     for limit in ratio_interval(x, y):
-        scaled = y * math.sqrt(limit)  # the variances are equal if sum and difference are uncorrelated
+        scaled = y * math.sqrt(limit)  # the variances are equal if the sum and the difference are uncorrelated
         assert stats.pearsonr(x + scaled, x - scaled).pvalue == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(("init", "rest", "n"), [(1.0, 1.0, 5), (0.3, 2.0, 8), (3.0, 0.5, 12)])
-def test_the_interval_of_a_share_covers_at_the_stated_rate(init: float, rest: float, n: int) -> None:
+def test_the_interval_of_a_share_has_the_stated_coverage(init: float, rest: float, n: int) -> None:
     rng = np.random.default_rng(n)
     hits = 0
     for _ in range(REPETITIONS):
@@ -54,7 +54,7 @@ def test_the_interval_of_a_share_covers_at_the_stated_rate(init: float, rest: fl
 
 
 @pytest.mark.parametrize("extra", [0.0, 1.5])
-def test_the_interval_of_the_remainder_covers_at_least_at_the_stated_rate(extra: float) -> None:
+def test_the_interval_of_the_remainder_has_at_least_the_stated_coverage(extra: float) -> None:
     rng = np.random.default_rng(7)
     hits = 0
     for _ in range(REPETITIONS):
@@ -65,7 +65,7 @@ def test_the_interval_of_the_remainder_covers_at_least_at_the_stated_rate(extra:
     assert hits / REPETITIONS > 0.95 - ERROR
 
 
-def test_a_share_is_determined_if_its_interval_leaves_out_a_quarter_of_the_range() -> None:
+def test_a_share_is_determined_if_its_interval_excludes_a_quarter_of_the_range() -> None:
     assert determines(0.2, 0.95)
     assert determines(0.3, 40.0)
     assert determines(1.2, 40.0)
@@ -74,7 +74,7 @@ def test_a_share_is_determined_if_its_interval_leaves_out_a_quarter_of_the_range
     assert not determines(math.nan, math.nan)
 
 
-def test_enough_seeds_determine_every_share_and_one_less_does_not() -> None:
+def test_enough_seeds_determine_every_share_and_one_seed_fewer_does_not() -> None:
     enough = enough_seeds()
 
     def all_shares(n: int) -> bool:
@@ -104,7 +104,7 @@ def test_planted_variances_are_estimated() -> None:
     assert source_table([found])["source"].tolist() == ["split", "init", "order", "noise", "all", "remainder"]
 
 
-def test_the_pairing_gain_has_its_closed_forms() -> None:
+def test_the_pairing_gain_matches_its_closed_forms() -> None:
     rng = np.random.default_rng(5)
     x = rng.normal(size=10)
     y = 0.8 * x + 0.3 * rng.normal(size=10)
@@ -134,7 +134,7 @@ def test_the_pairing_gain_of_constant_or_shifted_arms_is_defined() -> None:
     assert constant.saved == pytest.approx(1)
 
 
-def test_the_interval_of_a_correlation_covers_at_about_the_stated_rate() -> None:
+def test_the_interval_of_a_correlation_has_about_the_stated_coverage() -> None:
     rng = np.random.default_rng(11)
     hits = 0
     for _ in range(REPETITIONS):

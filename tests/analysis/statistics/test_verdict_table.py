@@ -1,4 +1,4 @@
-"""The verdict table: exactly one row applies to any interval, and no forbidden statement is made."""
+"""The verdict table: exactly one row applies to every interval, and forbidden statements are never made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENDS = st.floats(-20, 20)
         (0, 1, "inconclusive"),
     ],
 )
-def test_rows_in_scope_apply(lower, upper, kind):
+def test_rows_for_studies_in_scope_apply(lower, upper, kind):
     verdict = decide(lower, upper, 1.0, 8, DELTA, R)
     assert verdict.kind == kind
     assert verdict.stops == (kind in STOPPING)
@@ -80,7 +80,7 @@ def test_rows_without_a_reported_gain_apply(lower, upper, kind):
     assert verdict.text == kind
 
 
-def test_more_seeds_reach_a_material_gain_without_a_reported_gain():
+def test_without_a_reported_gain_more_seeds_can_establish_a_material_gain():
     found = t_interval([1.5, 2.5, 1.0, 3.0, 2.0], 0.0213)
     needed = seeds_needed(found, DELTA, NEVER_REPORTED)
     assert needed.reachable
@@ -93,7 +93,7 @@ def test_more_seeds_reach_a_material_gain_without_a_reported_gain():
     [(1.0, ("material gain",)), (0.0, ("material gain",)), (1.0, ("trivial gain", "no material gain"))],
 )
 @pytest.mark.parametrize("sd", [0.5, 1.5])
-def test_a_false_verdict_without_a_reported_gain_is_as_rare_as_with_one(true, false_kinds, sd):
+def test_a_false_verdict_is_as_rare_without_a_reported_gain_as_with_one(true, false_kinds, sd):
     looks = Looks((5, 8, 12))
     drawn = normal_studies(np.random.default_rng(3), 20_000, looks, true, sd)
     assert (
@@ -101,12 +101,12 @@ def test_a_false_verdict_without_a_reported_gain_is_as_rare_as_with_one(true, fa
     )
 
 
-def test_a_gain_larger_than_reported_is_stated():
+def test_a_gain_that_is_larger_than_reported_is_stated():
     assert decide(5, 6, 1.0, 8, DELTA, R).text == "holds, larger than reported"
     assert decide(4.9, 6, 1.0, 8, DELTA, R).text == "holds"
 
 
-def test_a_rejected_size_is_stated():
+def test_a_rejected_size_of_the_gain_is_stated():
     assert decide(0.5, 2, 1.0, 8, DELTA, R).text.endswith("the reported size is rejected")
 
 
@@ -137,7 +137,7 @@ def test_impossible_input_is_refused(arguments):
 
 
 def applying(lower: float, upper: float, r: float | None, procedure: int = 2) -> list[str]:
-    """Return an independent copy of the table of the statistics page, in the order of its conditions."""
+    """Return an independent copy of the table on the statistics page, in the order of its conditions."""
     harm = [
         (upper < -DELTA, "harmful"),
         (lower >= -DELTA and upper < 0, "trivially lower"),
@@ -157,7 +157,7 @@ def applying(lower: float, upper: float, r: float | None, procedure: int = 2) ->
 
 
 @given(ENDS, ENDS, st.sampled_from([None, R, 2.5]))
-def test_any_interval_has_exactly_one_verdict(a, b, r):
+def test_every_interval_has_exactly_one_verdict(a, b, r):
     lower, upper = min(a, b), max(a, b)
     verdict = decide(lower, upper, 1.0, 5, DELTA, r)
     assert verdict.kind == applying(lower, upper, r)[0]
@@ -172,7 +172,7 @@ def test_the_unit_does_not_change_the_verdict(lower, width, scale):
     assert near < 1e-6 or here.kind == there.kind
 
 
-def test_every_stopping_and_open_verdict_is_in_the_rules_shown():
+def test_every_stopping_and_every_open_verdict_is_in_the_rules_shown():
     table = (*rules_of(), *rules_of(against_reported=False))
     shown = " | ".join(verdict for _, verdict, _ in table)
     assert all(kind in shown for kind in STOPPING | OPEN)
@@ -187,13 +187,13 @@ def interval(mean: float, sd: float, n: int) -> Interval:
     return t_interval(scaled)
 
 
-def test_the_rules_shown_without_a_reported_gain_are_those_that_apply():
+def test_without_a_reported_gain_only_the_rules_that_apply_are_shown():
     kinds = {verdict for _, verdict, _ in rules_of(against_reported=False)}
     assert {"material gain", "positive, size open"} < kinds
     assert not kinds & {"holds (L > r: larger than reported)", "real, smaller than reported"}
 
 
-def test_the_seeds_needed_match_a_search_by_hand():
+def test_the_number_of_seeds_needed_matches_a_manual_search():
     import numpy as np
     from scipy import stats
 
@@ -207,17 +207,17 @@ def test_the_seeds_needed_match_a_search_by_hand():
     assert found.text == str(n - 5)
 
 
-def test_the_seeds_needed_have_limits():
+def test_the_number_of_seeds_needed_has_limits():
     assert seeds_needed(t_interval([1.0]), DELTA, R) is None
     assert seeds_needed(interval(1.001, 2.0, 6), DELTA, R).text == "more than 200"
     unreachable = seeds_needed(interval(3.0, 1.0, 6), DELTA, None)
     assert (unreachable.more, unreachable.reachable) == (None, False)
     assert seeds_needed(interval(0.2, 1.0, 6), DELTA, None).more > 0
-    assert seeds_needed(interval(3.0, 0.1, 2), DELTA, R).more >= 3, "five pairs are the fewest"
+    assert seeds_needed(interval(3.0, 0.1, 2), DELTA, R).more >= 3, "five pairs are the minimum"
 
 
 @given(st.floats(-3, 8), st.floats(0.2, 3), st.integers(2, 12))
-def test_adding_the_seeds_needed_ends_the_study(mean, sd, n):
+def test_adding_the_number_of_seeds_needed_ends_the_study(mean, sd, n):
     import numpy as np
     from scipy import stats
 

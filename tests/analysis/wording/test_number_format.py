@@ -1,4 +1,4 @@
-"""The format of numbers for readers."""
+"""How numbers are formatted for readers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from analysis.wording import number_format
         (math.nan, 2, "–"),
     ],
 )
-def test_numbers_have_significant_digits(value: float | None, digits: int, text: str) -> None:
+def test_numbers_are_rounded_to_significant_digits(value: float | None, digits: int, text: str) -> None:
     assert number_format.significant(value, digits) == text
 
 
@@ -54,7 +54,7 @@ def test_numbers_have_significant_digits(value: float | None, digits: int, text:
         ({"crop_scale": 1, "passes": 1}, "(passes=1)"),
     ],
 )
-def test_an_option_in_words_omits_values_without_an_effect(value: object, text: str) -> None:
+def test_the_description_of_an_option_omits_values_without_an_effect(value: object, text: str) -> None:
     assert number_format.option(value) == text
 
 

@@ -1,4 +1,4 @@
-"""A study of something other than memory is reported in its own words, and a study of memory as before."""
+"""A study about something other than memory is reported in its own words; a memory study is reported as before."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def report(make_study, tmp_path) -> Path:
 
 
 def visible(page: str) -> str:
-    """Return the visible text of a page, without scripts, styles and the name of this package."""
+    """Return the visible text of a page, without scripts, styles or the name of this package."""
     text = re.sub(r"(?s)<(script|style|svg)\b.*?</\1>|<[^>]*>", " ", page)
     return text.replace("aim-ablations", "")
 
 
-def test_no_file_of_a_report_without_memory_mentions_memory(report: Path) -> None:
+def test_no_file_in_a_report_without_memory_mentions_memory(report: Path) -> None:
     files = [path for path in report.rglob("*") if path.suffix in (".html", ".md", ".tex")]
     assert len(files) > 5
     for path in files:
@@ -52,7 +52,7 @@ def test_the_report_uses_the_words_and_questions_of_the_study(report: Path) -> N
     assert "none named" not in text
 
 
-def test_the_table_of_verdicts_compares_with_a_reported_gain_only_if_there_is_one(report: Path, make_study) -> None:
+def test_the_verdict_table_compares_with_a_reported_gain_only_if_there_is_one(report: Path, make_study) -> None:
     own = visible((report / "report.html").read_text(encoding="utf-8"))
     assert "reported" not in own.replace("reported epoch", "")
     assert "L ≥ δ" in own
@@ -61,7 +61,7 @@ def test_the_table_of_verdicts_compares_with_a_reported_gain_only_if_there_is_on
     assert "r: reported gain" in visible(with_claim.read_text(encoding="utf-8"))
 
 
-def test_a_study_without_further_controls_says_what_it_does_not_show(make_study) -> None:
+def test_a_study_without_further_controls_states_what_it_does_not_show(make_study) -> None:
     plain, _, _, gated = arms()
     findings = analysis.examine(analysis.load(make_study([plain, gated], seeds=6, **OWN)))
     assert [gate.state for gate in findings.family.gates] == ["passed"]
@@ -72,7 +72,7 @@ def test_a_study_without_further_controls_says_what_it_does_not_show(make_study)
     assert "there is no further control." in compose(findings).methods[1]
 
 
-def test_a_failed_gate_stops_the_argument_at_its_control(make_study) -> None:
+def test_a_failed_gate_ends_the_argument_at_its_control(make_study) -> None:
     plain, fixed, wider, gated = arms()
     study = make_study([plain, replace(fixed, mean=0.54), wider, gated], seeds=6, **OWN)
     findings = analysis.examine(analysis.load(study))
@@ -95,7 +95,7 @@ def test_a_gain_of_at_least_delta_ends_a_study_without_a_claim(make_study) -> No
     assert primary.verdict.stops
 
 
-def test_a_study_that_was_frozen_without_words_keeps_the_verdict_of_its_table(make_study) -> None:
+def test_a_study_that_was_frozen_without_words_keeps_the_verdict_from_its_table(make_study) -> None:
     directory = make_study(arms(), seeds=6, **{**OWN, "what": None})
     document = json.loads((directory / "study.json").read_text(encoding="utf-8"))
     before = analysis.examine(analysis.load(directory)).primary.verdict
@@ -104,7 +104,7 @@ def test_a_study_that_was_frozen_without_words_keeps_the_verdict_of_its_table(ma
     assert analysis.examine(analysis.load(directory)).primary.verdict == before
 
 
-def test_the_question_about_a_control_without_one_names_it(make_study) -> None:
+def test_a_control_without_a_question_of_its_own_is_named_in_the_default_question(make_study) -> None:
     plain, fixed, wider, gated = arms()
     study = make_study([plain, replace(fixed, question=None), wider, gated], seeds=6, **OWN)
     findings = analysis.examine(analysis.load(study))

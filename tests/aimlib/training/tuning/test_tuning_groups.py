@@ -143,7 +143,7 @@ def test_the_optimizer_has_a_group_for_each_rate_and_time_and_none_for_frozen_pa
 def test_options_without_an_effect_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"fine_tuning: no effect; set freeze"):
         run_config(training__fine_tuning={})
-    with pytest.raises(ConfigError, match=r"freeze.0.epochs: 2 is not below the 2 epochs of the budget"):
+    with pytest.raises(ConfigError, match=r"freeze.0.epochs: 2 is not below the budget of 2 epochs"):
         run_config(training__fine_tuning={"freeze": {"layers": "fc", "epochs": 2}})
     with pytest.raises(ConfigError, match=r"step: graph with fine_tuning.freeze: .* steps run eagerly; remove step"):
         run_config(training__fine_tuning={"freeze": {"layers": "fc"}}, training__step="graph")
