@@ -59,14 +59,15 @@ class Ending:
     fault : identifies equal errors, by type and place; empty if there was no exception.
     traceback : last lines of the error's traceback.
     epochs : completed epochs.
-    accuracy : validation accuracy after the last of these epochs, as a fraction; None if there is none. device : UUID
-    of the GPU that the attempt ran on; empty if there was none, or if it is unknown. After a device error on a CPU, the
-    name of the machine's CPUs. host : machine of that device; empty if `device` is empty.
+    accuracy : validation accuracy after the last of these epochs, as a fraction; None if there is none.
+    device : UUID of the GPU that the attempt ran on; empty if there was none, or if it is unknown. After a device error
+        on a CPU, the name of the machine's CPUs.
+    host : machine of that device; empty if `device` is empty.
     held_by_others : the attempt ran out of memory while other processes used much of the GPU's memory.
-    process_spent : the process must not take another run, because it can no longer use its GPU. never_repeats : a step
-    was computed several times from the same state, with a different result every time. row_digest : digest of the row
-    that this attempt wrote, for the ledger; empty if it wrote no row. is_explained : the reason says what to do (for
-    example, for changed data), so the user does not need a traceback.
+    process_spent : the process must not take another run, because it can no longer use its GPU.
+    never_repeats : a step was computed several times from the same state, with a different result every time.
+    row_digest : digest of the row that this attempt wrote, for the ledger; empty if it wrote no row.
+    is_explained : the reason says what to do (for example, for changed data), so the user does not need a traceback.
     """
 
     end: End

@@ -37,7 +37,8 @@ def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node], addable:
 
     Parameters
     ----------
-    nodes : the current nodes. addable : one node of each type that an autoscaler can add.
+    nodes : the current nodes.
+    addable : one node of each type that an autoscaler can add.
 
     Raises
     ------
@@ -120,9 +121,10 @@ class Room:
 
     Parameters
     ----------
-    resources : resources of one run of each arm; runs with different resources may run side by side. nodes : the
-    current nodes, by id. spare : number of additional runs, because an autoscaler adds nodes only for runs that are
-    waiting: one, or as many as fit on the current nodes (at least one), so the cluster doubles at every step.
+    resources : resources of one run of each arm; runs with different resources may run side by side.
+    nodes : the current nodes, by id.
+    spare : number of additional runs, because an autoscaler adds nodes only for runs that are waiting: one, or as many
+        as fit on the current nodes (at least one), so the cluster doubles at every step.
 
     Attributes
     ----------

@@ -33,7 +33,7 @@ class InlineExecutor:
     Parameters
     ----------
     resources : resources of each arm's runs. The number of CPUs is the number of threads. Memory, accelerator types and
-    custom resources only select a node in a cluster, and have no effect here.
+        custom resources only select a node in a cluster, and have no effect here.
     """
 
     parallel = 1

@@ -49,9 +49,9 @@ class Repetition:
 
     Attributes
     ----------
-    where : the device that computed it now, and the stored run's device if it is different. same_kind : whether the
-    device, its reference step, the threads and the versions equal those of the stored run; the results must then be
-    bitwise identical.
+    where : the device that computed it now, and the stored run's device if it is different.
+    same_kind : whether the device, its reference step, the threads and the versions equal those of the stored run; the
+        results must then be bitwise identical.
     compared : what was compared, in words.
     differences : how the results differ; empty if they are the same, or within the tolerance for a different device.
     not_repeated : why the run could not be computed again; empty if it was computed.
@@ -139,8 +139,9 @@ def _not_repeated(run: Repetition, why: str) -> Repetition:
 def _computed(stored: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Compute a run in a folder, and return its row.
 
-    Raises ------ UsageError: the run's plugins are not installed, its id is different now, its data is missing, or it
-    fails.
+    Raises
+    ------
+    UsageError: the run's plugins are not installed, its id is different now, its data is missing, or it fails.
     """
     from ablations.execution import run_task  # noqa: PLC0415 -- imports torch
     from ablations.store import ResultStore  # noqa: PLC0415

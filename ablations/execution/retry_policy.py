@@ -89,9 +89,10 @@ class _History:
 
     Attributes
     ----------
-    deaths : how often the infrastructure ended the run since its last progress. given : number of GPUs that its last
-    attempt was given. waited : whether it was retried because other processes used its GPU's memory. lost : GPUs on
-    which it had a device error since its last progress, by name, with the time of the first error.
+    deaths : how often the infrastructure ended the run since its last progress.
+    given : number of GPUs that its last attempt was given.
+    waited : whether it was retried because other processes used its GPU's memory.
+    lost : GPUs on which it had a device error since its last progress, by name, with the time of the first error.
     progressed : time of its last progress.
     """
 
@@ -108,8 +109,9 @@ class RetryPolicy:
 
     Parameters
     ----------
-    retries : how often in a row the infrastructure may end a run that makes no progress. clock : returns monotonic
-    seconds. shares : share of a GPU, by arm, for arms whose runs ran out of memory with a smaller share.
+    retries : how often in a row the infrastructure may end a run that makes no progress.
+    clock : returns monotonic seconds.
+    shares : share of a GPU, by arm, for arms whose runs ran out of memory with a smaller share.
 
     Attributes
     ----------

@@ -41,8 +41,8 @@ class Verification:
 
     Attributes
     ----------
-    problem : why the row cannot be used; empty if it can be used. unconfirmed : why its run id could not be recomputed
-    from its stored configuration; empty if the id was recomputed.
+    problem : why the row cannot be used; empty if it can be used.
+    unconfirmed : why its run id could not be recomputed from its stored configuration; empty if the id was recomputed.
     """
 
     problem: str = ""

@@ -54,7 +54,8 @@ class RunOutput:
 
     Parameters
     ----------
-    write : stores the log. interval : minimum number of seconds between two writes.
+    write : stores the log.
+    interval : minimum number of seconds between two writes.
     """
 
     def __init__(self, write: Write, interval: float = _WRITE_INTERVAL_S) -> None:

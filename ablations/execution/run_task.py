@@ -61,8 +61,10 @@ def execute(
     on_epoch : called after every epoch with the epoch's row.
     pause : called after every step; if it returns true, the run saves its state and ends.
     deadline : called while the run waits to save; returns the monotonic time by which the state must be saved, or None
-    for no limit. on_notice : called with messages about the run for the user. on_outage : called with the reason when
-    the run starts to wait for the storage, and with an empty string when it continues.
+        for no limit.
+    on_notice : called with messages about the run for the user.
+    on_outage : called with the reason when the run starts to wait for the storage, and with an empty string when it
+        continues.
     """
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a lost device is no longer listed

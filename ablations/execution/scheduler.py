@@ -32,8 +32,9 @@ class Scheduler:
     Parameters
     ----------
     tasks : tasks in the order in which they start.
-    retries : how often in a row the infrastructure may end a run that makes no progress. clock : returns monotonic
-    seconds. shares : share of a GPU, by arm, for arms whose runs ran out of memory with a smaller share.
+    retries : how often in a row the infrastructure may end a run that makes no progress.
+    clock : returns monotonic seconds.
+    shares : share of a GPU, by arm, for arms whose runs ran out of memory with a smaller share.
 
     Attributes
     ----------
@@ -72,8 +73,8 @@ class Scheduler:
         Parameters
         ----------
         fit : returns whether a task fits; None means that every task fits. If a task does not fit, no later task of the
-        same kind may start before it; otherwise, a run that needs a whole GPU could wait forever while halves of GPUs
-        become free one at a time.
+            same kind may start before it; otherwise, a run that needs a whole GPU could wait forever while halves of
+            GPUs become free one at a time.
         """
         if self._is_held_back or self._is_halted:
             return None

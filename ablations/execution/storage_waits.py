@@ -25,9 +25,10 @@ class StorageWaits:
 
     Parameters
     ----------
-    pause : called while waiting, which also shows that the run is alive; returns whether the run must end. deadline :
-    returns the monotonic time by which the run must have ended, or None for no limit. report : called when a run has
-    waited for a while, and when it continues. note : called with messages for the run's log.
+    pause : called while waiting, which also shows that the run is alive; returns whether the run must end.
+    deadline : returns the monotonic time by which the run must have ended, or None for no limit.
+    report : called when a run has waited for a while, and when it continues.
+    note : called with messages for the run's log.
     """
 
     def __init__(

@@ -18,21 +18,24 @@ class Task:
     ----------
     directory : the study directory.
     mark : identifies the directory as the driver's own; see `ResultStore.mark`.
-    config : the RunConfig as JSON; the worker validates it again. costs : the columns of the run's row that are known
-    before the network is trained. device, threads : device and number of CPU threads for the training. gpus : number of
-    GPUs; a fraction limits how much of a GPU's memory the run may use. accelerator : type of GPU that the run needs, so
-    that all runs of a seed use the same type; empty means any. memory_bytes : host memory that a node reserves for the
-    run; 0 if none is reserved. custom : custom resources that the run takes from a node, by name. session : name of the
-    session that computes the run, which may be asked to stop; empty if there is none. until : number of epochs after
-    which the run saves its state and pauses; None means that it runs to its end. grace_seconds : time that the run has
-    to save its state when its process or node must end.
+    config : the RunConfig as JSON; the worker validates it again.
+    costs : the columns of the run's row that are known before the network is trained.
+    device, threads : device and number of CPU threads for the training.
+    gpus : number of GPUs; a fraction limits how much of a GPU's memory the run may use.
+    accelerator : type of GPU that the run needs, so that all runs of a seed use the same type; empty means any.
+    memory_bytes : host memory that a node reserves for the run; 0 if none is reserved.
+    custom : custom resources that the run takes from a node, by name.
+    session : name of the session that computes the run, which may be asked to stop; empty if there is none.
+    until : number of epochs after which the run saves its state and pauses; None means that it runs to its end.
+    grace_seconds : time that the run has to save its state when its process or node must end.
     left_out : names of the excluded GPUs, and of machines whose CPUs are excluded.
     integrity : with ``spot``, the device computes the reference step, and some training steps are repeated; with
-    ``reference``, only the reference step is computed; with ``off``, neither is done.
-    outage_seconds : how long the run waits for unavailable storage. keep : which trained network is stored: ``best``,
-    ``last`` or ``none``. keep_scores : how the scores of the test images are stored: ``float16`` or ``none``. own_code
-    : the user's own code that the run needs, with its hashes; see `aimlib.own_code.parts`. repeat : whether the user's
-    own training code computes the run a second time, to compare the predictions.
+        ``reference``, only the reference step is computed; with ``off``, neither is done.
+    outage_seconds : how long the run waits for unavailable storage.
+    keep : which trained network is stored: ``best``, ``last`` or ``none``.
+    keep_scores : how the scores of the test images are stored: ``float16`` or ``none``.
+    own_code : the user's own code that the run needs, with its hashes; see `aimlib.own_code.parts`.
+    repeat : whether the user's own training code computes the run a second time, to compare the predictions.
     """
 
     directory: str

@@ -47,7 +47,8 @@ class Lengths:
 
         Parameters
         ----------
-        planned : maximum number of epochs in a run. running : number of completed epochs in each active run.
+        planned : maximum number of epochs in a run.
+        running : number of completed epochs in each active run.
         """
         if all(length >= planned for length in self._ended):
             return [float(planned - done) for done in range(planned + 1)]
@@ -118,8 +119,9 @@ def makespan(running: Iterable[float], waiting: Iterable[float], slots: int) -> 
 
     Parameters
     ----------
-    running : remaining seconds for each running run. waiting : seconds for each waiting run, in starting order. slots :
-    number of concurrent runs; more runs may already be running.
+    running : remaining seconds for each running run.
+    waiting : seconds for each waiting run, in starting order.
+    slots : number of concurrent runs; more runs may already be running.
     """
     slots = max(1, slots)
     free = sorted(max(0.0, left) for left in running)
@@ -139,7 +141,8 @@ class TimeLeft:
 
     Parameters
     ----------
-    planned : number of epochs in a run, by arm. paces : pace of each arm.
+    planned : number of epochs in a run, by arm.
+    paces : pace of each arm.
     runs : progress of each run, by run id.
     active, waiting : ids of the runs assigned to workers, and of the runs that have not started, in order.
     clock : monotonic clock, in seconds.

@@ -27,8 +27,9 @@ class Outline:
     Attributes
     ----------
     name : name of the study.
-    epochs : planned number of epochs in a run, by arm, in plan order. runs : run id, arm and seed of every run, in plan
-    order. weights : relative cost of an epoch, by arm, in any unit; used before the arms have run.
+    epochs : planned number of epochs in a run, by arm, in plan order.
+    runs : run id, arm and seed of every run, in plan order.
+    weights : relative cost of an epoch, by arm, in any unit; used before the arms have run.
     """
 
     name: str
@@ -132,8 +133,9 @@ class History:
 
     Attributes
     ----------
-    settled : settled runs by run id, in the order in which they were read. unread : ids of settled runs whose rows have
-    not been read yet. failed : failed runs by run id, except runs that have been settled since.
+    settled : settled runs by run id, in the order in which they were read.
+    unread : ids of settled runs whose rows have not been read yet.
+    failed : failed runs by run id, except runs that have been settled since.
     """
 
     def __init__(self, directory: Any, store: Store, arms: Mapping[str, str]) -> None:

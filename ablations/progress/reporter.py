@@ -60,11 +60,12 @@ class ProgressReporter:
 
     Parameters
     ----------
-    progress : state of the session; only the reporter passes events to it. console : where the state is shown: as a
-    table updated in place on a terminal or in a notebook, otherwise as lines. store : where the state is stored for
-    `ablate watch`; None stores nothing. session : id of the session, consisting of letters, digits and '-'; random if
-    empty. every : seconds between two stored states. outages : storage outages, which are reported elsewhere; if None,
-    outages are reported once, like other errors.
+    progress : state of the session; only the reporter passes events to it.
+    console : where the state is shown: as a table updated in place on a terminal or in a notebook, otherwise as lines.
+    store : where the state is stored for `ablate watch`; None stores nothing.
+    session : id of the session, consisting of letters, digits and '-'; random if empty.
+    every : seconds between two stored states.
+    outages : storage outages, which are reported elsewhere; if None, outages are reported once, like other errors.
     """
 
     def __init__(

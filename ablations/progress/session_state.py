@@ -54,13 +54,16 @@ class RunProgress:
     ----------
     epochs : number of planned epochs; `epochs_done` of them are complete.
     state : one of `aimlib.records.RUN_STATES`.
-    accuracy : validation accuracy after the last completed epoch, as a fraction; None before the first epoch or
-        without validation images.
+    accuracy : validation accuracy after the last completed epoch, as a fraction; None before the first epoch or without
+        validation images.
     attempts : number of attempts in this session.
-    where : the worker of the last attempt. began, heard : clock at the start of the current attempt and at its last
-    event. measured : whether an epoch has been completed in the current attempt. reason : why the run failed or is
-    being retried. failed_at : time of the failure, in seconds since the epoch. curve : validation accuracy by epoch so
-    far, while the run is active. seen : last epoch whose accuracy has been added to the arm's progress.
+    where : the worker of the last attempt.
+    began, heard : clock at the start of the current attempt and at its last event.
+    measured : whether an epoch has been completed in the current attempt.
+    reason : why the run failed or is being retried.
+    failed_at : time of the failure, in seconds since the epoch.
+    curve : validation accuracy by epoch so far, while the run is active.
+    seen : last epoch whose accuracy has been added to the arm's progress.
     """
 
     arm: str

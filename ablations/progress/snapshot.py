@@ -81,8 +81,10 @@ class Snapshot:
     ----------
     state : running, idle (no driver is active) or complete.
     elapsed, quiet, left : seconds since the session started, seconds since the last event from any run, and expected
-    seconds until the end. repeated : number of repeated attempts. nodes : current number of nodes in the cluster; 0 if
-    unknown. node_seconds : total uptime of all nodes in all sessions.
+        seconds until the end.
+    repeated : number of repeated attempts.
+    nodes : current number of nodes in the cluster; 0 if unknown.
+    node_seconds : total uptime of all nodes in all sessions.
     equal_epoch : epoch after which arms are compared; 0 if there is no accuracy yet.
     running : runs that are active or being retried, at most `MOST_ACTIVE`.
     failures : the newest failures.
@@ -130,7 +132,7 @@ def snapshot_of(progress: Progress, *, arm_curves: bool = False, run_curves: boo
     Parameters
     ----------
     arm_curves, run_curves : whether to include validation accuracies by epoch, for every arm and for the first
-    `MOST_CURVES` active runs.
+        `MOST_CURVES` active runs.
     """
     now = progress.clock()
     equal = progress.equal_epoch

@@ -66,17 +66,20 @@ class Progress:
 
     Parameters
     ----------
-    outline : outline of the study's plan. settled : ids of the runs settled in earlier sessions. parallel : number of
-    concurrent runs. resources : resources of one run, e.g. ``{"CPU": 4, "GPU": 0.5}``. totals : total amounts of these
-    resources. expected : duration of one run of each arm in seconds, if estimated by `ablate check`. longest_first :
-    whether the longest runs are started first, instead of in plan order.
+    outline : outline of the study's plan.
+    settled : ids of the runs settled in earlier sessions.
+    parallel : number of concurrent runs.
+    resources : resources of one run, e.g. ``{"CPU": 4, "GPU": 0.5}``.
+    totals : total amounts of these resources.
+    expected : duration of one run of each arm in seconds, if estimated by `ablate check`.
+    longest_first : whether the longest runs are started first, instead of in plan order.
     clock : monotonic clock, in seconds.
 
     Attributes
     ----------
-    runs, arms : progress by run id, and by arm name in plan order. active : ids of the runs assigned to a worker or
-    waiting to be retried, in the order in which they started. waiting : ids of the runs that have not started, in plan
-    order.
+    runs, arms : progress by run id, and by arm name in plan order.
+    active : ids of the runs assigned to a worker or waiting to be retried, in the order in which they started.
+    waiting : ids of the runs that have not started, in plan order.
     failures : ids of the failed runs, the newest last.
     messages : a bounded number of messages, the newest last.
     repeated : number of repeated attempts.
@@ -143,8 +146,9 @@ class Progress:
         Parameters
         ----------
         status : finished, diverged or pruned.
-        curve : validation accuracy after each of the run's epochs. seconds : total duration of its epochs, or None if
-        this study did not compute the run. epochs_run : number of its epochs.
+        curve : validation accuracy after each of the run's epochs.
+        seconds : total duration of its epochs, or None if this study did not compute the run.
+        epochs_run : number of its epochs.
         """
         if run_id not in self.runs:
             return

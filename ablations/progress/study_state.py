@@ -41,8 +41,8 @@ class StudyState:
     ----------
     directory : study directory.
     store : store of the same study.
-    document : the study's stored plan. clock, wall : monotonic clock in seconds, and wall clock in seconds since the
-    epoch.
+    document : the study's stored plan.
+    clock, wall : monotonic clock in seconds, and wall clock in seconds since the epoch.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str,
     Raises
     ------
     ConfigError: a path does not apply to any arm, or to any of the arms for which it is given; nothing in an arm can be
-    searched; or `SearchSpec.training` fixes a path.
+        searched; or `SearchSpec.training` fixes a path.
     """
     own = isinstance(spec.over, dict)
     found = {name: _space(spec, _paths(spec, name), arms[name]) for name in spec.arms}

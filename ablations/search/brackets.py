@@ -22,8 +22,8 @@ class Brackets:
 
     Attributes
     ----------
-    rungs : maximum number of rungs after which trials may be stopped; 0 without halving or a pruner. failed : reasons
-    why trials were given up, by trial name.
+    rungs : maximum number of rungs after which trials may be stopped; 0 without halving or a pruner.
+    failed : reasons why trials were given up, by trial name.
     """
 
     def __init__(self, spec: SearchSpec, batches: Sequence[Batch]) -> None:

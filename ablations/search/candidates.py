@@ -26,11 +26,13 @@ class Candidate:
 
     Attributes
     ----------
-    problem : why the configuration cannot be run or confirmed; empty if it can be. identity : text that is equal for
-    equal configurations, as they would be confirmed. run_ids : ids of its runs in the screening, seed by seed. budget :
-    number of epochs per run. violations : amount by which the configuration violates each constraint, as a fraction of
-    the bound; at most 0 if it does not violate the constraint. infeasible : description of the violated constraints;
-    empty if there are none.
+    problem : why the configuration cannot be run or confirmed; empty if it can be.
+    identity : text that is equal for equal configurations, as they would be confirmed.
+    run_ids : ids of its runs in the screening, seed by seed.
+    budget : number of epochs per run.
+    violations : amount by which the configuration violates each constraint, as a fraction of the bound; at most 0 if it
+        does not violate the constraint.
+    infeasible : description of the violated constraints; empty if there are none.
     """
 
     problem: str

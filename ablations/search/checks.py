@@ -36,7 +36,7 @@ def check(study: StudyFile) -> list[str]:
     Raises
     ------
     ConfigError: the space is invalid, no corner of an arm's space can be built, or the trials could not be judged
-    without test images.
+        without test images.
     """
     spec = spec_of(study)
     found, budgets = spaces_of(study), budgets_of(study)
@@ -70,7 +70,7 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
     Raises
     ------
     ConfigError: see `ablations.search.arm_spaces.spaces`; or a grid is not finite, or has more points than there are
-    trials.
+        trials.
     """
     spec = spec_of(study)
     try:

@@ -20,8 +20,8 @@ class Confirmation:
 
     Attributes
     ----------
-    document : content of its study file: the study without the search. places : name of the arm in which a trial is
-    confirmed, by trial name.
+    document : content of its study file: the study without the search.
+    places : name of the arm in which a trial is confirmed, by trial name.
     """
 
     document: Mapping[str, Any]
@@ -42,7 +42,9 @@ def confirmation(study: StudyFile, spec: SearchSpec, trials: Sequence[Trial]) ->
 
     A trial that equals another arm in the study is skipped, because its runs would be the same.
 
-    Raises ------ UsageError: an arm has no trial that could be confirmed.
+    Raises
+    ------
+    UsageError: an arm has no trial that could be confirmed.
     """
     arms, places = dict(study.spec.arms), {}
     best = {arm: ranked(trials, arm) for arm in spec.arms}

@@ -32,8 +32,9 @@ class DashboardCopy:
     Parameters
     ----------
     storage : see `ablations.spec.search.SearchSpec.storage`.
-    directory : directory of the screening. owner : text that marks studies in a database as copies of this search. say
-    : receives messages for the user.
+    directory : directory of the screening.
+    owner : text that marks studies in a database as copies of this search.
+    say : receives messages for the user.
 
     Raises
     ------

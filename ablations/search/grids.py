@@ -29,8 +29,7 @@ def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, 
     Raises
     ------
     ConfigError: a range has no levels, levels are outside the range or belong to an unknown parameter, or there are too
-        many
-    points.
+        many points.
     """
     values: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []

@@ -11,7 +11,7 @@ def kept(values: Mapping[int, float], reduction_factor: int) -> frozenset[int]:
     Parameters
     ----------
     values : finite validation accuracy of every trial at the rung, by trial number. If trials are tied, the first ones
-    continue.
+        continue.
     """
     ranked = sorted(values, key=lambda number: (-values[number], number))
     return frozenset(ranked[: -(-len(ranked) // reduction_factor)])

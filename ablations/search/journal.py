@@ -44,9 +44,10 @@ class Rung:
 
     Attributes
     ----------
-    epochs : number of epochs after which the rung ended. values : mean validation accuracy after these epochs, by trial
-    number. failed : reasons why runs failed, by trial number. stopped : numbers of the trials that a pruner
-    stopped; None if halving decides from the values alone.
+    epochs : number of epochs after which the rung ended.
+    values : mean validation accuracy after these epochs, by trial number.
+    failed : reasons why runs failed, by trial number.
+    stopped : numbers of the trials that a pruner stopped; None if halving decides from the values alone.
     """
 
     epochs: int

@@ -19,7 +19,8 @@ class Rows:
 
     Attributes
     ----------
-    trials : row of each run, by run id. curves : validation accuracy after every completed epoch, by run id.
+    trials : row of each run, by run id.
+    curves : validation accuracy after every completed epoch, by run id.
     """
 
     trials: Mapping[str, Mapping[str, Any]]
@@ -65,7 +66,8 @@ def outcome(
 
     Parameters
     ----------
-    failed : reasons why runs failed, by run id. rungs : the trial's accuracies at the rungs that it reached.
+    failed : reasons why runs failed, by run id.
+    rungs : the trial's accuracies at the rungs that it reached.
     """
     there = [found.trials[run_id] for run_id in run_ids if run_id in found.trials]
     cost: dict[str, Any] = {

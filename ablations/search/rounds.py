@@ -30,9 +30,10 @@ class Batch:
 
     Attributes
     ----------
-    number : number within the arm, starting from 0. trials : trials in the order in which they were drawn; trials that
-    cannot be built already have an outcome. recorded : outcomes that were already reported, by trial number; None if
-    there are none. budget : number of epochs per run.
+    number : number within the arm, starting from 0.
+    trials : trials in the order in which they were drawn; trials that cannot be built already have an outcome.
+    recorded : outcomes that were already reported, by trial number; None if there are none.
+    budget : number of epochs per run.
     """
 
     arm: str
@@ -91,8 +92,10 @@ class ArmSearch:
     def ask(self) -> Batch | None:
         """Return the next batch; None if all outcomes have been reported.
 
-        Raises ------ StoreError: the journal contains outcomes of different trials. UsageError: almost no configuration
-        in the space can be built.
+        Raises
+        ------
+        StoreError: the journal contains outcomes of different trials.
+        UsageError: almost no configuration in the space can be built.
         """
         left = self._spec.trials - self.done
         told = self._journal.round(self.arm, self._rounds) if left > 0 else None

@@ -40,8 +40,9 @@ class Question:
 
     Attributes
     ----------
-    number : number of the proposal, starting from 0. drawn : values by parameter name. document : these values as a
-    document, to be merged over the arm.
+    number : number of the proposal, starting from 0.
+    drawn : values by parameter name.
+    document : these values as a document, to be merged over the arm.
     """
 
     number: int
@@ -54,8 +55,8 @@ class Proposals:
 
     Parameters
     ----------
-    name : name of Optuna's study, which Hyperband uses to assign trials to its brackets. budget : number of epochs per
-    trial.
+    name : name of Optuna's study, which Hyperband uses to assign trials to its brackets.
+    budget : number of epochs per trial.
 
     Attributes
     ----------
@@ -183,7 +184,9 @@ class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads like a function
 def sampler_of(spec: SearchSpec) -> Sampler:
     """Return a search's sampler.
 
-    Raises ------ ConfigError: a package that the sampler needs is not installed.
+    Raises
+    ------
+    ConfigError: a package that the sampler needs is not installed.
     """
     sampler: Sampler = samplers.create(spec.sampler)
     needed = getattr(sampler, "requires", "")
@@ -213,7 +216,9 @@ def samples(space: Space, spec: SearchSpec) -> Iterator[Mapping[str, Any]]:
 def points_of(space: Space, spec: SearchSpec) -> list[dict[str, Any]] | None:
     """Return the points in an arm's space in random order, so that they cover the space even if the search stops early.
 
-    Returns ------- None if the sampler can draw endlessly.
+    Returns
+    -------
+    None if the sampler can draw endlessly.
 
     Raises
     ------

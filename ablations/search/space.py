@@ -49,9 +49,11 @@ class Parameter:
     Attributes
     ----------
     name : key path; for an option of a component, it includes the choice.
-    path : place of the parameter's value in a document. dimension : its possible values. only_if : name and value of
-    another parameter on which this parameter depends; None if it is always drawn. The value None stands for any value
-    except none. when : further conditions, from `SearchSpec.when`.
+    path : place of the parameter's value in a document.
+    dimension : its possible values.
+    only_if : name and value of another parameter on which this parameter depends; None if it is always drawn. The value
+        None stands for any value except none.
+    when : further conditions, from `SearchSpec.when`.
     """
 
     name: str
@@ -70,7 +72,8 @@ def space(
     ----------
     over : key paths, see `ablations.spec.study.SearchSpec.over`.
     document : document of the varied arm (base and arm merged), which determines the component to which single paths
-    belong. ranges : dimensions that replace the components' own dimensions, by parameter name.
+        belong.
+    ranges : dimensions that replace the components' own dimensions, by parameter name.
 
     Raises
     ------

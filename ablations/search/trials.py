@@ -23,9 +23,10 @@ class Outcome:
     Attributes
     ----------
     state : see `State`.
-    value : mean validation accuracy in the runs' selected epochs, as a fraction; None unless complete. reason : why
-    there is no value. rungs : number of epochs after which each of its rungs ended, and the mean validation accuracy
-    after these epochs. epochs, seconds : total number of epochs and total wall time of the runs.
+    value : mean validation accuracy in the runs' selected epochs, as a fraction; None unless complete.
+    reason : why there is no value.
+    rungs : number of epochs after which each of its rungs ended, and the mean validation accuracy after these epochs.
+    epochs, seconds : total number of epochs and total wall time of the runs.
     """
 
     state: State
@@ -43,12 +44,14 @@ class Trial:
     Attributes
     ----------
     arm : the arm that is searched.
-    number : number within the arm, starting from 0. drawn : values that the search chose, by parameter name. document :
-    the trial's part of the arm's document: the keys model, data and training. identity : text that is equal for equal
-    configurations; empty if the network cannot be built. run_ids : ids of its runs in the screening, seed by seed.
+    number : number within the arm, starting from 0.
+    drawn : values that the search chose, by parameter name.
+    document : the trial's part of the arm's document: the keys model, data and training.
+    identity : text that is equal for equal configurations; empty if the network cannot be built.
+    run_ids : ids of its runs in the screening, seed by seed.
     violations : amount by which the trial violates each constraint, as a fraction of the bound; negative if it does not
-    violate the constraint. repeats : name of the earlier trial with the same configuration, whose outcome this trial
-    has; otherwise empty.
+        violate the constraint.
+    repeats : name of the earlier trial with the same configuration, whose outcome this trial has; otherwise empty.
     outcome : its outcome.
     """
 

@@ -39,7 +39,8 @@ class Budget:
 
     Attributes
     ----------
-    hours : greater than 0. device : device to which the hours refer: a GPU, or a single CPU.
+    hours : greater than 0.
+    device : device to which the hours refer: a GPU, or a single CPU.
     """
 
     hours: float
@@ -92,8 +93,9 @@ class Spent:
 
     Attributes
     ----------
-    hours : hours used by the study so far. open : ids of the runs that were not started because of the budget. text :
-    sentences about the hours and the open runs; empty if no run was omitted.
+    hours : hours used by the study so far.
+    open : ids of the runs that were not started because of the budget.
+    text : sentences about the hours and the open runs; empty if no run was omitted.
     """
 
     hours: float
@@ -107,8 +109,10 @@ class AffordableRuns:
 
     Parameters
     ----------
-    budget : the budget; None starts all runs at once. plan : the study's plan. waiting : the session's tasks, seed by
-    seed. store : store for the results.
+    budget : the budget; None starts all runs at once.
+    plan : the study's plan.
+    waiting : the session's tasks, seed by seed.
+    store : store for the results.
 
     Attributes
     ----------

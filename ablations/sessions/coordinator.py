@@ -67,9 +67,10 @@ class Coordinator:
 
     Parameters
     ----------
-    store : a store that does not wait; see `ResultStore.at_once`. tasks : the session's tasks, by run id. session : id
-    of the session, which is used to ask its workers to stop. subscribers : receive every event about a run, and every
-    notice.
+    store : a store that does not wait; see `ResultStore.at_once`.
+    tasks : the session's tasks, by run id.
+    session : id of the session, which is used to ask its workers to stop.
+    subscribers : receive every event about a run, and every notice.
     ledger : receives the digests of the rows that workers wrote; if None, a later session enters the digests.
 
     Attributes

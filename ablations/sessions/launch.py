@@ -61,20 +61,22 @@ def run(
     ----------
     study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
     out : study directory, or its URL in object storage; None means ``results/<name>``.
-    overrides : each of the form ``key.path=value``, see `ablations.spec.study.read_study`. address : address of a Ray
-    cluster; None starts Ray on this machine. executor : ``inline`` computes the runs in this process, one after
-    another. until : number of epochs after which a run pauses, by run id; these runs are listed in
-    `SessionResult.paused`.
+    overrides : each of the form ``key.path=value``, see `ablations.spec.study.read_study`.
+    address : address of a Ray cluster; None starts Ray on this machine.
+    executor : ``inline`` computes the runs in this process, one after another.
+    until : number of epochs after which a run pauses, by run id; these runs are listed in `SessionResult.paused`.
     prune : ids of paused runs that are settled unchanged, with the status ``pruned``, instead of being continued.
     until_verdict : add the seeds of the next look after every look, until no question is open; see `sequential_looks`.
-    track : trackers to which every run is also written: tensorboard, mlflow, wandb. reuse : directories of other
-    studies, or folders that contain study directories. Results with the same run ids are verified and copied instead of
-    being computed again; see `ablations.sessions.reuse`. The directories that the study itself names are searched after
-    these. budget : limit on the study's device hours in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks
-    that would exceed the limit are not started; see `ablations.sessions.budget`. None sets no limit. wait_for_nodes :
-    how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler adds them. If
-    None, a study that does not fit on any current node raises an error. trust : hashes of the user's own code that is
-    approved, from files that the study names; True approves all of this code; see `ablations.planning.approval`.
+    track : trackers to which every run is also written: tensorboard, mlflow, wandb.
+    reuse : directories of other studies, or folders that contain study directories. Results with the same run ids are
+        verified and copied instead of being computed again; see `ablations.sessions.reuse`. The directories that the
+        study itself names are searched after these.
+    budget : limit on the study's device hours in all its sessions, such as ``20gpuh`` or ``90cpumin``; looks that would
+        exceed the limit are not started; see `ablations.sessions.budget`. None sets no limit.
+    wait_for_nodes : how long to wait for nodes that can hold the runs, such as ``30min`` or ``2h``, while an autoscaler
+        adds them. If None, a study that does not fit on any current node raises an error.
+    trust : hashes of the user's own code that is approved, from files that the study names; True approves all of this
+        code; see `ablations.planning.approval`.
     console : where progress is shown; None shows nothing.
 
     Raises

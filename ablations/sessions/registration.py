@@ -85,7 +85,8 @@ def register(
 
     Parameters
     ----------
-    settled : ids of all settled runs in the store. analysis_plan : the result of `prepare`.
+    settled : ids of all settled runs in the store.
+    analysis_plan : the result of `prepare`.
     """
     store.clean()
     before = store.read_plan()
@@ -116,7 +117,8 @@ def stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, An
 
     Parameters
     ----------
-    left : ids of settled runs that the plan does not contain. before, now : the stored plan and the current plan.
+    left : ids of settled runs that the plan does not contain.
+    before, now : the stored plan and the current plan.
     """
     arms_before = {run["run_id"]: run["arm"] for run in (before or {}).get("runs", ())}
     names = {arm["name"] for arm in now["arms"]}

@@ -25,19 +25,20 @@ class SessionResult:
     ----------
     directory : the study directory; for a study with a search, the directory of the confirmation or, if the search was
         interrupted, of the screening.
-    planned, settled_before, computed : numbers of runs. reused : number of runs whose results were copied from other
-    studies. completed : ids of the planned runs that have a result, in plan order.
+    planned, settled_before, computed : numbers of runs.
+    reused : number of runs whose results were copied from other studies.
+    completed : ids of the planned runs that have a result, in plan order.
     failed : ids of runs that failed in this session, each with its reason.
     open : ids of runs that are not settled and have neither failed nor paused, because the session was interrupted or
-    no more runs of their arm were started. paused : ids of runs that are waiting at the requested epoch, each with its
-    last validation accuracy.
+        no more runs of their arm were started.
+    paused : ids of runs that are waiting at the requested epoch, each with its last validation accuracy.
     withheld : ids of runs that were not started because their arm fails with the same error every time.
     interrupted : reason why the session ended early; empty if it did not end early.
     code : exit code of the command line if it was interrupted.
-    budget : the runs that were not started because of the budget; None if there were none. ledger_head : hash that
-    covers all settled runs, see `aimlib.records.ledger`; empty if it could not be written. trials : all trials of a
-    search, arm by arm in order; empty if there was no search. confirmed : whether the best trials of the search were
-    confirmed; None if there was no search.
+    budget : the runs that were not started because of the budget; None if there were none.
+    ledger_head : hash that covers all settled runs, see `aimlib.records.ledger`; empty if it could not be written.
+    trials : all trials of a search, arm by arm in order; empty if there was no search.
+    confirmed : whether the best trials of the search were confirmed; None if there was no search.
     """
 
     directory: Place

@@ -43,7 +43,8 @@ class Reusable:
 
     Attributes
     ----------
-    runs : verified rows by run id. notices : messages for the user about unused rows, with the reasons.
+    runs : verified rows by run id.
+    notices : messages for the user about unused rows, with the reasons.
     """
 
     runs: Mapping[str, Found]
@@ -71,8 +72,9 @@ def find(plan: Plan, missing: Collection[str], given: Iterable[str | Place], own
 
     Parameters
     ----------
-    missing : ids of the planned runs that have no result. given : study directories, or folders that contain study
-    directories. own : directory of the study itself, which is ignored in `given`.
+    missing : ids of the planned runs that have no result.
+    given : study directories, or folders that contain study directories.
+    own : directory of the study itself, which is ignored in `given`.
 
     Raises
     ------

@@ -57,8 +57,9 @@ class Screening:
 
     Attributes
     ----------
-    trials : all trials that were tried and reported, arm by arm in order. session : the session that confirmed the best
-        trials, or the screening session if it was interrupted. confirmed : whether the best trials were confirmed.
+    trials : all trials that were tried and reported, arm by arm in order.
+    session : the session that confirmed the best trials, or the screening session if it was interrupted.
+    confirmed : whether the best trials were confirmed.
     """
 
     trials: tuple[Trial, ...]
@@ -79,7 +80,7 @@ def search_and_confirm(
     Parameters
     ----------
     study, out, overrides, console, options : as in `ablations.sessions.launch.run`; options that concern a verdict
-    apply only to the confirmation.
+        apply only to the confirmation.
 
     Returns
     -------

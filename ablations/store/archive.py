@@ -73,7 +73,8 @@ class Archive:
 
     Attributes
     ----------
-    path : path of the archive file. verdict : the headline that a reviewer must reproduce.
+    path : path of the archive file.
+    verdict : the headline that a reviewer must reproduce.
     rows : number of settled runs in the archive.
     ledger_head : head of the original study's ledger; empty without a ledger.
     looks_private : names of folders or people that remain because the study's hashes depend on them.
@@ -91,8 +92,8 @@ def pack(findings: Findings, out: Path) -> Archive:
 
     Parameters
     ----------
-    findings : result of `analysis.examine`, which verifies the rows. out : the file to write; it must not exist, and
-        its name must end in ``.tar.gz``.
+    findings : result of `analysis.examine`, which verifies the rows.
+    out : the file to write; it must not exist, and its name must end in ``.tar.gz``.
 
     Raises
     ------

@@ -34,7 +34,8 @@ class ObjectFolder:
 
     Parameters
     ----------
-    root : location of the folder. terms : terms of the leases.
+    root : location of the folder.
+    terms : terms of the leases.
     """
 
     def __init__(self, root: ObjectPath, terms: Terms) -> None:

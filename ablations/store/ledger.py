@@ -73,7 +73,8 @@ class SessionLedger:
 
     Parameters
     ----------
-    folder : folder of the study. session : id of the session, 12 hexadecimal digits.
+    folder : folder of the study.
+    session : id of the session, 12 hexadecimal digits.
     waiting : calls a function, and calls it again after a storage outage; `flush_if_due` does not use it.
     """
 

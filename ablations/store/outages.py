@@ -202,8 +202,8 @@ class Outages:
 
     Parameters
     ----------
-    limit_s : maximum duration of an outage in seconds; 0 means no waiting. worked : whether the storage is known to be
-        usable for reading and writing.
+    limit_s : maximum duration of an outage in seconds; 0 means no waiting.
+    worked : whether the storage is known to be usable for reading and writing.
     notify : called with one line when an outage begins, every `NOTICE_INTERVAL_S` seconds, and when it ends.
     interrupted : called every half second while waiting; once it returns true, waiting ends with the storage's error.
     clock, sleep : functions that return monotonic seconds and that wait for a number of seconds.

@@ -86,7 +86,8 @@ def find(directory: Place, wanted: str) -> Run:
 
     Raises
     ------
-    UsageError: the text does not match any run, or matches more than one. StoreError: this is not a study directory.
+    UsageError: the text does not match any run, or matches more than one.
+    StoreError: this is not a study directory.
     """
     runs = _planned(directory)
     arm, slash, seed = wanted.rpartition("/")

@@ -113,7 +113,8 @@ def rows_of(path: Place, wanted: Collection[str], use: Callable[[pa.Table, Place
 
     Raises
     ------
-    FileNotFoundError: the file has vanished. StoreError: the file cannot be read.
+    FileNotFoundError: the file has vanished.
+    StoreError: the file cannot be read.
     """
     values = pa.array(sorted(wanted), type=pa.string())
 

@@ -60,7 +60,7 @@ def unpacked(archive: Path) -> Path:
     Raises
     ------
     DataError: the archive is damaged, encrypted or too large for the disk; or a member is a link, a device or a
-    duplicate, or its path leads out of the folder.
+        duplicate, or its path leads out of the folder.
     """
     from filelock import FileLock  # noqa: PLC0415 -- needed only for archives
 

@@ -128,8 +128,8 @@ def read(path: Path) -> bytes:
 
     Raises
     ------
-    DecodeError: the path is not a regular file, or the file has more than `MOST_BYTES` bytes. OSError: the file cannot
-    be read; the error contains its path.
+    DecodeError: the path is not a regular file, or the file has more than `MOST_BYTES` bytes.
+    OSError: the file cannot be read; the error contains its path.
     """
     try:
         return read_file(path, MOST_BYTES)

@@ -67,7 +67,7 @@ def read_exclusions(file: str) -> Exclusions:
     Raises
     ------
     DataError: the list cannot be read, has no column `path` or `reason`, has a row with an empty field, or contains a
-    path twice.
+        path twice.
     """
     path = Path(file).expanduser()
     try:

@@ -42,7 +42,7 @@ def unpack(
     Raises
     ------
     DataError: the archive is damaged, truncated or too large; or a member is a link, a device, a pipe or a duplicate,
-    or has a path outside the folder.
+        or has a path outside the folder.
     """
     folder.mkdir(parents=True)
     try:

@@ -52,8 +52,8 @@ def local_copy(root: str, *, compare: bool = True) -> Path:
 
     Raises
     ------
-    DataError: there is nothing at the address, or the copy cannot be written. StoreError: the storage reports an error,
-    or the URL is invalid.
+    DataError: there is nothing at the address, or the copy cannot be written.
+    StoreError: the storage reports an error, or the URL is invalid.
     """
     if "://" not in root:
         return unpacked(Path(root))

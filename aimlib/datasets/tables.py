@@ -59,7 +59,7 @@ def read_table(path: Path, remedy: str, delimiter: str | None = None) -> Table:
     Raises
     ------
     DataError: the file cannot be read, has a different encoding, or has no columns; or, while `rows` are being read, a
-    row has more or fewer fields than there are columns.
+        row has more or fewer fields than there are columns.
     """
     try:
         content = read_file(path, MOST_BYTES)

@@ -162,7 +162,8 @@ def load(directory: Path, run_id: str, on_damage: Callable[[str], None] = lambda
     Raises
     ------
     StoreError: a file has an unknown format or cannot be read from the file system; or a file belongs to a different
-    run, and there is no intact checkpoint of this run (a caller who confuses two runs must not lose either of them).
+        run, and there is no intact checkpoint of this run (a caller who confuses two runs must not lose either of
+        them).
     """
     _remove_remains(directory)
     foreign: list[Path] = []

@@ -61,8 +61,8 @@ class StoredNetwork:
 
         Raises
         ------
-        UsageError: one of the run's plugins is not installed. StoreError: the state does not fit the network built from
-        the configuration.
+        UsageError: one of the run's plugins is not installed.
+        StoreError: the state does not fit the network built from the configuration.
         """
         config = RunConfig.parse(self.config)
         network = build(config.model.model_copy(update={"weights": None}), self.shape, config.seed_of("init"))

@@ -120,7 +120,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
     Raises
     ------
     StoreError: there is no checkpoint with a completed epoch, or the checkpoint is damaged or belongs to a different
-    run.
+        run.
     """
     found = checkpointing.load(checkpoint_directory, run_id, _refuse)
     if found is None or not found.epochs:

@@ -364,7 +364,7 @@ class Run:
         Raises
         ------
         ComputingError: the step was repeated, and the two results were not bitwise identical; see
-        `aimlib.training.spot_checks`.
+            `aimlib.training.spot_checks`.
         """
         inputs = self.inputs(batch, epoch, following)
         step, checks = self._step_for(inputs), self.spot_checks

@@ -63,9 +63,10 @@ def export(
     Parameters
     ----------
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
-    run : run id or the start of one, or ``ARM/SEED``. out : a file whose name ends in ``.pt2``. plugin : files with the
-    user's own code that the run used; the code is approved as for `ablations.run`. trust : hashes of the code that the
-    user has approved; True approves all of the code.
+    run : run id or the start of one, or ``ARM/SEED``.
+    out : a file whose name ends in ``.pt2``.
+    plugin : files with the user's own code that the run used; the code is approved as for `ablations.run`.
+    trust : hashes of the code that the user has approved; True approves all of the code.
 
     Raises
     ------

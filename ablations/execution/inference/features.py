@@ -38,7 +38,7 @@ def features(
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
     run : run id or the start of one, or ``ARM/SEED``.
     layer : name of a module in the network, such as ``layer4``; the name is the same with and without memory. If a
-    module is called several times for a batch, the output of its last call is returned.
+        module is called several times for a batch, the output of its last call is returned.
     images : number of test images, from the start of the data set; None means all.
     device : ``cpu``, ``cuda`` or ``auto``.
     data_root : folder of the data on this machine; None means the folder that the run used.

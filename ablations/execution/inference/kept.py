@@ -47,8 +47,9 @@ class KeptRun:
     Attributes
     ----------
     run : its id, arm and seed.
-    row : columns of the run's row that record where and how it was computed. stored : the run's network. config : the
-    run's configuration.
+    row : columns of the run's row that record where and how it was computed.
+    stored : the run's network.
+    config : the run's configuration.
     where : the study directory.
     """
 

@@ -34,11 +34,12 @@ class LearnedMemory:
     run_id, arm, epoch : run, arm and epoch of the network.
     content : the memory at the start of a forward pass, before any update, [channels, rows, columns].
     epochs : one row per epoch and source, with the columns epoch (0 is the start), source, and mean, sd and rms (root
-    mean square) of the source's values. weights : one row per epoch and reading layer, with the columns epoch, layer,
-    own and read: the Frobenius norms of the layer's own weights and of its weights for reading. contributions : one row
-    per reading layer, with the columns layer, own and read: the root mean squares, over test images, of the parts of
-    the layer's output that come from its input and from the memory. images : number of test images used for the
-    contributions.
+        mean square) of the source's values.
+    weights : one row per epoch and reading layer, with the columns epoch, layer, own and read: the Frobenius norms of
+        the layer's own weights and of its weights for reading.
+    contributions : one row per reading layer, with the columns layer, own and read: the root mean squares, over test
+        images, of the parts of the layer's output that come from its input and from the memory.
+    images : number of test images used for the contributions.
     """
 
     run_id: str

@@ -44,8 +44,9 @@ class Comparison:
     ----------
     images, different : number of test images, and number of test images whose prediction differs from the stored one.
     margin : largest difference, for any image, between the probabilities of the new and the stored prediction; 0 if no
-    prediction differs. same_device : whether the run was computed on the same kind of device with the same number of
-    threads; no prediction may differ in this case.
+        prediction differs.
+    same_device : whether the run was computed on the same kind of device with the same number of threads; no prediction
+        may differ in this case.
     """
 
     images: int
@@ -135,11 +136,11 @@ def predict(
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
     run : run id or the start of one, or ``ARM/SEED``.
     folder : folder with photos, which may have subfolders; if all folders are named after classes of the run, a photo's
-    folder is its class. None means the test images.
+        folder is its class. None means the test images.
     device : ``cpu``, ``cuda`` or ``auto``.
     data_root : folder of the data on this machine, for the test images; None means the folder that the run used.
-    plugin : files with the user's own code that the run used; the code is approved as for `ablations.run`. trust :
-    hashes of the code that the user has approved; True approves all of the code.
+    plugin : files with the user's own code that the run used; the code is approved as for `ablations.run`.
+    trust : hashes of the code that the user has approved; True approves all of the code.
 
     Raises
     ------

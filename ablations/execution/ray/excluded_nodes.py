@@ -40,7 +40,8 @@ class OccupiedNodes:
 
         Parameters
         ----------
-        nodes : resources of each node, by id. wanted : ids of the nodes to occupy.
+        nodes : resources of each node, by id.
+        wanted : ids of the nodes to occupy.
         """
         for node in [node for node in self._actors if node not in wanted]:
             self._release(node)

@@ -35,8 +35,8 @@ class RayExecutor:
 
     Parameters
     ----------
-    resources : resources of each arm's runs. address : address of a running Ray cluster; None starts Ray on this
-        machine, on the loopback interface.
+    resources : resources of each arm's runs.
+    address : address of a running Ray cluster; None starts Ray on this machine, on the loopback interface.
     wait_for_nodes : seconds to wait for nodes that can hold the runs; the cluster is then assumed to grow on demand.
     """
 
@@ -75,7 +75,7 @@ class RayExecutor:
         Raises
         ------
         UsageError: Ray is not available, or a run does not fit on any node in the cluster, even after `wait_for_nodes`;
-        Ray would wait forever without a message.
+            Ray would wait forever without a message.
         """
         self._connection.begin()
         self.worker()  # imports Tune while Ray is starting
@@ -94,7 +94,9 @@ class RayExecutor:
     def refuse_unusable_gpus(self) -> None:
         """Raise an error if torch can use fewer GPUs on a node than Ray counts.
 
-        Raises ------ UsageError: there is such a node; every run that Ray places there would fail.
+        Raises
+        ------
+        UsageError: there is such a node; every run that Ray places there would fail.
         """
         from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- only needed with GPUs
 
@@ -117,7 +119,9 @@ class RayExecutor:
     def give(self, resources: Iterable[Resources]) -> None:
         """Change the resources of each arm's runs after `check` was called.
 
-        Raises ------ UsageError: a run does not fit on any node in the cluster.
+        Raises
+        ------
+        UsageError: a run does not fit on any node in the cluster.
         """
         self.expect(resources)
         refuse_unfit(self.resources, self.nodes)

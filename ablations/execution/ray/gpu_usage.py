@@ -14,8 +14,8 @@ class Usage:
 
     Parameters
     ----------
-    placeholders : occupy the excluded GPUs. names : names of Ray's GPUs, as runs first reported them; new names are
-    added.
+    placeholders : occupy the excluded GPUs.
+    names : names of Ray's GPUs, as runs first reported them; new names are added.
     """
 
     def __init__(self, placeholders: Placeholders, names: dict[Slot, str]) -> None:
@@ -62,7 +62,7 @@ class Usage:
         Parameters
         ----------
         trapped : a run is waiting for a worker that Ray cannot place anywhere else, and Tune does not return the run.
-        The run is then allowed to start on an excluded GPU, where it ends immediately and becomes available again.
+            The run is then allowed to start on an excluded GPU, where it ends immediately and becomes available again.
         """
         self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())

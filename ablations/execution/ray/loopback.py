@@ -61,8 +61,9 @@ class Listener:
 
     Attributes
     ----------
-    address : as text, without the part that maps IPv4 into IPv6; ``0.0.0.0`` and ``::`` mean all interfaces. process :
-    process id; 0 if it is not accessible. program : name of the process, as ``ps`` shows it.
+    address : as text, without the part that maps IPv4 into IPv6; ``0.0.0.0`` and ``::`` mean all interfaces.
+    process : process id; 0 if it is not accessible.
+    program : name of the process, as ``ps`` shows it.
     """
 
     address: str

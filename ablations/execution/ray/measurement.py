@@ -33,8 +33,10 @@ class Job:
 
     Attributes
     ----------
-    name : key of the answer. config : the run as JSON. threads : number of CPUs per run. seconds : time after which no
-    further steps start.
+    name : key of the answer.
+    config : the run as JSON.
+    threads : number of CPUs per run.
+    seconds : time after which no further steps start.
     own_code : as in `ablations.execution.task.Task`.
     """
 
@@ -57,7 +59,8 @@ class Answers:
 
     Attributes
     ----------
-    measured : measurements, by job name. errors : why a job could not be measured, by job name.
+    measured : measurements, by job name.
+    errors : why a job could not be measured, by job name.
     """
 
     measured: dict[str, Measurement]
@@ -117,8 +120,8 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
     Parameters
     ----------
-    kind : kind of GPU that is assigned to the worker; ``""`` means any GPU, and None means no GPU. device : device on
-    which the worker computes, by default the assigned GPU. Tests with declared GPUs pass cpu.
+    kind : kind of GPU that is assigned to the worker; ``""`` means any GPU, and None means no GPU.
+    device : device on which the worker computes, by default the assigned GPU. Tests with declared GPUs pass cpu.
 
     Raises
     ------

@@ -73,8 +73,9 @@ class Placeholders:
 
     Parameters
     ----------
-    piece : smallest share of a GPU that a run uses; a smaller remainder does not need a placeholder. start : starts a
-    placeholder. clock : returns monotonic seconds.
+    piece : smallest share of a GPU that a run uses; a smaller remainder does not need a placeholder.
+    start : starts a placeholder.
+    clock : returns monotonic seconds.
     """
 
     def __init__(self, piece: float, start: Start | None = None, clock: Callable[[], float] = time.monotonic) -> None:

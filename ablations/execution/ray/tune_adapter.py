@@ -139,8 +139,9 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     Parameters
     ----------
     room : receives the current nodes and the excluded GPUs.
-    usage : receives the runs' GPUs, and occupies the excluded GPUs. grace : seconds after an urgent request to stop
-    during which runs may save their state. stall : seconds of silence after which a worker assumes that its run hangs.
+    usage : receives the runs' GPUs, and occupies the excluded GPUs.
+    grace : seconds after an urgent request to stop during which runs may save their state.
+    stall : seconds of silence after which a worker assumes that its run hangs.
     """
 
     def __init__(

@@ -28,8 +28,8 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
 
     Parameters
     ----------
-    nodes : resources of each node, by node id. here : whether the only node is this machine; this process then asks
-    torch itself.
+    nodes : resources of each node, by node id.
+    here : whether the only node is this machine; this process then asks torch itself.
 
     Raises
     ------

@@ -37,7 +37,8 @@ def write(
     Parameters
     ----------
     path : file for the page.
-    directory : study directory, for the link to the study's report. interval : seconds until the page is written again.
+    directory : study directory, for the link to the study's report.
+    interval : seconds until the page is written again.
     live : whether the page will be written again.
 
     Raises

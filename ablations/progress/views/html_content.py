@@ -158,8 +158,9 @@ def curves(thin: Iterable[Sequence[float | None]], mean: Sequence[float | None],
 
     Parameters
     ----------
-    thin, mean : fractions by epoch; None if unknown. epochs : right end of the horizontal axis. top : fraction at the
-    upper end of the vertical axis; the lower end is 0.
+    thin, mean : fractions by epoch; None if unknown.
+    epochs : right end of the horizontal axis.
+    top : fraction at the upper end of the vertical axis; the lower end is 0.
     """
     x, y = _axes(1, max(2, epochs), 0.0, top)
     lines = [_line(_known(curve), x, y, "run") for curve in thin]

@@ -51,8 +51,9 @@ def bar(width: int, total: float, parts: Iterable[tuple[str, float]], signs: Sig
 
     Parameters
     ----------
-    total : amount that fills the bar. parts : kind (done, work, failed) and amount of each part, from left to right. A
-    part greater than 0 gets at least one cell, and a part fills the bar only if it is the whole amount.
+    total : amount that fills the bar.
+    parts : kind (done, work, failed) and amount of each part, from left to right. A part greater than 0 gets at least
+        one cell, and a part fills the bar only if it is the whole amount.
     """
     drawn = Text()
     left = width

@@ -19,14 +19,15 @@ class Sampler(ABC):
     Attributes
     ----------
     replays : whether the sampler proposes bitwise identical trials if it is started again with the same seed and
-    receives the same outcomes in the same order. If not, each batch is recorded before it is computed, a resumed search
-    uses the recorded proposals, and each further proposal comes from a new sampler with its own seed. Set this to False
-    if proposals depend on the last bits of linear algebra, which differ between machines. infeasible : how a
-    configuration that violates a constraint is reported to Optuna. failed: the sampler does not support constraints and
-    ignores the trial; pruned, complete: the sampler reads the violation from trials in this state. A complete trial
-    needs a value: it gets the worst accuracy so far. finite : whether the sampler enumerates the space, which must then
-    be finite. relative_to : kinds of parameters that the sampler models; other parameters are drawn independently and
-    at random, as are parameters that some trials do not have. Empty if the sampler models all parameters.
+        receives the same outcomes in the same order. If not, each batch is recorded before it is computed, a resumed
+        search uses the recorded proposals, and each further proposal comes from a new sampler with its own seed. Set
+        this to False if proposals depend on the last bits of linear algebra, which differ between machines.
+    infeasible : how a configuration that violates a constraint is reported to Optuna. failed: the sampler does not
+        support constraints and ignores the trial; pruned, complete: the sampler reads the violation from trials in this
+        state. A complete trial needs a value: it gets the worst accuracy so far.
+    finite : whether the sampler enumerates the space, which must then be finite.
+    relative_to : kinds of parameters that the sampler models; other parameters are drawn independently and at random,
+        as are parameters that some trials do not have. Empty if the sampler models all parameters.
     requires, extra : module that must be installed, and the extra of this package that installs it.
     """
 

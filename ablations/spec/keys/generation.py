@@ -79,7 +79,8 @@ class Classes:
     Attributes
     ----------
     schemas : JSON Schemas by name; a ``$ref`` is `REFERENCE` followed by this name.
-    names : the name of each class. components : components by family.
+    names : the name of each class.
+    components : components by family.
     """
 
     schemas: Mapping[str, Schema]

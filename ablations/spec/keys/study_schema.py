@@ -71,8 +71,9 @@ class _Builder:
 
     Parameters
     ----------
-    keys : all keys of a study, some of which can be factors. reaching : names of the schemas that have two versions.
-        is_open : whether components that are not installed are allowed.
+    keys : all keys of a study, some of which can be factors.
+    reaching : names of the schemas that have two versions.
+    is_open : whether components that are not installed are allowed.
     """
 
     def __init__(self, known: Classes, keys: list[Key], reaching: frozenset[str], is_open: bool) -> None:

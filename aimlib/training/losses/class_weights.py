@@ -26,8 +26,8 @@ def class_weights(weight: ClassWeights, class_counts: Tensor) -> Tensor | None:
 
     Raises
     ------
-    UsageError: the list does not have one weight per class. DataError: a class has no training images, so its balanced
-    weight is not defined.
+    UsageError: the list does not have one weight per class.
+    DataError: a class has no training images, so its balanced weight is not defined.
     """
     if weight is None:
         return None
