@@ -128,8 +128,8 @@ class Room:
 
     Attributes
     ----------
-    runs : the maximum number of runs submitted at once. parallel : how many of the runs that need the most resources
-    fit at once.
+    runs : the maximum number of runs submitted at once.
+    parallel : how many of the runs that need the most resources fit at once.
     """
 
     def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: Spare = "none") -> None:

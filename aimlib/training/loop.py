@@ -85,9 +85,10 @@ def train(
 
     Raises
     ------
-    Paused: `pause` returned True. ComputingError: a repeated step was not bitwise identical; train again to continue
-    from the last checkpoint. UsageError: the data and the configuration do not match, or the device cannot run the
-    steps that ``training.step`` requests.
+    Paused: `pause` returned True.
+    ComputingError: a repeated step was not bitwise identical; train again to continue from the last checkpoint.
+    UsageError: the data and the configuration do not match, or the device cannot run the steps that ``training.step``
+        requests.
     """
     device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)

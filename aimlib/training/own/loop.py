@@ -127,8 +127,9 @@ def train(
 
     Raises
     ------
-    Paused: `Attempt.pause` returned true. UsageError: the code reported nothing, or invalid values. Exception: any
-    exception that the code raises.
+    Paused: `Attempt.pause` returned true.
+    UsageError: the code reported nothing, or invalid values.
+    Exception: any exception that the code raises.
     """
     device = indexed(device or torch.device("cpu"))
     found = attempt.found()
