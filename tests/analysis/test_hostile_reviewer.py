@@ -213,15 +213,12 @@ def test_seeds_without_an_effect_are_noticed(make_study):
 
     rewrite(directory, change)
     said = cautions(analysis.examine(analysis.load(directory), unproven=True))  # the predictions are not rewritten
-    assert (
-        "aim: seeds 1 and 4 have the same accuracy and loss to the last digit; check that the seed has an effect."
-        in said
-    )
+    assert "aim: seeds 1 and 4 have exactly the same accuracy and loss; check that the seed has an effect." in said
 
 
 def test_a_smallest_effect_that_differs_from_the_claim_is_named(make_study):
     said = cautions(examine(make_study(WIN, delta_pp=0.1)))
-    assert "The study’s smallest effect of interest is 0.10 pp; that of the claim file is 1.00 pp." in said
+    assert "The study’s smallest effect of interest is 0.10 pp; the claim file declares 1.00 pp." in said
 
 
 def test_two_studies_that_ask_different_questions_are_not_pooled(make_study):
@@ -348,7 +345,7 @@ def test_methods_describe_validation_images_correctly(make_study):
         return methods(analysis.examine(results, unproven=True))[0][0]
 
     arms = [arm.name for arm in WIN]
-    split, own = "the validation split", "come with the data and are the same with every seed."
+    split, own = "the validation split", "come with the data and are the same for every seed."
     assert split in said([])
     assert own not in said([])
     assert split not in said([], held_out=0), "nothing is held out"
@@ -430,6 +427,8 @@ def test_methods_say_that_loaded_weights_are_the_same_with_every_seed(make_study
         ]
         return " ".join(methods(examine(make_study(arms)))[0])
 
-    assert "aim loads weights from a file; they are the same with every seed." in said("aim")
-    assert "Every arm loads weights from a file; they are the same with every seed." in said("baseline", "aim")
+    assert "aim loads weights from a file; the loaded weights are the same for every seed." in said("aim")
+    assert "Every arm loads weights from a file; the loaded weights are the same for every seed." in said(
+        "baseline", "aim"
+    )
     assert "from a file" not in said()

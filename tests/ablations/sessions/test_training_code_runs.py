@@ -122,7 +122,7 @@ def test_code_that_does_not_repeat_its_results_gives_a_caution(tmp_path: Path) -
     from analysis.report.cautions import cautions
 
     said = " ".join(each.text for each in cautions(analysis.examine(analysis.load(tmp_path / "out"))))
-    assert "The own training code does not repeat its results: the run of slow with seed 0 was computed twice" in said
+    assert "own training code does not reproduce its results: the run of slow with seed 0 was computed twice" in said
 
 
 def test_a_failure_of_the_code_gives_a_row_with_its_line(tmp_path: Path) -> None:

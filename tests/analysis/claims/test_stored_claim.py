@@ -92,7 +92,7 @@ def test_the_report_says_if_the_claim_has_other_words_than_at_the_freeze(copy: P
     def reword(files: dict[str, str]) -> None:
         files["mine.yaml"] = re.sub(r"^statement: .*$", "statement: Quite another one.", files["mine.yaml"], flags=re.M)
 
-    caution = "The claim has other words than when the analysis plan was frozen"
+    caution = "The wording of the claim has changed since the analysis plan was frozen"
     with blank_figures():
         before = analysis.report(copy, tmp_path / "before").read_text("utf-8")
         with_claim(copy, reword)

@@ -61,8 +61,8 @@ def test_a_planted_collapse_is_on_the_first_screen_of_the_report_and_on_the_cons
     assert findings.judged.set_index("run_id")["outcome"][found.run_id] == "trained", "it is above chance"
     text = (
         f"A run of aim collapsed: seed 3 (run {found.run_id}, accuracy 4.50 %) is 15.75 pp worse than the median of "
-        "the other seeds. A t interval assumes normal differences and does not hold where runs collapse: with 1 of 5 "
-        "runs failed, a failure rate of up to 66 % is not excluded (at 95 %)."
+        "the other seeds. A t interval assumes normally distributed differences and is not valid if runs collapse. "
+        "Because 1 of 5 runs failed, a failure rate of up to 66 % cannot be excluded (at 95 % confidence)."
     )
     assert said(findings)[0] == text
     page = analysis.report(directory)

@@ -75,8 +75,7 @@ def test_failures_after_the_deciding_look_are_counted_and_named(make_study):
         findings.headline
     )
     assert any(
-        each.text.startswith("Beyond the look that decides: 2 runs of aim collapsed: seed 6")
-        for each in cautions(findings)
+        each.text.startswith("After the deciding look: 2 runs of aim collapsed: seed 6") for each in cautions(findings)
     )
 
 
@@ -104,7 +103,7 @@ def test_a_run_that_fails_in_one_gate_is_named_for_all_gates(make_study):
     assert findings.not_excluded is None
     assert "aim with seed 2 collapsed" in findings.headline
     assert "But a t interval" not in findings.causal, "the headline says it"
-    assert "with 1 of 8 runs failed" in cautions(findings)[0].text
+    assert "Because 1 of 8 runs failed" in cautions(findings)[0].text
 
 
 def test_on_another_measure_a_run_is_called_far_and_not_collapsed(make_study):
@@ -115,7 +114,7 @@ def test_on_another_measure_a_run_is_called_far_and_not_collapsed(make_study):
     assert [(each.arm, each.seed) for each in findings.collapses] == [("aim", 5)]
     assert "aim with seed 5 lay far on the worse side of the others" in findings.headline
     assert "collapse" not in cautions(findings)[0].text
-    assert "single runs lie so far away" in cautions(findings)[0].text
+    assert "not valid with such outliers" in cautions(findings)[0].text
 
 
 @pytest.mark.parametrize("variants", [1, 7])
@@ -128,7 +127,7 @@ def test_failures_of_arms_outside_the_gates_are_named(make_study, variants):
     findings = examine(directory)
     assert findings.collapses == (), "no gate compares them"
     assert findings.far_below == {f"wide{number} − baseline": [(f"wide{number}", 3)] for number in range(variants)}
-    (said,) = (each for each in cautions(findings) if "beyond the gates" in each.text)
+    (said,) = (each for each in cautions(findings) if "outside the gates" in each.text)
     assert "wide0 with seed 3" in said.text
     assert ("and in 3 further arms" in said.text) == (variants == 7)
     assert len(said.arms) == (7 if variants == 7 else 0)

@@ -42,7 +42,7 @@ def test_results_from_before_the_freeze_make_comparisons_of_their_arms_explorato
     assert found.exploratory("aim", "baseline") == (), "all results of these two are younger than the plan"
     assert "Exploratory" not in found.headline
     assert f"Exploratory: {text}." in found.causal, "it rests on all gates"
-    assert f"Exploratory: comparisons of matched, because {text}." in texts(found)
+    assert f"Exploratory: comparisons that involve matched, because {text}." in texts(found)
 
 
 @pytest.mark.parametrize("arm", ["aim", "baseline"])

@@ -82,5 +82,5 @@ def test_the_report_of_a_search_says_when_measures_of_its_trials_were_shown(make
     analysis.browse(screening, tmp_path / "x.html", unblind=True)
     (record,) = unblinding.read(screening)
     found = [each.text for each in cautions(analysis.examine(analysis.load(confirmation)))]
-    assert f"Test measures of the trials of the search were shown {record}." in found
+    assert f"Test measures of the search’s trials were shown {record}." in found
     assert not [text for text in found if text.startswith("Test measures were shown before the verdict")]

@@ -40,7 +40,7 @@ def test_facts_of_the_checklist_come_from_the_rows(make_study: Any) -> None:
     findings = examined(make_study, status={("aim", 1): "failed"})
     whole = page(findings)
     hours = len(findings.results.runs["seconds"].dropna()) * 164.0 / 3600
-    assert re.search(rf"{hours:.2f} h of run time in all; median run 160 s; on NVIDIA A100", whole)
+    assert re.search(rf"The total run time is {hours:.2f} h on NVIDIA A100; the median run took 160 s\.", whole)
     assert "1 run failed, 0 were interrupted and resumed." in whole
     assert "Images: 10 800 training, 1 200 validation, 400 test." in whole.replace("\u202f", " ")
     assert findings.results.frozen is not None
@@ -52,8 +52,9 @@ def test_sentences_keep_their_spaces_and_omit_parts_without_a_name(make_study: A
     arms = [FakeArm("baseline", "baseline", 0.15, config=config), FakeArm("aim", "aim", 0.17, config=config)]
     whole = page(examined(make_study, arms))
     assert (
-        "* `ablate archive` packs rows, plan, ledger and source; `ablate recompute` reads the verdict again." in whole
-    )
+        "* `ablate archive` packs the rows, the plan, the ledger and the source code; `ablate recompute` computes the "
+        "verdict again."
+    ) in whole
     said = "training.optimizer adam; training.optimizer.learning\\_rate 0.01; training.augmentation.passes 2."
     assert said in whole
     assert "object at" not in whole

@@ -94,7 +94,7 @@ def test_effects_come_before_the_details_and_planted_ones_are_found(document):
 
 def test_a_notice_about_many_arms_is_one_sentence_with_all_names(document):
     limit = next(limit for limit in document.limits if "did not train" in limit.text)
-    assert limit.text.startswith("1 of 8 runs of each of 4 arms did not train: ")
+    assert limit.text.startswith("1 of 8 runs in each of 4 arms did not train: ")
     assert all(arm in limit.text for arm, _ in CHANCE)
 
 

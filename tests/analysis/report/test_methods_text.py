@@ -87,7 +87,7 @@ def test_layers_of_own_code_are_not_said_to_start_with_the_same_values(make_stud
     own = json.dumps({"backbones/mine": "own code: mine.py, sha256 0", "datasets/digits": "aim-ablations"})
     text = said(make_study(two()), plugins=own)
     assert "layers that arms share" not in text
-    assert "layers of mine, which other code builds, may start differently in different arms." in text
+    assert "layers of mine, which other code builds, may have different initial values in different arms." in text
 
 
 def test_a_reported_number_is_not_measured_on_images(make_study: Any) -> None:
@@ -121,12 +121,12 @@ def test_the_rule_for_collapses_uses_the_words_of_the_measure(make_study: Any) -
 def test_looks_that_were_not_reached_are_not_reported_as_read(make_study: Any) -> None:
     text = said(make_study(two(), seeds=2, looks=[5, 8, 12]))
     assert "The verdict was to be read after 5, 8 and 12 pairs" in text
-    assert "No look is reached: there are 2 complete pairs." in text
-    assert "No look is reached" not in said(make_study(two(), seeds=5, looks=[5, 8, 12]))
+    assert "No look has been reached: there are 2 complete pairs." in text
+    assert "No look has been reached" not in said(make_study(two(), seeds=5, looks=[5, 8, 12]))
 
 
 def test_two_quantities_that_an_interval_is_compared_with_are_joined_by_and(make_study: Any) -> None:
-    assert "is compared with 0 and a smallest effect of interest of 1.00 pp by a table" in said(
+    assert "is compared with 0 and the smallest effect of interest (1.00 pp), using a table" in said(
         make_study(two(), claim=None)
     )
 
@@ -138,8 +138,8 @@ def test_the_controls_of_a_treatment_form_one_list(make_study: Any) -> None:
 
 
 def test_the_rule_for_selecting_the_epoch_is_described(make_study: Any) -> None:
-    assert "The reported epoch of a run is the last one." in said(make_study(two()), selection="last_epoch")
-    assert "is the first with the highest validation accuracy." in said(make_study(two()))
+    assert "The epoch reported for each run is the last epoch." in said(make_study(two()), selection="last_epoch")
+    assert "is the first epoch with the highest validation accuracy." in said(make_study(two()))
 
 
 def test_many_combinations_of_factors_are_not_listed_by_name(make_study: Any) -> None:

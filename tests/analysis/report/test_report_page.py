@@ -273,4 +273,4 @@ def test_a_report_of_many_seeds_says_where_all_of_them_are_listed(make_study, se
     directory = make_study([*ARMS[:2]], seeds=seeds, looks=[seeds], epochs=1)
     analysis.report(directory)
     text = (directory / "report" / "report.md").read_text(encoding="utf-8")
-    assert ("All of them: [tables/runs.csv](tables/runs.csv)" in text) == (seeds > 48)
+    assert ("All rows: [tables/runs.csv](tables/runs.csv)" in text) == (seeds > 48)
