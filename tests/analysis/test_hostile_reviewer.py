@@ -413,9 +413,9 @@ def test_the_report_says_why_a_row_is_stale(make_study):
     results = analysis.load(directory)
     table = stale(results.stale, results.plan)
     why = {(row[0], row[1]): row[-1] for row in table.rows}
-    assert why["aim", "4"] == "the study has no such seed now"
-    assert why["matched", "0"] == "the study has no such arm now"
-    assert why["aim", "3"] == "options, code or data of aim were changed, so another run takes its place"
+    assert why["aim", "4"] == "the study no longer contains this seed"
+    assert why["matched", "0"] == "the study no longer contains this arm"
+    assert why["aim", "3"] == "the options, code or data of aim were changed, so a different run replaces it"
     assert len(why) == len(results.stale)
 
 

@@ -114,7 +114,7 @@ def test_a_cut_table_names_the_file_with_all_rows(sweep, document):
     table = document.tables["comparisons"]
     assert (
         table.omission
-        == "12 of 17 comparisons are shown: the gates, and those with the largest and the smallest differences."
+        == "12 of 17 comparisons are shown: those of the gates, and those with the largest and smallest differences."
     )
     assert len(pd.read_csv(sweep / "report" / document.file_of(table.whole))) == 17
     assert f'href="{document.file_of(table.whole)}"' in read(sweep)
