@@ -1,4 +1,4 @@
-"""How far a study has progressed, in a sentence: the verdict or, while runs are missing, what is known so far."""
+"""A study's progress in a sentence: the verdict or, while runs are missing, what is known so far."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def standing(results: Results) -> str:
 
 
 def _headline(results: Results) -> str:
-    """Return cautions and verdict of the rows as they are stored: use the report for proven rows."""
+    """Return the cautions and the verdict from the rows as stored; use the report for proven rows."""
     found = examine(results, further=False, unproven=True)
     return " ".join((*found.cautions, found.short))

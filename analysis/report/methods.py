@@ -135,7 +135,7 @@ def _chosen(runs: pd.DataFrame) -> str:
     if not words:
         return ""
     which = words[0] if len(words) == 1 else f"{' or '.join(words)}, depending on the arm"
-    return f" The epoch reported for each run is {which}."
+    return f" The reported epoch of each run is {which}."
 
 
 def _left_out(plan: Plan) -> str:

@@ -101,7 +101,7 @@ def test_a_conclusion_says_where_training_was_unstable(make_study):
     findings = examine(make_study(WIN, seeds=8, status=status))
     assert findings.primary.unstable
     assert (
-        "Unstable training: aim − baseline has a different verdict without the runs that did not "
+        "Unstable training: aim − baseline gets a different verdict without the runs that did not "
         "train." in findings.causal
     )
     assert "Unstable" not in examine(make_study(WIN, seeds=8)).causal
@@ -110,7 +110,7 @@ def test_a_conclusion_says_where_training_was_unstable(make_study):
 def test_a_lost_pair_of_the_first_look_withholds_the_verdict(make_study):
     findings = examine(make_study(WIN, seeds=6, looks=[5], status={("aim", 1): "failed"}))
     assert "withheld (unbalanced: 1 of 5 pairs incomplete)" in findings.headline
-    assert any(caution.startswith("1 complete pair beyond the last look is shown") for caution in cautions(findings))
+    assert any(caution.startswith("1 complete pair after the last look is shown") for caution in cautions(findings))
     running = examine(make_study(WIN, seeds=5, status={("aim", 4): "missing"}))
     assert "screening only" in running.headline
 
@@ -123,7 +123,7 @@ def test_moving_a_study_into_another_scope_after_the_freeze_is_exploratory(make_
     directory = make_study(WIN, scope=change["scope"])
     assert "Exploratory" not in examine(directory).headline
     edit_plan(directory, scope=SCOPE)
-    assert "of the study is not the frozen one" in examine(directory).headline
+    assert "of the study differs from the frozen value" in examine(directory).headline
 
 
 CLAIM = """
@@ -143,9 +143,9 @@ def test_a_claim_file_that_is_changed_after_the_freeze_is_exploratory(make_study
     directory = make_study(WIN, claim=str(path))
     assert examine(directory).deviations == ()
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[20, 120]), encoding="utf-8")
-    assert "the classes that the claim demands is not the frozen one" in examine(directory).headline
+    assert "the classes that the claim requires differs from the frozen value" in examine(directory).headline
     path.write_text(CLAIM.format(first="b", t1=0.15, second="a", t2=0.2, classes=[20]), encoding="utf-8")
-    assert "the reported gain that decides" in examine(directory).headline
+    assert "the deciding reported gain" in examine(directory).headline
 
 
 def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_one(make_study, tmp_path):
@@ -156,7 +156,7 @@ def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_one(make_stu
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[120, 20]), encoding="utf-8")
     assert (examine(directory).deviations, examine(directory).headline) == ((), said)
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[20]), encoding="utf-8")
-    assert "the classes that the claim demands is not the frozen one" in examine(directory).headline
+    assert "the classes that the claim requires differs from the frozen value" in examine(directory).headline
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "controlled"])
@@ -383,7 +383,7 @@ def test_the_caption_of_a_single_interval_says_where_the_interval_lies(make_stud
         return forest.caption(examine(make_study(pair, seeds=5, images=4000)).family.comparisons)
 
     assert "The interval lies above δ = 1.00 pp." in said(0.04)
-    assert "The interval lies above 0, not above δ = 1.00 pp." in said(0.008)
+    assert "The interval lies above 0 but not above δ = 1.00 pp." in said(0.008)
     assert "The interval does not lie above 0." in said(-0.02)
 
 
@@ -391,7 +391,7 @@ def test_folds_are_named_and_an_option_of_own_data_called_split_is_not_a_fold():
     from analysis.findings.folds import sentence
 
     fold = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 1}}}
-    assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; the other folds may say otherwise."
+    assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; results on the other folds may differ."
     other = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 2}}}
     assert sentence([other, fold]).startswith(
         "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are not ind"

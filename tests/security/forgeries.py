@@ -464,12 +464,12 @@ FORGERIES: dict[str, Forgery] = {
     "a bad seed removed, also from the plan": Forgery(
         lambda study: (both_rows_of_the_seed_removed(study), plan(without_seed, copies=True)(study)),
         verdict=EXPLORATORY,
-        says="the seeds do not begin with the frozen ones",
+        says="the seeds do not begin with the frozen seeds",
     ),
     "a bad seed removed, also from the plan; ledger too": Forgery(
         ledger_too(both_rows_of_the_seed_removed, plan(without_seed, copies=True)),
         verdict=EXPLORATORY,
-        says="the seeds do not begin with the frozen ones",
+        says="the seeds do not begin with the frozen seeds",
     ),
     "a bad seed removed, also from the plan and from the frozen one; ledger too": Forgery(
         ledger_too(
@@ -514,7 +514,7 @@ FORGERIES: dict[str, Forgery] = {
         head=True,
     ),
     "roles of treatment and baseline exchanged in all plans": Forgery(
-        plan(exchange_roles, copies=True), verdict=EXPLORATORY, says="has a different role in the argument"
+        plan(exchange_roles, copies=True), verdict=EXPLORATORY, says="in the argument differs from the frozen role"
     ),
     "seeds of the treatment exchanged in all plans": Forgery(
         plan(exchange("seed", 0, 1), copies=True), verdict=REFUSED, says="its seed is"
@@ -526,12 +526,12 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "the list of seeds in the plan": Forgery(plan(without_seed, copies=False), verdict=REFUSED, says=NOT_KNOWN),
     "the list of seeds in all plans": Forgery(
-        plan(without_seed, copies=True), verdict=EXPLORATORY, says="the seeds do not begin with the frozen ones"
+        plan(without_seed, copies=True), verdict=EXPLORATORY, says="the seeds do not begin with the frozen seeds"
     ),
     "the claim in all plans": Forgery(
         plan(lambda document: document.update(claim="stanford_dogs_aim"), copies=True),
         verdict=EXPLORATORY,
-        says="claim is 'stanford_dogs_aim' and was frozen as None",
+        says="claim is 'stanford_dogs_aim' but was frozen as None",
     ),
     "δ in the plan": Forgery(
         plan(lambda document: document.update(delta_pp=0.1), copies=False), verdict=REFUSED, says=NOT_KNOWN
@@ -539,7 +539,7 @@ FORGERIES: dict[str, Forgery] = {
     "δ in all plans": Forgery(
         plan(lambda document: document.update(delta_pp=0.1), copies=True),
         verdict=EXPLORATORY,
-        says="delta_pp is 0.1 and was frozen as 1.0",
+        says="delta_pp is 0.1 but was frozen as 1.0",
     ),
     "δ in all plans and in the frozen one": Forgery(
         lambda study: (

@@ -224,8 +224,8 @@ def test_verify_finds_a_changed_model_size(study: Path) -> None:
 
 def test_another_smallest_effect_in_all_copies_of_the_plan_deviates_from_the_frozen_plan(study: Path) -> None:
     change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=True)
-    assert verify(study).deviations == ("delta_pp is 9.0 and was frozen as 1.0",)
-    assert "Exploratory: delta_pp is 9.0 and was frozen as 1.0" in analysis.examine(analysis.load(study)).headline
+    assert verify(study).deviations == ("delta_pp is 9.0 but was frozen as 1.0",)
+    assert "Exploratory: delta_pp is 9.0 but was frozen as 1.0" in analysis.examine(analysis.load(study)).headline
 
 
 def test_rows_of_another_study_do_not_count(study: Path) -> None:

@@ -123,7 +123,7 @@ def test_dominated_arms_are_behind_in_the_paired_interval_and_others_cannot_be_d
     assert found.loc["worse", ["behind_lower", "behind_upper"]].tolist() == pytest.approx([low, high])
     assert found.loc["worse", "pairs"] == 6
     text = pareto_caption(found.reset_index(), ACCURACY)
-    assert "1 on the front, 1 not distinguishable from it, 1 dominated" in text
+    assert "1 on the front, 1 not distinguishable from the front, 1 dominated" in text
 
 
 def test_arms_that_are_equal_in_both_values_are_on_the_front_together():
@@ -161,8 +161,9 @@ def test_of_many_arms_the_best_and_the_worst_are_drawn_and_all_are_in_the_frame(
     assert found.loc[found["drawn"], "rank"].tolist() == [*range(1, 21), *range(396, 401)]
     figure = parallel_drawing(found, FACTORS, ACCURACY)
     assert len([line for line in figure.axes[0].lines if len(line.get_xdata()) == len(FACTORS) + 1]) == 25
-    assert "The 20 best and, dashed, the 5 worst of 400 arms; all are in the CSV." in parallel_caption(
-        found, FACTORS, ACCURACY
+    assert (
+        "Of 400 arms, the 20 best and (dashed) the 5 worst are shown; the CSV file contains all arms."
+        in parallel_caption(found, FACTORS, ACCURACY)
     )
     assert parallel_summary(sweep(40), FACTORS, ACCURACY)["drawn"].all()
 
@@ -170,7 +171,7 @@ def test_of_many_arms_the_best_and_the_worst_are_drawn_and_all_are_in_the_frame(
 def test_the_most_important_factors_have_an_axis_and_the_others_are_named():
     found = parallel_summary(sweep(200), FACTORS, ACCURACY)
     assert most_telling(found, FACTORS, 1) == ["placement"]
-    assert "Without an axis, because their levels differ less: update and batch_size." in parallel_caption(
+    assert "Options without an axis, because their levels differ less: update and batch_size." in parallel_caption(
         found, ["placement", "learning_rate", "amp"], ACCURACY
     )
 
@@ -259,7 +260,7 @@ def test_epochs_that_only_some_runs_reached_are_marked():
     found = curves_summary(runs, epochs, "placement")
     all_runs = found[found["level"] == "(all runs)"]
     assert all_runs["whole"].tolist() == [True, True, False, False]
-    assert "A line is thin where some of its runs have already stopped" in curves_caption(found, runs, "placement")
+    assert "A line is thin where some of its runs have stopped" in curves_caption(found, runs, "placement")
 
 
 def test_many_numbers_are_divided_into_quarters():

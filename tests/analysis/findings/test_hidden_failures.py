@@ -71,9 +71,8 @@ def test_failures_after_the_deciding_look_are_counted_and_named(make_study):
     found = findings.not_excluded
     assert (found.runs, found.later, found.failed_later) == (5, 7, 2)
     assert found.rate == pytest.approx(0.4381, abs=1e-4), "Clopper and Pearson's upper end of 2 of 12 at .95"
-    assert "No run of aim failed in 5 pairs, but 2 of 7 later runs did; at 95 % all 12 runs do not exclude" in (
-        findings.headline
-    )
+    said = "No run of aim failed in 5 pairs, but 2 of 7 later runs did; at 95 % confidence, all 12 runs do not exclude"
+    assert said in findings.headline
     assert any(
         each.text.startswith("After the deciding look: 2 runs of aim collapsed: seed 6") for each in cautions(findings)
     )
@@ -102,7 +101,7 @@ def test_a_run_that_fails_in_one_gate_is_named_for_all_gates(make_study):
     assert {(each.comparison, each.arm, each.seed) for each in findings.collapses} == {("aim − matched", "aim", 2)}
     assert findings.not_excluded is None
     assert "aim with seed 2 collapsed" in findings.headline
-    assert "But a t interval" not in findings.causal, "the headline says it"
+    assert "But a t interval" not in findings.causal, "the headline already says so"
     assert "Because 1 of 8 runs failed" in cautions(findings)[0].text
 
 
@@ -112,7 +111,7 @@ def test_on_another_measure_a_run_is_called_far_and_not_collapsed(make_study):
     directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8], measure="loss", delta=0.01, claim=None)
     findings = examine(directory)
     assert [(each.arm, each.seed) for each in findings.collapses] == [("aim", 5)]
-    assert "aim with seed 5 lay far on the worse side of the others" in findings.headline
+    assert "aim with seed 5 did far worse than the others" in findings.headline
     assert "collapse" not in cautions(findings)[0].text
     assert "not valid with such outliers" in cautions(findings)[0].text
 

@@ -148,8 +148,8 @@ def test_an_unpaired_report_is_compared_with_its_own_spread(make_study):
     low, high = two.primary.further_pair
     assert high - low > 3 * (one.primary.further_pair[1] - one.primary.further_pair[0])
     assert "(The post) is not compatible" not in " ".join(remarks(two))
-    assert "one further pair, with its own seed for each arm, is expected between" in " ".join(remarks(two))
-    assert "one further pair, with one seed for both arms, is expected between" in " ".join(remarks(one))
+    assert "one further pair, with its own seed for each arm, is expected to lie between" in " ".join(remarks(two))
+    assert "one further pair, with one seed for both arms, is expected to lie between" in " ".join(remarks(one))
     drawn = forest.caption(two.family.comparisons)
     assert "thin: prediction interval for one further pair with one seed for both arms." in drawn
 

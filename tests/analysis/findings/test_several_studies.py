@@ -117,7 +117,7 @@ def test_different_treatments_are_refused(make_study: Any, memory: dict[str, Any
 
 
 def test_studies_with_the_same_setting_are_refused(make_study: Any) -> None:
-    with pytest.raises(UsageError, match="that is one setting; give studies of different settings"):
+    with pytest.raises(UsageError, match="so they have the same setting; give studies with different settings"):
         analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1)))
 
 

@@ -188,7 +188,7 @@ def test_studies_without_a_pair_to_compare_say_so(make_study):
     nothing = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
     assert (
         examine(make_study(seeds=2, status=nothing)).headline
-        == "No run has a result yet, of 8 planned: there is nothing to conclude."
+        == "None of 8 planned runs has a result yet, so no conclusion is possible."
     )
     one_sided = examine(make_study([ARMS[0], ARMS[3]], seeds=1, status={("aim", 0): "missing"}))
     assert one_sided.headline == "No verdict on aim − baseline: no seed has a result in both arms."

@@ -82,7 +82,7 @@ def test_the_report_has_the_section_table_and_figure_and_says_what_pairing_saved
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "## Variance by source" in text
     assert "initial values: the largest share" in text
-    assert "more seeds of the initial values alone never reveal" in text or "at least as much variance" in text
+    assert "more seeds for the initial values alone never reveal" in text or "at least as much variance" in text
     assert "### What pairing saved" in text
     assert (tmp_path / "report" / "figures" / "variance_sources.svg").stat().st_size > 1000
     table = pd.read_csv(tmp_path / "report" / "tables" / "variance_sources.csv")
@@ -124,7 +124,8 @@ def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_stu
     assert ("Arrow: the interval extends beyond" in words) is (seeds == 3)
     for said in (table.note, words):
         assert not any(
-            claimed in said for claimed in ("never reveal", "as uncertain as", "at least as much", ": the largest")
+            claimed in said
+            for claimed in ("never reveal", "as uncertain as", "at least as much", "has the largest share")
         )
 
 

@@ -45,7 +45,7 @@ def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
     assert len(shown) == 13
     assert "The figure shows 12 of 71 comparisons: those of the gates, and" in drawn["forest"].caption
     assert drawn["forest"].caption.startswith(
-        "Thick: interval of the mean difference; thin: prediction interval for one further pair with one seed "
+        "Thick: interval for the mean difference; thin: prediction interval for one further pair with one seed "
         "for both arms. Of 71 intervals"
     )
     assert drawn["strip"].caption.startswith("360 planned runs: ")

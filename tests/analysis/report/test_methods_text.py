@@ -138,7 +138,7 @@ def test_the_controls_of_a_treatment_form_one_list(make_study: Any) -> None:
 
 
 def test_the_rule_for_selecting_the_epoch_is_described(make_study: Any) -> None:
-    assert "The epoch reported for each run is the last epoch." in said(make_study(two()), selection="last_epoch")
+    assert "The reported epoch of each run is the last epoch." in said(make_study(two()), selection="last_epoch")
     assert "is the first epoch with the highest validation accuracy." in said(make_study(two()))
 
 

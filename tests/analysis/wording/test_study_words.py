@@ -46,7 +46,7 @@ def test_the_report_uses_the_words_and_questions_of_the_study(report: Path) -> N
         f"Is the network with {WHAT} more accurate?",
         f"To attribute a gain to {WHAT}, the treatment must exceed, in this order and each at the full level, the "
         f"baseline, fixed gate (“{FIXED}”) and wider (“{WIDER}”).",
-        f"That {WHAT} causes a gain needs all gates.",
+        f"A gain from {WHAT} is supported only if all gates are passed.",
     ):
         assert said in text
     assert "none named" not in text
