@@ -31,7 +31,7 @@ def summarise(tried: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     tried : frame from `analysis.findings.searches.tried`, or `trials` of a screening, with one arm per trial and the
-     mean as its value.
+        mean as its value.
     """
     tried = tried if "searched" in tried else tried.assign(searched="")
     rows = tried[tried["status"].isin((*OUTCOMES, "pruned")) & tried["validation_accuracy"].notna()]

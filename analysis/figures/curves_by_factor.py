@@ -60,7 +60,7 @@ def curves_by_factor(
     factor : column of `runs`. If it has too many numbers to be levels, they are divided into quarters.
     hue : a second factor; each of its levels is a line in every panel.
     value : column of `epochs`. None means the test accuracy once the pairs for the verdict are settled, and the
-     validation accuracy before that.
+        validation accuracy before that.
     ax : axes that the panels replace; None: a new figure with a title and a caption.
 
     Raises

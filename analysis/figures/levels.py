@@ -73,7 +73,7 @@ def ordered_levels(values: pd.Series, ranked_by: pd.Series | None = None) -> lis
     Parameters
     ----------
     ranked_by : numbers, one for each of `values`; words are then ordered by the mean of their numbers, the smallest
-     first. Words that are all numbers are ordered as numbers.
+        first. Words that are all numbers are ordered as numbers.
     """
     known = values.dropna().unique().tolist()
     if pd.api.types.is_numeric_dtype(values):
@@ -184,8 +184,8 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
     Parameters
     ----------
     wanted : columns chosen by the caller. If empty, the factors that the study names are used, or else every option in
-     which its arms differ. Factors with only one level are left out, and so are factors that split the arms in the same
-     way as an earlier factor.
+        which its arms differ. Factors with only one level are left out, and so are factors that split the arms in the
+        same way as an earlier factor.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def marginal_means(
     Parameters
     ----------
     factors : columns of `runs`; by default, the study's factors, or all options in which arms differ. If a column has
-     too many numbers to be levels, they are divided into quarters.
+        too many numbers to be levels, they are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
     ax : axes to draw on; None: a new figure with a title and a caption.
 

@@ -77,7 +77,8 @@ def measure_of(results: Results | Studies, value: str | None = None) -> Measure:
     Parameters
     ----------
     value : column of `runs`. None means the test accuracy once the pairs for the verdict are settled and, before that,
-     the validation accuracy, so that test results stay unseen. For a search, it always means the validation accuracy.
+        the validation accuracy, so that test results stay unseen. For a search, it always means the validation
+        accuracy.
 
     Raises
     ------

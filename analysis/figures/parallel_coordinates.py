@@ -48,7 +48,7 @@ def parallel_coordinates(
     Parameters
     ----------
     factors : columns of `runs`, with one axis each. By default, these are the study's factors, or else all options in
-     which its arms differ, limited to the eight whose levels differ most in the measure.
+        which its arms differ, limited to the eight whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
     ax : axes to draw on; None: a new figure with a title and a caption.
 

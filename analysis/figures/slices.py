@@ -58,7 +58,7 @@ def slices(
     ----------
     results : results from the ``screening`` directory of a search, whose arms are the trials.
     dimensions : columns of `runs`, with one panel each. By default, these are the options in which trials differ,
-     limited to the nine whose levels differ most in the measure.
+        limited to the nine whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
     ax : axes that the panels replace; None: a new figure with a title and a caption.
 

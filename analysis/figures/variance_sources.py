@@ -105,4 +105,4 @@ def _largest(found: Variances) -> str:
     share = number_format.percent(most.share, 0)
     if not most.determined and most.share:
         return f"{found.of}: {counted(most.n, 'seed')} do not determine the largest share."
-    return f"{found.of}: the {source_name(most.source)} has the largest share, {share} % ({ends})."
+    return f"{found.of}: the largest share is that of the {source_name(most.source)}, {share} % ({ends})."

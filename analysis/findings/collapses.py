@@ -32,7 +32,7 @@ class Collapse:
     comparison : name of the comparison.
     accuracy : test accuracy at the selected epoch, a fraction.
     why : the outcome ``at chance`` or ``diverged``; ``one class`` if it almost only predicts one class; or ``far
-     below`` if it is far below the other seeds.
+        below`` if it is far below the other seeds.
     text : the reason in words, to follow the name of the run.
     of_accuracy : whether the study's measure is an accuracy; an outlier in a different measure need not have failed.
     """
@@ -57,9 +57,9 @@ class NotExcluded:
     later, failed_later : number of the arm's runs after that look, and how many of them failed.
     rate : highest failure rate that all these runs do not exclude at 95 % confidence.
     cost_pp : by how much that rate would lower the arm's mean accuracy if failed runs are at chance level; None if the
-     measure is not the accuracy or the chance level is not known.
+        measure is not the accuracy or the chance level is not known.
     hidden_by : standard deviation of the arm's accuracies in pp, if a run that lost half of its accuracy above chance
-     level would not stand out among them; otherwise None.
+        level would not stand out among them; otherwise None.
     """
 
     arm: str

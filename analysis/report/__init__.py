@@ -20,8 +20,8 @@ def report(directory: str | Place, out: str | Path | None = None) -> Path:
     ----------
     directory : study directory that `ablate run` wrote, or ``s3://bucket/folder``.
     out : directory to write to. By default, this is `report` in the study directory, or ``report-<name of the study>``
-     in the current directory if the study is in object storage. Files of an earlier report in this directory are
-     replaced.
+        in the current directory if the study is in object storage. Files of an earlier report in this directory are
+        replaced.
 
     Raises
     ------

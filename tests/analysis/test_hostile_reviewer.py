@@ -78,7 +78,7 @@ def test_equal_differences_that_are_not_zero_are_not_called_identical_arms(make_
     findings = examine(make_study(pair, seeds=5))
     assert findings.primary.verdict.kind == "identical"
     assert findings.headline.endswith("all seeds have the same difference, +5.00 pp: check the study.")
-    assert findings.causal.startswith("Whether memory causes a gain is open")
+    assert findings.causal.startswith("It is open whether memory causes a gain")
 
 
 def test_a_proxy_does_not_say_that_memory_causes_the_gain_without_saying_proxy(make_study):
@@ -284,7 +284,7 @@ def test_arms_at_chance_give_no_verdict(make_study):
     status = {(arm.name, seed): "chance" for arm in WIN for seed in range(6)}
     findings = examine(make_study(WIN, status=status))
     assert "withheld (the baseline trained in only 0 of 6 seeds" in findings.headline
-    assert findings.causal.startswith("Whether memory causes a gain is open")
+    assert findings.causal.startswith("It is open whether memory causes a gain")
 
 
 def test_epochs_without_numbers_change_no_verdict(make_study):

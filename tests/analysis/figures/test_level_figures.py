@@ -145,7 +145,7 @@ def test_many_levels_are_cut_and_the_caption_says_so(planted: pd.DataFrame) -> N
     )
     marginal = means(many, ["placement", "batch_size"], ACCURACY)
     assert len(shown_means(marginal)) == 15
-    assert "15 levels of 23 are shown" in means_caption(marginal, ACCURACY)
+    assert "15 of 23 levels are shown" in means_caption(marginal, ACCURACY)
 
 
 @pytest.fixture(scope="module")

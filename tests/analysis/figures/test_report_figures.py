@@ -235,7 +235,7 @@ def test_empty_summaries_have_the_same_columns(drawn):
     ):
         pd.testing.assert_series_equal(some.dtypes, none.dtypes)
     assert slopegraph.caption(slopegraph.summarise(runs.iloc[:0], []), "a", "b") == "No run has an accuracy yet."
-    assert "no two arms" in forest.caption([])
+    assert "does not have two arms" in forest.caption([])
 
 
 def test_drawing_changes_neither_pyplot_nor_its_settings(drawn):

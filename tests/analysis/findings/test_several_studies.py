@@ -59,14 +59,14 @@ def test_three_backbones_are_read_together(three: list[Path]) -> None:
     assert found.frame["mean"].tolist() == pytest.approx([each.mean for each in alone])
     assert found.frame["study"].tolist() == [str(each) for each in three]
     assert found.sentence.startswith(f"resnet50: {studies[0].primary.verdict.text}; vgg16_bn: ")
-    assert "Positive in 2 of 3 settings, in 2 after Holm's correction for their number" in found.sentence
-    assert "In a further setting like these, by partial pooling: " in found.sentence
+    assert "Positive in 2 of 3 settings, and in 2 after Holm's correction for their number" in found.sentence
+    assert "By partial pooling, the effect in a further setting like these is " in found.sentence
     assert not found.all_positive
     assert all(
         min(alone[at].mean, found.pooled.mean) <= found.pooled.means[at] <= max(alone[at].mean, found.pooled.mean)
         for at in range(3)
     )
-    with pytest.raises(UsageError, match="3 studies have no single difference"):
+    with pytest.raises(UsageError, match="3 studies do not have a single difference"):
         _ = found.difference
 
 

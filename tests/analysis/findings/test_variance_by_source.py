@@ -81,7 +81,7 @@ def test_the_report_has_the_section_table_and_figure_and_says_what_pairing_saved
     analysis.report(study, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "## Variance by source" in text
-    assert "initial values: the largest share" in text
+    assert "the largest share is that of the initial values" in text
     assert "more seeds for the initial values alone never reveal" in text or "at least as much variance" in text
     assert "### What pairing saved" in text
     assert (tmp_path / "report" / "figures" / "variance_sources.svg").stat().st_size > 1000
@@ -125,7 +125,7 @@ def test_two_or_three_seeds_determine_no_share_and_nothing_is_concluded(make_stu
     for said in (table.note, words):
         assert not any(
             claimed in said
-            for claimed in ("never reveal", "as uncertain as", "at least as much", "has the largest share")
+            for claimed in ("never reveal", "as uncertain as", "at least as much", "the largest share is that of")
         )
 
 

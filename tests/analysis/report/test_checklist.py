@@ -93,7 +93,7 @@ def test_methods_say_how_many_runs_there_are(make_study: Any) -> None:
 
 def test_methods_say_that_runs_of_other_studies_were_included(make_study: Any) -> None:
     said = text_of(examined(make_study, reused_from="other@0123"))
-    assert "was frozen before the first run of its own, with 24 runs of other studies" in said
+    assert "was frozen before the first run of its own, with 24 runs from other studies" in said
 
 
 def test_methods_name_only_the_controls_that_a_study_of_memory_has(make_study: Any) -> None:

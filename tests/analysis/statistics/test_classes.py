@@ -102,8 +102,8 @@ def test_the_caption_says_if_most_classes_lie_on_the_opposite_side_of_the_whole(
         "shrinkage. "
         "The mean over classes, with equal weights, is −3.00 pp." in text
     )
-    assert "other side" in caption(summary([20, 400], [-5.0, 1.0]), "aim − baseline"), "the mean alone"
-    assert "other side" not in caption(summary([20, 20, 20, 20], [5.0, 4.0, 6.0, -3.0]), "aim − baseline")
+    assert "opposite side" in caption(summary([20, 400], [-5.0, 1.0]), "aim − baseline"), "the mean alone"
+    assert "opposite side" not in caption(summary([20, 20, 20, 20], [5.0, 4.0, 6.0, -3.0]), "aim − baseline")
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))

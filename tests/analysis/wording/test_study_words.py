@@ -66,8 +66,8 @@ def test_a_study_without_further_controls_says_what_it_does_not_show(make_study)
     findings = analysis.examine(analysis.load(make_study([plain, gated], seeds=6, **OWN)))
     assert [gate.state for gate in findings.family.gates] == ["passed"]
     assert findings.causal == (
-        "Squeeze-and-excitation causes the gain. The study names no control besides the baseline, so it does not show "
-        "what about squeeze-and-excitation causes it."
+        "Squeeze-and-excitation causes the gain. The study does not name a control other than the baseline, so it does "
+        "not show what about squeeze-and-excitation causes the gain."
     )
     assert "there is no further control." in compose(findings).methods[1]
 
