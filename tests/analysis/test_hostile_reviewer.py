@@ -243,7 +243,7 @@ def test_invalid_seeds_are_refused_with_the_file(make_study):
     document = json.loads((directory / records.STUDY_FILE).read_text(encoding="utf-8"))
     document["runs"][0]["seed"] = 2**70
     edit_plan(directory, seeds=[0, 1], runs=document["runs"])
-    with pytest.raises(StoreError, match=r"runs\[0\]\.seed does not fit 64 bits"):
+    with pytest.raises(StoreError, match=r"runs\[0\]\.seed does not fit into 64 bits"):
         analysis.load(directory)
 
 

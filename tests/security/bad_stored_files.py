@@ -348,7 +348,7 @@ KINDS = [
         "a record of unblinding that is none",
         "report DONE",
         "unblinded/",
-        "not readable as a record of unblinding",
+        "not readable as an unblinding record",
         "restore the file",
         planted("unblinded/001.json", b"{}"),
     ),

@@ -378,7 +378,7 @@ def entry_declared_lost(study: Path) -> None:
 
 REPLACED = "it was replaced or changed"
 NOT_KNOWN = "study.json: it is not one of the plans in plans/"
-NOT_FROZEN = "analysis_plan.json: it is not the analysis plan in the ledger"
+NOT_FROZEN = "analysis_plan.json: it differs from the analysis plan in the ledger"
 REFUSED, WITHHELD, EXPLORATORY = "refused", "withheld", "exploratory"
 
 FORGERIES: dict[str, Forgery] = {
@@ -420,7 +420,7 @@ FORGERIES: dict[str, Forgery] = {
     "an option of a run's configuration; ledger too": Forgery(
         ledger_too(row(config('"learning_rate": 0.002', '"learning_rate": 0.02'))),
         verdict=WITHHELD,
-        says="its configuration has a different training.optimizer.learning_rate than the text that its run id hashes",
+        says="training.optimizer.learning_rate in its configuration differs from the text that its run id hashes",
     ),
     "an option that had its default; ledger too": Forgery(
         ledger_too(row(config('"label_smoothing": 0.0', '"label_smoothing": 0.1'))),
@@ -429,12 +429,12 @@ FORGERIES: dict[str, Forgery] = {
     "the budget of a run; ledger too": Forgery(
         ledger_too(row(lambda each: each.update(epochs_planned=9))),
         verdict=WITHHELD,
-        says="epochs_planned is 9, but its configuration says 2",
+        says="epochs_planned is 9, but 2 in its configuration",
     ),
     "the rule that chose the epoch; ledger too": Forgery(
         ledger_too(row(lambda each: each.update(selection="last_epoch"))),
         verdict=WITHHELD,
-        says="selection is last_epoch, but its configuration says best_validation",
+        says="selection is last_epoch, but best_validation in its configuration",
     ),
     "the seed of a row; ledger too": Forgery(
         ledger_too(row(lambda each: each.update(seed=77))),
@@ -456,7 +456,7 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "a second row of a run": Forgery(second_row, verdict=REFUSED, says=REPLACED),
     "a second row of a run, in a study without a ledger": Forgery(
-        without_ledger(second_row), verdict=WITHHELD, says="its row is stored twice with different content"
+        without_ledger(second_row), verdict=WITHHELD, says="its row is stored twice, with different content"
     ),
     "the row of a bad seed removed": Forgery(
         lambda study: row_file(study).unlink(), verdict=REFUSED, says="the ledger contains its row, but no file does"
@@ -501,7 +501,7 @@ FORGERIES: dict[str, Forgery] = {
     "epochs that took longer than the run; ledger too": Forgery(
         ledger_too(row(lambda each: each.update({"epochs.seconds": [9.0, 9.0]}))),
         verdict=WITHHELD,
-        says="but its epochs together 18.0 s",
+        says="but its epochs took 18.0 s in total",
     ),
     "two runs at once, of a session that computes one at a time; ledger too": Forgery(
         ledger_too(overlapping), verdict=WITHHELD, says="it overlaps in time with run"
@@ -510,7 +510,7 @@ FORGERIES: dict[str, Forgery] = {
     "treatment and baseline exchanged in all plans": Forgery(
         plan(exchange("arm", "aim", "baseline"), copies=True),
         verdict=REFUSED,
-        says="is not that of arm",
+        says="differs from that of arm",
         head=True,
     ),
     "roles of treatment and baseline exchanged in all plans": Forgery(
@@ -522,7 +522,7 @@ FORGERIES: dict[str, Forgery] = {
     "the configuration of an arm in all plans": Forgery(
         plan(fewer_epochs_of_the_treatment, copies=True),
         verdict=REFUSED,
-        says="its training.epochs is not that of arm",
+        says="its training.epochs differs from that of arm",
     ),
     "the list of seeds in the plan": Forgery(plan(without_seed, copies=False), verdict=REFUSED, says=NOT_KNOWN),
     "the list of seeds in all plans": Forgery(
@@ -576,7 +576,7 @@ FORGERIES: dict[str, Forgery] = {
     "a file cut off": Forgery(cut_off, load=True, verdict=REFUSED, says="not a readable Parquet file"),
     "sizes in the table of models": Forgery(
         lambda study: change_rows(study / "models.parquet", lambda each: each.update(parameters=1)),
-        says="parameters or trainable_parameters of arm baseline are not those of its runs",
+        says="parameters or trainable_parameters of arm baseline differ from those of its runs",
     ),
 }
 

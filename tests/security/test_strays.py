@@ -35,7 +35,9 @@ def put(victim: Victim, name: str, content: bytes = b"no row") -> Path:
 def test_a_stray_is_named_and_ignored(victim: Victim, name: str, caplog: pytest.LogCaptureFixture) -> None:
     path = put(victim, name)
     assert set(victim.read().values()) == {"ok"}
-    assert f"1 file is not read, because the study gives no such name: {path.parent.name}/{path.name}" in caplog.text
+    assert (
+        f"1 file is not read, because the study does not use such names: {path.parent.name}/{path.name}" in caplog.text
+    )
     assert path.name in victim.ablate("verify", victim.directory)
     verified = ablations.verify(victim.directory)
     assert verified.is_intact

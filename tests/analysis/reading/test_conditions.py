@@ -154,7 +154,7 @@ def test_an_invalid_condition_is_refused_with_its_position(condition, message):
 def test_a_condition_in_another_notation_is_shown_in_this_one(condition, meant, expected):
     with pytest.raises(UsageError) as caught:
         rows_that_meet(FRAME, condition)
-    assert str(caught.value) == f"condition {condition!r}: this notation is not read here; write {meant}"
+    assert str(caught.value) == f"condition {condition!r}: this notation is not supported; write {meant}"
     assert list(FRAME.index[rows_that_meet(FRAME, meant)]) == expected
 
 

@@ -44,7 +44,7 @@ def test_a_record_in_object_storage_is_stored_once_under_each_number(remote):
 def test_a_broken_record_is_reported(tmp_path, content):
     (tmp_path / "unblinded").mkdir()
     (tmp_path / "unblinded" / "000.json").write_text(content)
-    with pytest.raises(StoreError, match=r"000\.json: not readable as a record of unblinding .* restore the file"):
+    with pytest.raises(StoreError, match=r"000\.json: not readable as an unblinding record .* restore the file"):
         unblinding.read(tmp_path)
 
 
