@@ -1,4 +1,4 @@
-"""Verdicts that may be read after any number of pairs, and looks that spend their error in different ways."""
+"""Verdicts that may be read after any number of pairs, and looks that spend the error rate in different ways."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from analysis.statistics.distributions import t_quantile
 from analysis.statistics.verdict import rows as verdict_rows
 
 MOST = 60
-"""Largest number of pairs after which a verdict is read."""
+"""Maximum number of pairs after which a verdict is read."""
 _SEED = 20210303
 _BLOCK = 4000
-"""Number of studies that are simulated at once."""
+"""Number of studies simulated at once."""
 _WIDTHS = (0.5, MIXTURE_WIDTH, 2.5)
 _SCENARIOS = ((0.25, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 1.0), (1.0, 1.0), (1.0, -1.0), (1.0, 2.46), (1.5, 4.92))
-"""Standard deviation between seeds of either arm, and the true difference."""
+"""Standard deviation of each arm between seeds, and the true difference."""
 
 
 def read_at_any_time(studies: int) -> Table:
-    """Return how often a verdict is false at some number of pairs from 5 to 60, and how often 0 is excluded.
+    """Return how often a verdict is false after any number of pairs from 5 to 60, and how often 0 is excluded.
 
     Parameters
     ----------
-    studies : simulated ones per rate.
+    studies : number of simulated studies per rate.
     """
     rng, table, rates = np.random.default_rng(_SEED), [], []
     for width in _WIDTHS:
@@ -33,16 +33,22 @@ def read_at_any_time(studies: int) -> Table:
         for seed_sd, true in _SCENARIOS:
             missed, false, settled, pairs = _ever(rng, studies, looks, np.sqrt(2) * seed_sd, true)
             name = f"width {width:g}, seed SD {seed_sd:g}, Δ {true:g}"
-            rates.append(Rate(f"some interval of 5 to {MOST} pairs misses the truth, {name}", missed, studies, 0, 0.05))
-            rates.append(Rate(f"false verdict after any of 5 to {MOST} pairs, {name}", false, studies, 0, 0.05))
+            rates.append(
+                Rate(f"an interval after 5 to {MOST} pairs misses the truth, {name}", missed, studies, 0, 0.05)
+            )
+            rates.append(
+                Rate(f"false verdict after any number of pairs from 5 to {MOST}, {name}", false, studies, 0, 0.05)
+            )
             cells = (f"{missed:.4f}", f"{false:.4f}", f"{settled:.3f}", f"{pairs:.1f}")
             table.append((f"{width:g}", f"{seed_sd:g}", f"{true:g}", *cells))
     note = (
         f"`looks: any`, read after every number of pairs from 5 to {MOST}; δ = {DELTA:g} pp, r = {REPORTED:g} pp; "
-        f"{studies:,} studies per row. Misses: some interval does not contain the true difference. False: some number "
-        "of pairs has a stopping verdict that the truth contradicts, even where the study would have stopped before "
-        "it. Each may occur in at most .05 of studies. Settled: a stopping verdict by the last number; pairs: mean "
-        f"number until then. The default width is {MIXTURE_WIDTH:g}."
+        f"{studies:,} studies per row. Misses: at least one interval does not contain the true difference. False: "
+        "after "
+        "at least one number of pairs, there is a stopping verdict that contradicts the truth, even if the study would "
+        "have stopped earlier. Each may occur in at most .05 of studies. Settled: a stopping verdict was reached by "
+        "the "
+        f"last number of pairs. Pairs: mean number of pairs until then. The default width is {MIXTURE_WIDTH:g}."
     )
     columns = ("width", "seed SD", "true Δ", "misses", "false", "settled", "pairs")
     return Table("Verdicts after any number of pairs", note, columns, tuple(table), tuple(rates))
@@ -51,7 +57,7 @@ def read_at_any_time(studies: int) -> Table:
 def _ever(
     rng: np.random.Generator, studies: int, looks: Looks, sd: float, true: float
 ) -> tuple[float, float, float, float]:
-    """Return the shares of studies with an interval that misses, a false verdict, a verdict; and the mean pairs."""
+    """Return the shares of studies with an interval that misses, a false verdict, and a verdict; and the mean pairs."""
     sums, done = np.zeros(4), 0
     numbers = np.array(looks.reached(MOST))
     critical = t_quantile(1 - np.array(looks.levels[: len(numbers)]) / 2, numbers - 1)
@@ -73,7 +79,7 @@ _ENDS = {"harmful", "trivially lower", "no material gain", "trivial gain", "hold
 
 
 def _false_where(true: float) -> set[str]:
-    """Return the stopping verdicts that a true difference contradicts."""
+    """Return the stopping verdicts that contradict a true difference."""
     conditions = {
         "harmful": true >= -DELTA,
         "trivially lower": true >= 0 or true <= -DELTA,
@@ -88,10 +94,10 @@ def _false_where(true: float) -> set[str]:
 def _intervals(
     differences: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], critical: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the ends of the intervals after each number of pairs, [studies, numbers]."""
+    """Return the limits of the intervals after each number of pairs, [studies, numbers]."""
     n = np.arange(1, differences.shape[1] + 1)
     mean = differences.cumsum(axis=1) / n
-    centred = differences - differences[:, :1]  # a shift takes the cancellation out of the sum of squares
+    centred = differences - differences[:, :1]  # a shift avoids cancellation in the sum of squares
     squares = (centred**2).cumsum(axis=1) - centred.cumsum(axis=1) ** 2 / n
     at = numbers - 1
     half = critical * np.sqrt(np.maximum(squares[:, at], 0) / at / numbers)
@@ -99,7 +105,7 @@ def _intervals(
 
 
 def spendings(studies: int) -> Table:
-    """Return the levels of the looks of each design, and the error of all of them together in simulation."""
+    """Return the levels of each design's looks, and the simulated overall error rate."""
     rng, table, rates = np.random.default_rng(_SEED), [], []
     for pairs in ((5, 8, 12), (5, 6, 7, 20)):
         null = rng.standard_normal((studies, pairs[-1]))
@@ -109,10 +115,15 @@ def spendings(studies: int) -> Table:
             lower, upper = _intervals(null, numbers, t_quantile(1 - np.array(looks.levels) / 2, numbers - 1))
             error = float(((lower > 0) | (upper < 0)).any(axis=1).mean())
             rates.append(
-                Rate(f"{spending}, looks after {pairs}, reject a true null hypothesis", error, studies, 0.05, 0.05)
+                Rate(
+                    f"{spending}: rejection of a true null hypothesis, looks after {pairs}", error, studies, 0.05, 0.05
+                )
             )
             levels = ", ".join(f"{level:.5f}" for level in looks.levels)
             table.append((", ".join(map(str, pairs)), spending, levels, f"{error:.4f}"))
-    note = f"Levels are integrated for t statistics; the error of all looks is simulated, {studies:,} studies per row."
-    columns = ("Looks at pairs", "spending", "levels", "error of all looks")
+    note = (
+        "The levels are integrated for t statistics; the overall error rate across all looks is simulated, with "
+        f"{studies:,} studies per row."
+    )
+    columns = ("Looks at pairs", "spending", "levels", "overall error rate")
     return Table("How the error is spent on the looks", note, columns, tuple(table), tuple(rates))

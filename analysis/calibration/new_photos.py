@@ -10,9 +10,9 @@ from analysis.statistics.images import crossed
 
 
 def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the coverage of the true difference on new photos.
+    """Return how often intervals cover the true difference on new photos.
 
-    Latent scores: image, arm × seed, arm × image, and noise.
+    The latent scores consist of image, arm × seed, arm × image, and noise.
     """
     rows, rates = [], []
     for seeds, images, seed_sd, image_sd in ((5, 8580, 0.06, 0.1), (10, 8580, 0.06, 0.1), (5, 300, 0.01, 0.8)):
@@ -42,9 +42,10 @@ def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
         name = f"coverage for new photos, {seeds} seeds, {images} images"
         rates.append(Rate(name, float(shares[1]), repetitions, 0.93, 1.0))
     note = (
-        "Share of intervals, nominal .95, that cover the difference on new seeds and new photos: t over seeds alone, "
-        "crossed seeds × images, and all answers pooled as if independent. With few images and arms that differ by "
-        "image, seeds alone are not enough; pooling is never valid."
+        "Share of intervals, nominally .95, that cover the difference for new seeds and new photos: t over seeds "
+        "alone, "
+        "crossed seeds × images, and all answers pooled as if they were independent. With few images and arms whose "
+        "difference depends on the image, seeds alone are not sufficient; pooling is never valid."
     )
     columns = ("seeds", "images", "SD of arm × image", "t over seeds", "crossed", "pooled")
     return Table("New photos", note, columns, tuple(rows), tuple(rates))

@@ -1,4 +1,4 @@
-"""One look at one comparison: tests and prediction intervals."""
+"""A single look at one comparison: tests and prediction intervals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _sign_flip(x: npt.NDArray[np.float64], _: np.random.Generator) -> npt.NDArra
 def _bootstrapped(interval: Callable[..., tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Test:
     def test(x: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
         rejected = []
-        for part in _chunks(x, 500):  # resamples are shared only within a chunk
+        for part in _chunks(x, 500):  # only studies in the same chunk share resamples
             low, high = interval(part, resampling_weights(x.shape[1], _RESAMPLES, rng))
             rejected.append((low > 0) | (high < 0))
         return np.concatenate(rejected)
@@ -51,7 +51,7 @@ def _chunks(x: npt.NDArray[np.float64], size: int) -> Iterator[npt.NDArray[np.fl
 
 
 def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the type-I errors of several tests at one look."""
+    """Return the type-I error rates of several tests at a single look."""
     tests: dict[str, Test] = {
         "t": _t,
         "z": _z,
@@ -66,11 +66,15 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
         rows.append((str(n), *(f"{value:.3f}" for value in found.values())))
         rates.append(Rate(f"type-I error of t, n = {n}", found["t"], repetitions, 0.05, 0.05))
         rates.append(
-            Rate(f"bootstrap interval is too short to decide, n = {n}", found["BCa bootstrap"], repetitions, 0.07)
+            Rate(f"bootstrap interval is too short for a decision, n = {n}", found["BCa bootstrap"], repetitions, 0.07)
         )
         if n < 6:
             rates.append(Rate(f"sign-flip cannot reject, n = {n}", found["sign-flip"], repetitions, 0, 0))
-    note = "Two-sided error at nominal .05 of one look for normal differences with mean 0. It shows why only t decides."
+    note = (
+        "Two-sided error rate of a single look at nominal .05, for normal differences with mean 0. It shows why only "
+        "the "
+        "t test is used for the verdict."
+    )
     return Table("Type-I error of one look", note, ("n", *tests), tuple(rows), tuple(rates))
 
 
@@ -85,7 +89,7 @@ def predictions(rng: np.random.Generator, repetitions: int) -> Table:
         rows.append((str(n), f"{covered:.3f}"))
         rates.append(Rate(f"prediction interval, n = {n}", covered, repetitions, 0.95, 0.95))
     note = (
-        "Share of prediction intervals, nominal .95, that contain the difference of one further pair. The reported "
-        "run is such a pair."
+        "Share of prediction intervals, nominally .95, that contain the difference in one further pair. The reported "
+        "runs are such a pair."
     )
     return Table("Prediction of one further pair", note, ("n", "coverage"), tuple(rows), tuple(rates))

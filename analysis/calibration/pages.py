@@ -13,8 +13,8 @@ def page(tables: list[Table], repetitions: int) -> str:
         "# Calibration",
         "",
         f"Simulated with {repetitions:,} studies per rate (twice that for verdicts, a fiftieth for photos) by `make "
-        f"calibrate`; numpy {np.__version__}, fixed generator. The tests run a reduced version and fail where a rate "
-        "leaves its band by more than four Monte Carlo standard errors.",
+        f"calibrate`, with numpy {np.__version__} and a fixed generator. The tests run a reduced version and fail if a "
+        "rate is outside its band by more than four Monte Carlo standard errors.",
         "",
     ]
     for table in tables:

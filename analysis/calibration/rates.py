@@ -14,14 +14,15 @@ LOOKS = Looks((5, 8, 12))
 
 @dataclass(frozen=True)
 class Rate:
-    """One rate with the band in which it must lie.
+    """A rate with the band in which it must lie.
 
     Attributes
     ----------
     name : what was counted.
     value : share of the repetitions.
-    repetitions : number of them.
-    low, high : the band without Monte Carlo error; a value outside of it by more than four standard errors is a fault.
+    repetitions : number of repetitions.
+    low, high : the band without Monte Carlo error; a value that is outside by more than four standard errors is a
+        fault.
     """
 
     name: str
@@ -37,18 +38,18 @@ class Rate:
 
     @property
     def holds(self) -> bool:
-        """Return whether the rate is in its band."""
+        """Return whether the rate is inside its band."""
         return self.low - 4 * self.error <= self.value <= self.high + 4 * self.error
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page.
+    """A table on the page.
 
     Attributes
     ----------
     columns, rows : as texts.
-    rates : the rates that have a band.
+    rates : the rates that have bands.
     """
 
     title: str

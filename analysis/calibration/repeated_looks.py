@@ -1,4 +1,4 @@
-"""Several looks at one comparison: their levels, their verdicts, and unplanned repeated looks."""
+"""Several looks at one comparison: levels, verdicts, and unplanned repeated looks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.statistics.verdict import READ
 
 
 def constants() -> Table:
-    """Return the level of every look, next to simulated ones."""
+    """Return the level of every look, beside simulated levels."""
     known = {(5, 8, 12): 0.0213, (5, 10, 15): 0.0206}
     rows, rates = [], []
     for looks in (*known, (5, 8), (10, 20, 30)):
@@ -22,8 +22,8 @@ def constants() -> Table:
         if looks in known:
             rates.append(Rate(f"constant of {looks}", value, 10**9, known[looks] - 1e-4, known[looks] + 1e-4))
     note = (
-        "Level of each look for an error of .05 of all looks together; integrated, and for comparison from a "
-        "simulation of 200 million draws (5, 8, 12) and of 3 million (5, 10, 15)."
+        "Level of each look for an overall error rate of .05, computed by integration and, for comparison, by a "
+        "simulation with 200 million draws (5, 8, 12) or 3 million draws (5, 10, 15)."
     )
     return Table(
         "Constants of repeated looks", note, ("Looks at pairs", "Level", "Simulated"), tuple(rows), tuple(rates)
@@ -67,7 +67,7 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
             if is_false:
                 name = f"false “{' or '.join(verdict)}”, seed SD {seed_sd:g}, Δ {true:g}"
                 rates.append(Rate(name, found.rate(*verdict), studies, 0, 0.025))
-    # The error of the looks themselves, on which every false verdict above depends.
+    # The error rate of the looks themselves, on which every false verdict above depends.
     null = normal_studies(rng, studies, LOOKS, 0.0, 1.0)
     rejected = np.zeros(studies, dtype=bool)
     for n, level in zip(LOOKS.numbers, LOOKS.levels if levels is None else levels, strict=True):
@@ -76,15 +76,15 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
     columns = ("seed SD", "true Δ", *READ, "mean n")
     note = (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: the standard deviation of "
-        "either arm over seeds; the arms are independent, so the SD of a difference is √2 times as large. A verdict "
-        "is false if the truth contradicts it; each kind of false verdict may occur in at most .025 of studies. Any "
-        f"look rejects a true null hypothesis in {rejected.mean():.4f} of studies."
+        "each arm over seeds; the arms are independent, so the SD of a difference is √2 times as large. A verdict "
+        "is false if it contradicts the truth; each kind of false verdict may occur in at most .025 of studies. In "
+        f"{rejected.mean():.4f} of studies, at least one look rejects a true null hypothesis."
     )
     return Table("Verdicts, end to end", note, columns, tuple(rows), tuple(rates))
 
 
 def peeking(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the error of looking more often than was planned."""
+    """Return the error rate of looking more often than planned."""
     x = rng.standard_normal((repetitions, 60 + 12))
     naive = np.zeros(repetitions, dtype=bool)
     for n in range(3, 16):
@@ -102,8 +102,8 @@ def peeking(rng: np.random.Generator, repetitions: int) -> Table:
     found = {
         "p < .05 after every pair from 3 to 15": naive,
         "planned looks": planned,
-        "planned looks and one further block, α split beforehand": further,
-        "planned looks and five further blocks, nothing split": repeated,
+        "planned looks and one further block, with α split in advance": further,
+        "planned looks and five further blocks, without splitting α": repeated,
     }
     rows = tuple((name, f"{rejected.mean():.3f}") for name, rejected in found.items())
     rates = (
@@ -111,12 +111,12 @@ def peeking(rng: np.random.Generator, repetitions: int) -> Table:
         Rate("one further block", float(further.mean()), repetitions, 0.0, 0.05),
         Rate("naive peeking is detected", float(naive.mean()), repetitions, 0.15),
     )
-    note = "Share of studies without an effect in which some look finds one, in either direction."
+    note = "Share of studies without an effect in which at least one look finds an effect, in either direction."
     return Table("Looking repeatedly", note, ("How", "error"), rows, rates)
 
 
 def power() -> Table:
-    """Return the pairs that are needed for 80 % power."""
+    """Return the number of pairs needed for 80 % power."""
     rows = []
     for effect in (4.92, 2.46, 1.0):
         cells = []
@@ -126,7 +126,8 @@ def power() -> Table:
             cells.append(f"{one}/{look}")
         rows.append((f"{effect:g}", *cells))
     note = (
-        f"Pairs for 80 % power of a single look at .05 / at {LOOKS.levels[0]:.4f}, by SD of either arm (arms "
-        "independent)."
+        f"Number of pairs for 80 % power at a single look with level .05 / {LOOKS.levels[0]:.4f}, by the SD of each "
+        "arm "
+        "(independent arms)."
     )
     return Table("Pairs needed", note, ("Δ, pp", "SD .5", "SD 1", "SD 1.5", "SD 2.5"), tuple(rows))

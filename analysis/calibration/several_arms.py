@@ -1,4 +1,4 @@
-"""Studies of several arms: families of variants, winners of a selection, gates."""
+"""Studies with several arms: families of variants, winners of a selection, and gates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.statistics.verdict import OPEN
 
 
 def families(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the error of three arms without effect against one baseline, at one look and over all looks."""
+    """Return the error rate for three arms without an effect against one baseline, at one look and over all looks."""
     rows, rates = [], []
     for n in (5, 10):
         baseline = rng.standard_normal((repetitions, n, 1))
@@ -22,23 +22,26 @@ def families(rng: np.random.Generator, repetitions: int) -> Table:
         adjusted = float(np.mean([holm(row).min() < 0.05 for row in p]))
         rows.append((f"one, after {n} pairs", f"{plain:.3f}", f"{adjusted:.3f}"))
         rates.append(Rate(f"family-wise error with Holm, n = {n}", adjusted, repetitions, 0.0, 0.05))
-        rates.append(Rate(f"family-wise error without, n = {n}", plain, repetitions, 0.08))
+        rates.append(Rate(f"family-wise error without Holm, n = {n}", plain, repetitions, 0.08))
     x = rng.standard_normal((repetitions, 12, 3)) - rng.standard_normal((repetitions, 12, 1))
     by_look = np.stack([stats.ttest_1samp(x[:, :n], 0, axis=1).pvalue for n in LOOKS.numbers])
     smallest = by_look.min(axis=0)
     plain = float((smallest.min(axis=1) < 0.05).mean())
-    # Holm over sequential p-values rejects something where the smallest of three is at most the level of alpha / 3.
+    # Holm's procedure rejects a hypothesis if the smallest of three sequential p-values is at most the level for alpha
+    # / 3.
     adjusted = float((smallest.min(axis=1) <= LOOKS.levels_at(0.05 / 3)[0]).mean())
     rows.append(("three, after 5, 8, 12", f"{plain:.3f}", f"{adjusted:.3f}"))
     rates.append(Rate("family-wise error with Holm over all looks", adjusted, repetitions, 0.0, 0.05))
     note = (
-        "Three variants without effect against one baseline: share of studies in which any is called different at .05."
+        "Three variants without an effect against one baseline: share of studies in which any variant is declared "
+        "different "
+        "at .05."
     )
     return Table("Several variants", note, ("Looks", "unadjusted", "Holm"), tuple(rows), tuple(rates))
 
 
 def selection(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the error of testing the best of many variants."""
+    """Return the error rate of testing the best of many variants."""
     variants, seeds = 20, 5
     hits = np.zeros(2)
     for part in range(0, repetitions, 1000):
@@ -52,9 +55,12 @@ def selection(rng: np.random.Generator, repetitions: int) -> Table:
     rows = (("the same five seeds", f"{same:.3f}"), ("five fresh seeds", f"{new:.3f}"))
     rates = (
         Rate("fresh seeds after a selection", float(new), repetitions, 0.025, 0.025),
-        Rate("reuse of the seeds of a selection is detected", float(same), repetitions, 0.08),
+        Rate("reuse of a selection’s seeds is detected", float(same), repetitions, 0.08),
     )
-    note = "The best of 20 variants without effect, tested one-sided at .025. It shows why screening has its own seeds."
+    note = (
+        "The best of 20 variants without an effect, tested one-sided at .025. It shows why screening uses separate "
+        "seeds."
+    )
     return Table("Testing a winner", note, ("Tested on", "error"), rows, rates)
 
 
@@ -62,13 +68,13 @@ _ABOVE_ZERO = ("trivial gain", "holds", "real, smaller than reported", *sorted(O
 
 
 def gates(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often memory is found to cause a gain although one of the gates is truly closed."""
+    """Return how often memory is found to cause a gain although one of the gates is closed in truth."""
     rows, rates = [], []
     for name, truths in (
-        ("as many parameters do as well", (REPORTED, 0.0, REPORTED)),
+        ("the same number of parameters does as well", (REPORTED, 0.0, REPORTED)),
         ("a memory that never learns does as well", (REPORTED, REPORTED, 0.0)),
         ("no arm differs", (0.0, 0.0, 0.0)),
-        ("AiM is better than all", (REPORTED, REPORTED, REPORTED)),
+        ("AiM is better than all other arms", (REPORTED, REPORTED, REPORTED)),
     ):
         treatment = rng.standard_normal((repetitions, LOOKS.numbers[-1]))
         said = np.ones(repetitions, dtype=bool)
@@ -78,9 +84,10 @@ def gates(rng: np.random.Generator, repetitions: int) -> Table:
         share = float(said.mean())
         rows.append((name, f"{share:.4f}"))
         low, high = (0.8, 1.0) if min(truths) > 0 else (0.0, 0.025)
-        rates.append(Rate(f"“memory causes the gain” where {name}", share, repetitions, low, high))
+        rates.append(Rate(f"“memory causes the gain” if {name}", share, repetitions, low, high))
     note = (
-        "Share of studies, seed SD 1 pp, in which every gate is passed (baseline, as many parameters, memory that "
-        "never learns). It is false wherever one of them does as well as AiM."
+        "Share of studies, with seed SD 1 pp, in which every gate is passed (baseline, same number of parameters, "
+        "memory "
+        "that never learns). This is false if any of these does as well as AiM."
     )
-    return Table("Memory causes the gain", note, ("Truth", "said so"), tuple(rows), tuple(rates))
+    return Table("Memory causes the gain", note, ("Truth", "share"), tuple(rows), tuple(rates))

@@ -1,6 +1,6 @@
-"""Seeds that are not normal: runs that collapse, skewed differences, ceilings and ties; how often the verdict is wrong.
+"""Non-normal seeds: runs that collapse, skewed differences, ceilings and ties; how often the verdict is wrong.
 
-The rates of the second table have no band: they show when the procedure must not be trusted.
+The rates in the second table do not have bands: they show when the procedure must not be trusted.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from analysis.statistics.simulation import Outcomes, simulate
 Numbers = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
 Arms = tuple[Numbers, Numbers]
-"""Accuracies in pp, [studies, pairs], of the treatment and of the control."""
+"""Accuracies in pp, [studies, pairs], of the treatment and the control."""
 
 LOSS = 14.0
-"""What a collapsed run loses, pp: from the accuracies that the claim reports to about chance."""
+"""Loss of a collapsed run, pp: from the accuracies that the claim reports to about chance level."""
 HELD = (0.5, 0.8, 1.0)
-"""Standard deviations of runs, pp, for which detection must reach 95 %."""
+"""Standard deviations of runs, in pp, for which detection must reach 95 %."""
 _CORRELATION = 0.9
 _GRID = 1.0
-"""What tied accuracies are rounded to, pp."""
+"""Step to which tied accuracies are rounded, pp."""
 
 
 def collapses(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often a collapse is detected, and how often one is seen where there is none."""
+    """Return how often a collapse is detected, and how often one is falsely detected."""
     rows, rates = [], []
     for pairs in LOOKS.numbers:
         for sd in (*HELD, 1.5, 2.0):
@@ -42,15 +42,23 @@ def collapses(rng: np.random.Generator, repetitions: int) -> Table:
                 held = {name: value for name, value in found.items() if pairs >= _PAIRS_FOR.get(name, 0)}
                 rates += [_held(name, value, pairs, sd, repetitions) for name, value in held.items()]
     note = (
-        "Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
-        f"of runs, δ = {DELTA:g} pp. The first columns have collapses of {LOSS:g} pp: one run of the treatment, two "
-        "of its runs, one of either arm, one if seeds move both arms alike (correlation .9), three and half of its "
-        "runs. The others have none: normal runs, normal runs with a correlation of .9, runs of which half are at a "
-        "ceiling, accuracies rounded to 1 pp, and a treatment that varies three times as much as the control. "
-        "Detection must be at least .95 and false cautions at most .05 for standard deviations up to 1 pp. Above, a "
-        "run of a wide arm is no longer far from the others: at 1.5 pp and 5 pairs one collapse in ten is missed. "
-        "Three of five runs are missed more often, because two others show little of their spread. Where runs with a "
-        "standard deviation of 2 pp reach a ceiling, the rule marks the lowest ones too often."
+        "Share of studies in which the rule in `analysis.statistics.collapse` marks a run, by the standard deviation "
+        f"of runs, with δ = {DELTA:g} pp. The first columns contain collapses of {LOSS:g} pp: one run of the "
+        "treatment, two "
+        "of its runs, one run of each arm, one run if seeds affect both arms equally (correlation .9), three of its "
+        "runs, "
+        "and half of its runs. The other columns do not contain collapses: normal runs, normal runs with a "
+        "correlation of "
+        ".9, runs of which half are at a ceiling, accuracies rounded to 1 pp, and a treatment that varies three times "
+        "as "
+        "much as the control. For standard deviations up to 1 pp, detection must be at least .95 and false cautions "
+        "at most "
+        ".05. With larger standard deviations, a collapsed run is no longer far from the others: at 1.5 pp and 5 "
+        "pairs, one "
+        "collapse in ten is missed. Three of five runs are missed more often, because the two other runs show little "
+        "of "
+        "their spread. If runs with a standard deviation of 2 pp reach a ceiling, the rule marks the lowest runs too "
+        "often."
     )
     columns = ("pairs", "SD of runs", *_ALTERED)
     return Table("Collapses", note, columns, tuple(rows), tuple(rates))
@@ -78,12 +86,12 @@ def _marked(treated: Numbers, control: Numbers) -> Marks:
 
 
 def _fallen(values: Numbers, runs: int) -> Numbers:
-    """Return the runs of an arm of which the first ones collapsed."""
+    """Return an arm's runs after collapsing the first ones."""
     return values - LOSS * (np.arange(values.shape[1]) < runs)
 
 
 def _together(arms: Arms) -> Arms:
-    """Return arms of the same spread whose runs of one seed are correlated."""
+    """Return arms with the same spread whose runs with the same seed are correlated."""
     treated, control = arms
     return treated, _CORRELATION * treated + np.sqrt(1 - _CORRELATION**2) * control
 
@@ -114,25 +122,25 @@ _ALTERED: dict[str, Callable[[Arms], Arms]] = {
     "tied": _tied,
     "unequal": lambda arms: (3 * arms[0], arms[1]),
 }
-"""What is done to normal runs, by column."""
+"""How normal runs are altered, by column."""
 
 
 _PAIRS_FOR = {"collapse of three": 8}
-"""Number of pairs from which a detection must reach its rate, if not from the first look."""
+"""Minimum number of pairs for which detection must reach its rate, if larger than the first look."""
 
 
 class _Reading(NamedTuple):
-    """What is read from studies: each [studies]."""
+    """The results for each study: all arrays are [studies]."""
 
     ends: Outcomes
-    excludes: Marks  # some look's t interval excludes the true mean
-    robust_excludes: Marks  # and so does its robust interval
-    collapse: Marks  # a run of the look that decides is marked
-    disagrees: Marks  # the robust interval of that look judges 0 differently
+    excludes: Marks  # the t interval of any look excludes the true mean
+    robust_excludes: Marks  # the robust interval of any look excludes the true mean
+    collapse: Marks  # a run in the deciding look is marked
+    disagrees: Marks  # the robust interval of that look disagrees about 0
 
 
 def not_normal(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often verdicts on seeds that are not normal are false."""
+    """Return how often verdicts on non-normal seeds are false."""
     rows = [(name, *_row(_read(*draw(rng, repetitions)))) for name, draw in _SCENARIOS.items()]
     columns = (
         "seeds",
@@ -163,20 +171,35 @@ _BELOW = ("harmful", "trivially lower", "negative, materiality open")
 def _note() -> str:
     return (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp; the true mean difference is 0 "
-        "everywhere, so every verdict above or below 0 is false. These rates have no band. Columns: some look’s t "
-        "interval excludes 0 (nominal .05), and some look’s robust interval; where the study ends; of the studies "
-        "that end above or below 0, the shares in which the rule for collapses marks a run, in which the robust "
-        "interval of the same look does not exclude 0, and either; and the share of all studies with a marked run. "
-        "Skewed differences have a standard deviation of 1.41 pp, runs of the collapsing treatment have the given "
-        "one.\n\n**When not to trust a verdict.** First, where a run can fail now and then, but none of the paired "
-        "runs failed. The interval is then short, and its mean is that of the runs that did not fail. The false "
-        "verdicts of the last rows come from such studies: hardly any has a marked run, because failures that did "
-        "not occur cannot be detected, and the robust reading rarely helps. Only more seeds help. So the headline of "
-        "each says which failure rate its pairs do not exclude, and the cost to the mean: a gain smaller than that "
-        "cost needs more seeds, or another reason to believe that training does not fail. Second, where differences "
-        "have a long lower tail, as in the rows “lognormal” and “exponential”. The robust reading does not help "
-        "there either, because it estimates a center that is not the mean. Look at the runs seed by seed before you "
-        "believe a small gain. Heavy but symmetric tails, unequal spreads, ties and ceilings do little harm."
+        "everywhere, so every verdict above or below 0 is false. These rates do not have bands. The columns are: "
+        "whether the "
+        "t interval of any look excludes 0 (nominally .05), and whether the robust interval of any look does; where "
+        "the study "
+        "ends; among the studies that end above or below 0, the shares in which the rule for collapses marks a run, "
+        "in which "
+        "the robust interval of the same look does not exclude 0, and in which either is the case; and the share of "
+        "all "
+        "studies with a marked run. Skewed differences have a standard deviation of 1.41 pp; runs of the collapsing "
+        "treatment "
+        "have the standard deviation given in the row.\n\n**When not to trust a verdict.** The first case is a "
+        "treatment "
+        "whose runs fail occasionally, but none of the paired runs failed. The interval is then short, and its mean "
+        "is the "
+        "mean of the runs that did not fail. The false verdicts in the last rows come from such studies. Hardly any "
+        "of them "
+        "has a marked run, because failures that did not occur cannot be detected, and the robust reading rarely "
+        "helps. Only "
+        "more seeds help. The headline of every study therefore reports the failure rate that its pairs do not "
+        "exclude, and "
+        "the resulting cost to the mean: a gain smaller than that cost needs more seeds, or a different reason to "
+        "believe "
+        "that training does not fail. The second case is differences with a long lower tail, as in the rows "
+        "“lognormal” and "
+        "“exponential”. The robust reading does not help here either, because it estimates a center that is not the "
+        "mean. "
+        "Look at the runs seed by seed before you believe a small gain. Heavy but symmetric tails, unequal spreads, "
+        "ties and "
+        "ceilings do little harm."
     )
 
 
@@ -193,7 +216,7 @@ def _row(found: _Reading) -> tuple[str, ...]:
 
 
 def _read(treated: Numbers, control: Numbers) -> _Reading:
-    """Return what the looks at studies read; the true mean difference is 0."""
+    """Return the results of the looks at studies whose true mean difference is 0."""
     x = treated - control
     ends = simulate(x, LOOKS, DELTA, REPORTED)
     found = _Reading(ends, *(np.zeros(len(x), dtype=bool) for _ in range(4)))
@@ -209,13 +232,13 @@ def _read(treated: Numbers, control: Numbers) -> _Reading:
 
 
 def _t_excludes(x: Numbers, alpha: float) -> Marks:
-    """Return in which studies the t interval excludes 0; differences without any spread have no verdict."""
+    """Return in which studies the t interval excludes 0; differences without spread do not have a verdict."""
     n, sd = x.shape[1], x.std(axis=1, ddof=1)
     return np.asarray((sd > 0) & (np.abs(x.mean(axis=1)) * np.sqrt(n) > t_quantile(1 - alpha / 2, n - 1) * sd))
 
 
 def _robust_excludes(x: Numbers, alpha: float) -> Marks:
-    """Return in which studies the robust interval excludes 0, a thousand at a time."""
+    """Return in which studies the robust interval excludes 0, for a thousand studies at a time."""
     reading = signed_ranks if method_of(x.shape[1], alpha) == "signed ranks" else trimmed_mean
     ends = [reading(part, alpha)[1:3] for part in np.array_split(x, max(1, len(x) // 1000))]
     lower, upper = (np.concatenate(side) for side in zip(*ends, strict=True))
@@ -230,7 +253,7 @@ def _plain(sd: float) -> Draw:
 
 
 def _skewed(draw: Callable[[np.random.Generator, tuple[int, int]], Numbers], mean: float, sd: float) -> Draw:
-    """Return studies whose differences have a long lower tail, a mean of 0 and the standard deviation √2 pp."""
+    """Return studies whose differences have a long lower tail, a mean of 0 and a standard deviation of √2 pp."""
 
     def arms(rng: np.random.Generator, studies: int) -> Arms:
         shape = studies, LOOKS.numbers[-1]

@@ -83,7 +83,7 @@ def _check_plans(directory: Place, known: Ledger) -> None:
     is_known = frozen is not None and (frozen.sha256 in known.plans or frozen.runs_before > 0)
     if known.plans and not is_known:
         raise StoreError(
-            f"{directory / ANALYSIS_PLAN}: it differs from the analysis plan in the ledger; restore it from a copy"
+            f"{directory / ANALYSIS_PLAN}: it is not the analysis plan in the ledger; restore it from a copy"
         )
     if plan_differs(directory):
         raise StoreError(

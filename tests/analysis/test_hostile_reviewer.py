@@ -303,11 +303,15 @@ def test_epochs_without_numbers_change_no_verdict(make_study):
 
 def test_every_look_is_given_its_own_level(make_study):
     findings = examine(make_study(WIN, looks=[5], further_block=3, seeds=8))
-    said = "after 5 pairs, at the 97.5 % level, and once more after 8, with the further block, at the 97.5 % level"
+    said = (
+        "after 5 pairs, at the 97.5 % level, and once more after 8 pairs, including the further block, at the 97.5 % "
+        "level"
+    )
     assert said in dict(facts(findings))["Looks"]
     findings = examine(make_study(WIN, looks=[5, 6], further_block=2, seeds=8))
     said = (
-        "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8, with the further block, at the 97.5 %"
+        "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8 pairs, including the further block, at "
+        "the 97.5 %"
     )
     assert said in methods(findings)[0][1]
 

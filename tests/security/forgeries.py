@@ -378,7 +378,7 @@ def entry_declared_lost(study: Path) -> None:
 
 REPLACED = "it was replaced or changed"
 NOT_KNOWN = "study.json: it is not one of the plans in plans/"
-NOT_FROZEN = "analysis_plan.json: it differs from the analysis plan in the ledger"
+NOT_FROZEN = "analysis_plan.json: it is not the analysis plan in the ledger"
 REFUSED, WITHHELD, EXPLORATORY = "refused", "withheld", "exploratory"
 
 FORGERIES: dict[str, Forgery] = {

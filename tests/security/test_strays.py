@@ -86,5 +86,5 @@ def test_a_broken_file_with_a_valid_name_stays_an_error(victim: Victim) -> None:
         analysis.load(victim.directory)
     (victim.directory / "runs" / f"{'0' * 20}.parquet").unlink()
     put(victim, "unblinded/000.json")
-    with pytest.raises(StoreError, match="not readable as a record of unblinding"):
+    with pytest.raises(StoreError, match="not readable as an unblinding record"):
         _ = analysis.load(victim.directory).unblinded

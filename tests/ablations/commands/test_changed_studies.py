@@ -148,7 +148,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "the ledger of another study": (
         from_the_other("ledger"),
-        "analysis_plan.json: it differs from the analysis plan in",
+        "analysis_plan.json: it is not the analysis plan in",
     ),
     "labels of the test images": (labels, "its predictions give"),
     "smallest effect of interest": (
@@ -182,11 +182,11 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "the plan of another study": (from_the_other("study.json"), "study.json: it is not one of the plans in plans/"),
     "the frozen plan of another study": (
         from_the_other("analysis_plan.json"),
-        "analysis_plan.json: it differs from the analysis plan in the ledger",
+        "analysis_plan.json: it is not the analysis plan in the ledger",
     ),
     "the frozen plan removed": (
         without("analysis_plan.json"),
-        "analysis_plan.json: it differs from the analysis plan in the ledger",
+        "analysis_plan.json: it is not the analysis plan in the ledger",
     ),
 }
 

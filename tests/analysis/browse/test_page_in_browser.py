@@ -176,7 +176,7 @@ def test_a_failed_run_shows_its_reason_and_a_waiting_run_its_state(page):
     page.click("#close")
     page.click("#runs-table tbody tr:nth-child(3) button.open")
     assert "This run has not started." in text(page, "#details-body")
-    assert "No epoch is stored yet." in text(page, "#details-body")
+    assert "No epochs are stored yet." in text(page, "#details-body")
 
 
 @SLOW
@@ -196,7 +196,7 @@ def test_an_arm_opens_with_its_runs_and_can_become_the_filter(page):
 def test_charts_follow_the_filter_and_state_what_they_show(page):
     assert (
         redrawn(page, "curves", lambda: write_filter(page, "seed == 1"))
-        == "4 runs, one line each. 1 run of the filter without this measure."
+        == "4 runs, one line each. 1 run without this measure."
     )
     page.value("document.getElementById('lines').value = 'placement'")
     note = redrawn(

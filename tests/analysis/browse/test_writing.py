@@ -82,7 +82,7 @@ def test_a_module_becomes_a_script_that_assigns_its_exports():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"serve": True, "out": "x.html"}, "--serve writes no file"),
+        ({"serve": True, "out": "x.html"}, "--serve does not write a file"),
         ({"port": 8000}, "--port is only used with --serve"),
     ],
 )

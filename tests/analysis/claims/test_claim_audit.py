@@ -36,7 +36,7 @@ def test_every_statement_has_a_line_in_its_order(make_study):
 def test_the_accuracy_in_the_post_differs_from_its_log(make_study):
     row = audit(make_study(PAIR, scope=AS_RUN)).loc["ResNet50 reaches 15.14 %"]
     assert (row["said"], row["found"], row["verdict"]) == ("15.14 %", "15.26 %", "contradicted")
-    assert row["evidence"] == "best epoch of the log, number 33 of 40"
+    assert row["evidence"] == "best epoch in the log, number 33 of 40"
 
 
 def test_parameters_are_counted_as_keras_does(make_study):
@@ -81,7 +81,9 @@ def test_a_clean_study_says_nothing_about_how_the_author_trained(make_study):
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
     row = found.loc["one run of ResNet50 reaches 15.14 %"]
     assert (row["verdict"], row["said"]) == ("not checked", "15.14 %")
-    assert row["evidence"] == "the statement is about protocol as_run or as_run_exact; this study follows controlled"
+    assert (
+        row["evidence"] == "the statement is about the protocol as_run or as_run_exact; this study follows controlled"
+    )
 
 
 def test_outside_the_scope_only_the_logs_of_the_claim_are_checked(make_study):

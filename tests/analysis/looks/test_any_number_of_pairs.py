@@ -98,7 +98,7 @@ def test_looks_any_is_stored_as_an_object_that_older_versions_refuse():
     assert looks.text == "after any number of pairs from 5 on"
     with pytest.raises(ValueError, match="no further_block"):
         looks_from(ANY, 0.05, 4)
-    with pytest.raises(ValueError, match="neither further_block nor spending"):
+    with pytest.raises(ValueError, match="cannot be combined with further_block or spending"):
         Looks(looks.pairs, further_block=2, mixture_width=1.0)
     for width in (0.0, -1.0, np.inf):
         with pytest.raises(ValueError, match="positive number"):
