@@ -182,7 +182,7 @@ def _accuracy(check: Mapping[str, Any], results: Results) -> _Line:
         return said, "", UNCHECKED, f"fewer than {FEWEST_PAIRS} runs of the {check['role']} arm have an accuracy"
     low, high = found.prediction
     if high - low > _WIDEST_PP:
-        return said, "", UNCHECKED, f"too imprecise: one further run is expected within {high - low:.0f} pp"
+        return said, "", UNCHECKED, f"too imprecise: the interval for one further run is {high - low:.0f} pp wide"
     agrees = low <= 100 * check["equals"] <= high
     span = f"{number_format.decimal(low)} to {number_format.decimal(high)} %"
     evidence = (

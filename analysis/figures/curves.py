@@ -26,16 +26,16 @@ TITLE = "Accuracy by epoch"
 _FEW = 6
 """With more arms than this, individual runs are drawn paler."""
 _MANY = 12
-"""With more arms than this, only the first two of the plan, the best and the worst are drawn in full."""
+"""With more arms than this, only the first two in the plan, the best and the worst are drawn in full."""
 _FIRST, _BEST, _WORST = 2, 4, 2
 _GREY = 40
-"""Up to this many other arms are gray lines; more of them are one gray band."""
+"""Up to this many other arms are drawn as gray lines; more are drawn as one gray band."""
 _LINES = 400
-"""With more runs than this, bands replace the single curves and markers, which would be indistinguishable."""
+"""With more runs than this, bands replace the individual curves and markers, which would be indistinguishable."""
 _SPREAD = (0.05, 0.95)
 _OTHERS = "#b8bcc4"
 _BAND = 3
-"""The t interval of two runs is wider than any curve; it is drawn from three runs on."""
+"""Minimum number of runs for drawing a t interval; with two runs, the interval is wider than any curve."""
 _DOTS = ((1, 1.5), (4, 1.2, 1, 1.2), (6, 1.5))
 _PANELS = ("validation", "test")
 _TYPES: dict[str, Any] = (
@@ -53,18 +53,18 @@ def summarise(
     alpha: float = 0.05,
     measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
-    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in percent.
+    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower and upper, with accuracies in percent.
 
-    Kinds: ``run`` (one run's curve), ``mean`` (of an arm's finished runs with its t interval, at epochs that
-    all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only). With more than
-    400 runs, ``run`` and ``selected`` are replaced by a ``spread`` per arm: median, 5 % and 95 % quantiles of its
-    runs at every epoch.
+    The kinds are ``run`` (a single run's curve), ``mean`` (the mean of an arm's finished runs with its t interval, at
+    epochs that all these runs reached), ``selected`` (the epoch that each run reports) and ``reported`` (only in the
+    test panel). With more than 400 runs, ``run`` and ``selected`` are replaced by a ``spread`` for each arm: the median
+    and the 5 % and 95 % quantiles of its runs at every epoch.
 
     Parameters
     ----------
-    reported : `Claim.curves`, inside the claim's scope.
-    measure : if it is not accuracy, `accuracy`, `lower` and `upper` are in its unit, and a measure without a validation
-        column has no validation panel.
+    reported : `Claim.curves`, within the claim's scope.
+    measure : if this is not the accuracy, `accuracy`, `lower` and `upper` are in its unit; there is no validation panel
+        if the measure does not have a validation column.
     """
     parts = [
         _panel(runs, epochs, arms, panel, column, alpha, measure.scale)
@@ -80,7 +80,7 @@ def summarise(
 
 
 def _columns_of(measure: PrimaryMeasure) -> dict[str, str]:
-    """Return the column of every panel."""
+    """Return the column for every panel."""
     validation = measure.column.replace("test_", "validation_", 1)
     return ({"validation": validation} if validation != measure.column else {}) | {"test": measure.column}
 

@@ -72,7 +72,7 @@ class NotExcluded:
 
     @property
     def text(self) -> str:
-        """A sentence."""
+        """The finding in a sentence."""
         cost = number_format.decimal(self.cost_pp)
         lower = "" if self.cost_pp is None else f", which would lower its mean by {cost} pp"
         excluded = f"exclude a failure rate of up to {100 * self.rate:.0f} %{lower}"

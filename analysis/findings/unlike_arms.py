@@ -265,7 +265,7 @@ def _said(by_arm: Mapping[str, str]) -> str:
     for arm, values in by_arm.items():
         groups[values].append(arm)
     parts = [f"{values} in {counted(len(arms), 'arm')} ({_named(arms)})" for values, arms in groups.items()]
-    return "; ".join(parts) if len(parts) <= _TOGETHER else f"{counted(len(parts), 'value')}, among them {parts[0]}"
+    return "; ".join(parts) if len(parts) <= _TOGETHER else f"{counted(len(parts), 'value')}, including {parts[0]}"
 
 
 def _named(arms: Sequence[str]) -> str:

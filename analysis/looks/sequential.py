@@ -59,7 +59,7 @@ _EXACT, _KNOTS = 48, 14
 
 
 def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
-    """Return `constant` by alpha.
+    """Return `constant` for each alpha.
 
     Holm's procedure assigns each of many arms its own level. The logarithm of the constant is a smooth function of log
     alpha, so a polynomial through a few exact values is accurate for all levels.

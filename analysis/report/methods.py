@@ -145,7 +145,7 @@ def _left_out(plan: Plan) -> str:
         arms.setdefault(text, []).append(name)
     whole = len(plan.arms)
     return "".join(
-        f" By a list, {text}{'' if len(names) == whole else f' (in {number_format.listing(names)})'}."
+        f" Using a list, {text}{'' if len(names) == whole else f' (in {number_format.listing(names)})'}."
         for text, names in arms.items()
     )
 

@@ -46,7 +46,7 @@ def _looks(looks: Looks) -> str:
             f"overall error rate across all numbers of pairs is at most {number_format.decimal(100 * looks.alpha)} %"
         )
     if len(looks.numbers) == 1:
-        return f"one, after {looks.numbers[0]} pairs: paired t interval, {number_format.level(looks.levels[0])}"
+        return f"one look, after {looks.numbers[0]} pairs: paired t interval, {number_format.level(looks.levels[0])}"
     return (
         f"{looks.text} of the paired t interval, so the overall error rate across all looks is at most "
         f"{number_format.decimal(100 * looks.alpha)} %"
@@ -96,7 +96,7 @@ def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
     device = runs["device"].fillna("?") + ": " + runs["device_name"].fillna("?")
     rows = [
         ("Plan written", (results.plan.created_at,)),
-        ("Package that planned", (f"aim-ablations {results.plan.package_version}",)),
+        ("Planning package", (f"aim-ablations {results.plan.package_version}",)),
         ("Code", _with_counts(commit + dirty)),
         ("Libraries", _with_counts(runs["versions"].map(_listed))),
         ("Plugins", _plugins(runs["plugins"])),
@@ -104,14 +104,14 @@ def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
         ("CPU threads", _with_counts(runs["threads"])),
         ("Host", _with_counts(runs["host"])),
         ("Copied from other studies", _copied(runs["reused_from"])),
-        ("Data fingerprint, plan", (results.plan.scope.data_fingerprint,)),
-        ("Data fingerprint, runs", _with_counts(runs["data_fingerprint"])),
+        ("Data fingerprint (plan)", (results.plan.scope.data_fingerprint,)),
+        ("Data fingerprint (runs)", _with_counts(runs["data_fingerprint"])),
         ("Selection rule", _with_counts(runs["selection"])),
         ("Schema version", _with_counts(runs["schema_version"])),
         ("Runs started", _span(runs["started_at"])),
         ("Rows written", _span(runs["finished_at"])),
         ("Ledger head", _ledger(findings)),
-        ("Wall time, summed", (_duration(runs["seconds"].sum()),)),
+        ("Total wall time", (_duration(runs["seconds"].sum()),)),
     ]
     return [(term, values) for term, values in rows if values]
 

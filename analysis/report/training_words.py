@@ -72,8 +72,8 @@ def _images(runs: pd.DataFrame) -> Iterator[str]:
     if len(groups) == 1:
         yield f"Each run was {next(iter(groups))}."
     elif groups:
-        parts = [f"those of {_arms(list(arms))} were {text}" for text, arms in groups.items()]
-        yield f"Runs differ in their images: {'; '.join(parts)}."
+        parts = [f"the runs of {_arms(list(arms))} were {text}" for text, arms in groups.items()]
+        yield f"The number of images differs between runs: {'; '.join(parts)}."
 
 
 def _options(plan: Plan) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _grouped(groups: Mapping[str, list[str]]) -> str:
         for text, names in groups.items()
     ]
     if len(parts) > _GROUPS:
-        return f"{counted(len(parts), 'value')}, among them {parts[0]}"
+        return f"{counted(len(parts), 'value')}, including {parts[0]}"
     return "; ".join(parts)
 
 

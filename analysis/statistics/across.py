@@ -103,7 +103,7 @@ class Across:
 
     @property
     def all_positive(self) -> bool:
-        """Whether every interval lies above 0; this does not need a correction, because all of them must."""
+        """Whether every interval lies above 0; no correction is needed, because all intervals must lie above 0."""
         return all(each.lower > 0 for each in self.effects)
 
     @property

@@ -370,8 +370,8 @@ def test_methods_say_which_photos_are_left_out(make_study):
 
     text = "9 photos left out: duplicate (9)"
     assert "left out" not in said({})
-    assert f"By a list, {text}. " in said({arm.name: text for arm in WIN})
-    assert f"By a list, {text} (in aim). " in said({"aim": text})
+    assert f"Using a list, {text}. " in said({arm.name: text for arm in WIN})
+    assert f"Using a list, {text} (in aim). " in said({"aim": text})
     for wrong in ({"nobody": text}, {"aim": "a\nb"}):
         with pytest.raises(StoreError, match="left_out"):
             said(wrong)

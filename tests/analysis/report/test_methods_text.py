@@ -183,7 +183,7 @@ def test_wall_time_is_given_in_a_suitable_unit(make_study: Any, seconds: float, 
     results = analysis.load(make_study(two(), seeds=2))
     runs = results.runs.assign(seconds=seconds / len(results.runs))
     findings = analysis.examine(dataclasses.replace(results, runs=runs), unproven=True)
-    assert dict(provenance(findings))["Wall time, summed"] == (text,)
+    assert dict(provenance(findings))["Total wall time"] == (text,)
 
 
 def test_facts_say_which_look_decided_if_later_pairs_exist(make_study: Any) -> None:
