@@ -144,7 +144,7 @@ def not_normal(rng: np.random.Generator, repetitions: int) -> Table:
     rows = [(name, *_row(_read(*draw(rng, repetitions)))) for name, draw in _SCENARIOS.items()]
     columns = (
         "seeds",
-        "some look excludes 0",
+        "any look excludes 0",
         "robust",
         "ends above 0",
         "“real” or “holds”",
@@ -288,7 +288,7 @@ _SCENARIOS: dict[str, Draw] = {
     "tied: SD 1, rounded to 1 pp": _altered(_plain(1.0), _tied),
     "ceiling: SD 1, half at it": _altered(_plain(1.0), _ceiling),
     **{
-        f"{100 * rate:g} % of the treatment lose {LOSS:g} pp, SD {sd:g}": _collapsing(rate, sd)
+        f"{100 * rate:g} % of the treatment’s runs lose {LOSS:g} pp, SD {sd:g}": _collapsing(rate, sd)
         for rate in (0.1, 0.05)
         for sd in (0.1, 0.25, 0.5, 1.0)
     },

@@ -231,7 +231,7 @@ def claim_from(path: Place, read: Callable[[str], bytes]) -> Claim:
 
     Raises
     ------
-    UsageError: an unreadable file, or a document with mistakes.
+    UsageError: the file is unreadable, or the document contains mistakes.
     """
     return _claim(_document_of(path, read), path, read)
 
@@ -241,7 +241,7 @@ def named_files(path: Path) -> dict[str, bytes]:
 
     Raises
     ------
-    UsageError: an unreadable file, or a document with mistakes.
+    UsageError: the file is unreadable, or the document contains mistakes.
     """
     found: dict[str, bytes] = {}
 

@@ -47,7 +47,7 @@ def claim_of(claim: str | None, directory: Place) -> Claim | None:
     Raises
     ------
     StoreError: the study's copy is missing or damaged.
-    UsageError: an unknown claim, or a document with mistakes.
+    UsageError: the claim is unknown, or the document contains mistakes.
     """
     if claim is None or not is_own(claim):
         return None if claim is None else read_claim(claim)

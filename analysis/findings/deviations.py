@@ -151,7 +151,7 @@ def _of_the_claim(
     found = []
     frozen = was.get("reported_gains_pp") or {}
     if next(iter(frozen), None) != next(iter(gains_pp), None):
-        found.append(Deviation("the deciding reported gain is not the one that was listed first at the freeze"))
+        found.append(Deviation("the deciding reported gain differs from the gain listed first at the freeze"))
     for name, value in (("scope", asdict(plan.scope)), ("claim_scope", scope_lists(claim_scope))):
         then = was.get(name, value)
         # A separate line reports the data of the runs.

@@ -87,7 +87,7 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
 
     Parameters
     ----------
-    runs : frame of `Results`.
+    runs : the frame of runs from `Results`.
     """
     settled = runs[runs["status"].isin(SETTLED)]
     if settled["arm"].nunique() < 2:
@@ -172,7 +172,7 @@ def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Itera
     Parameters
     ----------
     comparisons : the gated comparisons, of which the pairs in the deciding look are used.
-    runs : frame of `Results`.
+    runs : the frame of runs from `Results`.
     """
     comparisons = tuple(comparisons)
     compared = {arm for each in comparisons for arm in (each.treatment, each.control)}

@@ -261,7 +261,7 @@ def _times(row: Mapping[str, Any], seconds: Floats) -> Iterator[str]:
     begin, end, epochs = row["started_at"], row["finished_at"], float(np.nansum(seconds))
     latest = max((each for each in (begin, end) if each is not None), default=None)
     if latest is not None and latest - datetime.now(UTC) > CLOCK_TOLERANCE:
-        yield f"its time, {latest:%Y-%m-%d %H:%M} UTC, lies in the future of this machine's clock"
+        yield f"its time, {latest:%Y-%m-%d %H:%M} UTC, is in the future according to this machine's clock"
     if begin is not None and end is not None:
         lasted = end - begin
         if lasted < -CLOCK_TOLERANCE:

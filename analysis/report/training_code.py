@@ -37,7 +37,7 @@ def what_a_seed_determines(plan: Plan, runs: pd.DataFrame) -> str:
         return f"A seed determines, {_drawn(plan, runs)}{_own_validation(plan)}{_loaded(plan)}"
     split = "the validation split and also " if _validation(plan, runs) else ""
     return (
-        f"Every run was trained by the study’s own training code ({name}), which was given the options of the arm and "
+        f"Every run was trained by the study’s own training code ({name}), which received the arm’s options and "
         f"a seed. A seed determines, identically for all arms, {split}what that code "
         f"draws from it.{_own_validation(plan)}{_repetition(runs)}"
     )

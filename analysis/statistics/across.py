@@ -139,7 +139,7 @@ class Across:
         count, above = len(self.effects), sum(each.lower > 0 for each in self.effects)
         if count == 2:
             which = f" ({number_format.listing(list(self.names))})" if self.left_out else ""
-            return f"{'Positive on both' if self.all_positive else 'Not positive on both'}{which}."
+            return f"{'Positive in both settings' if self.all_positive else 'Not positive in both settings'}{which}."
         surely = sum(e.mean > 0 and p <= self.level for e, p in zip(self.effects, self.p_holm, strict=True))
         return f"Positive in {above} of {count} settings, and in {surely} after Holm's correction for their number."
 

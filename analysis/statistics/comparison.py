@@ -55,7 +55,7 @@ class Comparison:
     family : ``gate`` (tested in order, each at full alpha) or ``variant`` (Holm across the family).
     pairs : frame from `paired_differences`, one row per planned seed, in the plan's order.
     looks : the looks that were taken, in order.
-    next_look : number of pairs at the next look that can give a verdict; None after the last one.
+    next_look : number of pairs at the next look that can lead to a verdict; None after the last one.
     interval : interval from the complete pairs of the deciding look; its alpha is the level of that look, after Holm.
     p, p_looks, p_holm : two-sided p-value of the paired t test at the deciding look; joint p-value of the looks up to
         that look; the joint p-value of all looks taken, adjusted among the variants (NaN for gates).
@@ -383,7 +383,7 @@ def _level_at(number: int, level: Mapping[int, float]) -> float:
 
 
 def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | None:
-    """Return the number of pairs at the next look that can give a verdict."""
+    """Return the number of pairs at the next look that can lead to a verdict."""
     read = [look.pairs for look in taken if look.verdict.kind not in ("withheld", "screening only")]
     after = deciding.pairs if deciding.pairs in read else max(read, default=0)
     return next((number for number in looks.numbers if number > after), None)

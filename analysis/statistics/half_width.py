@@ -63,7 +63,7 @@ def pairs_for_half_width(half_width: float, spread: Spread, looks: Looks, assura
 
     Parameters
     ----------
-    half_width : in the unit of the spread.
+    half_width : required half-width, in the unit of the spread.
     assurance : probability that the half-width is at most `half_width`; None: the expected half-width must be at most
         `half_width`.
 

@@ -486,7 +486,7 @@ FORGERIES: dict[str, Forgery] = {
     "a run of the future; ledger too": Forgery(
         ledger_too(row(moved(started_at=9, finished_at=9))),
         verdict=WITHHELD,
-        says="lies in the future of this machine's clock",
+        says="is in the future according to this machine's clock",
     ),
     "a run that began before the plan was frozen; ledger too": Forgery(
         ledger_too(row(moved(started_at=-9, finished_at=-9))),

@@ -56,7 +56,7 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "pruned": ("runs", "runs that a search stopped early"),
     "not_trained": ("runs", "runs that diverged or stayed at chance level"),
     "judged": ("runs", "runs that trained, diverged or stayed at chance level"),
-    "fisher_p": ("", "Fisher's exact two-sided test of (not trained, trained) against the baseline"),
+    "fisher_p": ("", "p-value of Fisher's exact two-sided test of (not trained, trained) against the baseline"),
     "lower_bound": ("fraction", "exact one-sided 99 % lower bound on the accuracy"),
     "chance": ("fraction", "share of the largest class of test images; in procedure 1, 1 / classes"),
     "outcome": ("", "trained, at chance, diverged, failed or pruned"),

@@ -56,7 +56,7 @@ def csv_name(stem: str, frame: pd.DataFrame) -> str:
 
 
 def _as_stored(found: Sweep) -> pd.DataFrame:
-    """Return a ranking with means as stored, which means accuracies as fractions, like the other tables."""
+    """Return a ranking with means as stored, so accuracies are fractions as in the other tables."""
     scale, ranking = found.measure.scale, found.ranking
     return ranking.assign(mean=ranking["mean"] / scale, sd=ranking["sd"] / scale)
 

@@ -76,7 +76,7 @@ def test_two_studies_have_a_difference_but_no_mean_of_all_settings(three: list[P
     first, second = (each.primary.interval.mean for each in studies)
     assert found.difference.mean == pytest.approx(first - second)
     assert found.of_settings is None
-    assert ". Positive on both." in found.sentence
+    assert ". Positive in both settings." in found.sentence
     assert "two studies provide little evidence against it" in " ".join(found.assumptions)
 
 
@@ -214,7 +214,7 @@ def test_a_study_without_its_own_verdict_is_named_and_not_counted(make_study: An
     assert (
         f"vgg13: {found.left_out[0].verdict}. Left out, because it has no verdict of its own: vgg13. " in found.sentence
     )
-    assert "Positive on both (resnet50 and vgg16_bn). " in found.sentence
+    assert "Positive in both settings (resnet50 and vgg16_bn). " in found.sentence
     last = found.frame.iloc[-1]
     assert (last["name"], last["verdict"]) == ("vgg13", found.left_out[0].verdict)
     assert last[["mean", "lower", "upper", "p", "pooled_mean"]].isna().all()
