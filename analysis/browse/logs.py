@@ -79,8 +79,7 @@ def _left_out(veiled: int, more: bool) -> list[str]:
     if more:
         notes.append(
             f"The page contains the logs of at most {MOST_LOGS} runs, beginning with failed runs. `ablate logs` shows "
-            "all "
-            "logs."
+            "all logs."
         )
     return notes
 

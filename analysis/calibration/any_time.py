@@ -44,11 +44,10 @@ def read_at_any_time(studies: int) -> Table:
     note = (
         f"`looks: any`, read after every number of pairs from 5 to {MOST}; δ = {DELTA:g} pp, r = {REPORTED:g} pp; "
         f"{studies:,} studies per row. Misses: at least one interval does not contain the true difference. False: "
-        "after "
-        "at least one number of pairs, there is a stopping verdict that contradicts the truth, even if the study would "
-        "have stopped earlier. Each may occur in at most .05 of studies. Settled: a stopping verdict was reached by "
-        "the "
-        f"last number of pairs. Pairs: mean number of pairs until then. The default width is {MIXTURE_WIDTH:g}."
+        "after at least one number of pairs, there is a stopping verdict that contradicts the truth, even if the "
+        "study would have stopped earlier. Each may occur in at most .05 of studies. Settled: a stopping verdict was "
+        "reached by the last number of pairs. Pairs: mean number of pairs until then. The default width is "
+        f"{MIXTURE_WIDTH:g}."
     )
     columns = ("width", "seed SD", "true Δ", "misses", "false", "settled", "pairs")
     return Table("Verdicts after any number of pairs", note, columns, tuple(table), tuple(rates))

@@ -43,9 +43,8 @@ def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
         rates.append(Rate(name, float(shares[1]), repetitions, 0.93, 1.0))
     note = (
         "Share of intervals, nominally .95, that cover the difference for new seeds and new photos: t over seeds "
-        "alone, "
-        "crossed seeds × images, and all answers pooled as if they were independent. With few images and arms whose "
-        "difference depends on the image, seeds alone are not sufficient; pooling is never valid."
+        "alone, crossed seeds × images, and all answers pooled as if they were independent. With few images and arms "
+        "whose difference depends on the image, seeds alone are not sufficient; pooling is never valid."
     )
     columns = ("seeds", "images", "SD of arm × image", "t over seeds", "crossed", "pooled")
     return Table("New photos", note, columns, tuple(rows), tuple(rates))

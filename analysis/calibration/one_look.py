@@ -72,8 +72,7 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
             rates.append(Rate(f"sign-flip cannot reject, n = {n}", found["sign-flip"], repetitions, 0, 0))
     note = (
         "Two-sided error rate of a single look at nominal .05, for normal differences with mean 0. It shows why only "
-        "the "
-        "t test is used for the verdict."
+        "the t test is used for the verdict."
     )
     return Table("Type-I error of one look", note, ("n", *tests), tuple(rows), tuple(rates))
 

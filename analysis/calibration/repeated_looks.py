@@ -127,7 +127,6 @@ def power() -> Table:
         rows.append((f"{effect:g}", *cells))
     note = (
         f"Number of pairs for 80 % power at a single look with level .05 / {LOOKS.levels[0]:.4f}, by the SD of each "
-        "arm "
-        "(independent arms)."
+        "arm (independent arms)."
     )
     return Table("Pairs needed", note, ("Δ, pp", "SD .5", "SD 1", "SD 1.5", "SD 2.5"), tuple(rows))

@@ -34,8 +34,7 @@ def families(rng: np.random.Generator, repetitions: int) -> Table:
     rates.append(Rate("family-wise error with Holm over all looks", adjusted, repetitions, 0.0, 0.05))
     note = (
         "Three variants without an effect against one baseline: share of studies in which any variant is declared "
-        "different "
-        "at .05."
+        "different at .05."
     )
     return Table("Several variants", note, ("Looks", "unadjusted", "Holm"), tuple(rows), tuple(rates))
 
@@ -87,7 +86,6 @@ def gates(rng: np.random.Generator, repetitions: int) -> Table:
         rates.append(Rate(f"“memory causes the gain” if {name}", share, repetitions, low, high))
     note = (
         "Share of studies, with seed SD 1 pp, in which every gate is passed (baseline, same number of parameters, "
-        "memory "
-        "that never learns). This is false if any of these does as well as AiM."
+        "memory that never learns). This is false if any of these does as well as AiM."
     )
     return Table("Memory causes the gain", note, ("Truth", "share"), tuple(rows), tuple(rates))

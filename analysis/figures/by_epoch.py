@@ -87,6 +87,5 @@ def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05, measure: Prim
     return (
         f"Mean of {name} over {pairs}, with the {number_format.level(alpha)} t interval for each epoch. In the second "
         f"half of training, the mean is between {measure.in_unit(span)}; the entire interval lies above 0 in {above} "
-        "of "
-        f"{counted(len(late), 'epoch')}."
+        f"of {counted(len(late), 'epoch')}."
     )

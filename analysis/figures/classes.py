@@ -74,6 +74,5 @@ def _reversed(summary: pd.DataFrame) -> str:
     return (
         f" The difference over all images is {number_format.points(whole)} pp, but {against} of "
         f"{counted(len(raw), 'class', 'classes')} lie on the opposite side of 0 before shrinkage. The mean over "
-        "classes, "
-        f"with equal weights, is {number_format.points(mean)} pp."
+        f"classes, with equal weights, is {number_format.points(mean)} pp."
     )

@@ -266,8 +266,7 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
         )
     return (
         "Thick: interval for the mean difference; thin: prediction interval for one further pair with one seed for "
-        "both "
-        f"arms. {found}.{gain}{_cut(cut)}"
+        f"both arms. {found}.{gain}{_cut(cut)}"
     )
 
 

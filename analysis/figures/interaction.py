@@ -62,8 +62,7 @@ def interaction(
     if summary[hue].nunique() > MOST_LINES:
         raise UsageError(
             f"{hue!r} has {summary[hue].nunique()} levels; at most {MOST_LINES} lines can be distinguished: use it as "
-            "the "
-            f"factor, or draw heatmap(results, {factor!r}, {hue!r})"
+            f"the factor, or draw heatmap(results, {factor!r}, {hue!r})"
         )
     figure = draw(summary, factor, hue, measure, ax)
     if ax is not None:

@@ -318,9 +318,9 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
             _SENTENCE[cost], *counts
         )
     text += (
-        "An arm is dominated if the interval for its paired difference from the best arm on the front that does not "
-        "cost "
-        f"more excludes 0 ({number_format.level(alpha)}, adjusted for the number of arms)."
+        "Each arm behind the front is compared with the best arm on the front that does not cost more. It is "
+        f"dominated if the interval for the paired difference excludes 0 ({number_format.level(alpha)}, adjusted for "
+        "the number of arms)."
     )
     if (summary.loc[summary["state"] == "front", "n"] > 2).any():
         text += f" Bars: {number_format.level(alpha)} t interval for the mean."

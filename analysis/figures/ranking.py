@@ -167,10 +167,9 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
     level = number_format.level(alpha)
     text += (
         f"The pairs with the same seed do not separate {counted(tied, 'arm')} from the first arm. The level is "
-        "adjusted for "
-        f"all pairs of arms, because any arm may come first ({level} jointly). Bars: {level} t interval for the paired "
-        "difference, for each arm individually. The mean of the first arm is biased upwards, because it is the best "
-        "of many."
+        f"adjusted for all pairs of arms, because any arm may come first ({level} jointly). Bars: {level} t interval "
+        "for the paired difference, for each arm individually. The mean of the first arm is biased upwards, because "
+        "it is the best of many."
     )
     if measure.blinded:
         text += " The test accuracy is not shown before the pairs for the verdict are settled."

@@ -52,6 +52,5 @@ def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     return (
         f"{100 * largest['share']:.0f} % of the variance of {name} is due to {largest['source']}, from "
         f"{counted(found.seeds, 'seed')} and {number_format.whole(found.images)} test images. For new seeds and new "
-        f"photos of the same kind, {new} "
-        f"({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
+        f"photos of the same kind, {new} ({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
     )

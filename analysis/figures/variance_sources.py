@@ -73,9 +73,8 @@ def caption(found: Sequence[Variances]) -> str:
         [
             *filter(None, said),
             "Points: variance with one source varied, as a share of the variance with all sources varied (dotted: 100 "
-            "%). "
-            "Lines: 95 % intervals for two correlated series (Pitman and Morgan), which assume normally distributed "
-            "values.",
+            "%). Lines: 95 % intervals for two correlated series (Pitman and Morgan), which assume normally "
+            "distributed values.",
             *_marked(summarise(found)),
         ]
     )

@@ -49,9 +49,8 @@ def _same_predictions(comparison: Comparison, runs: pd.DataFrame, selected: Mapp
     if same:
         yield (
             f"In {len(same)} of {counted(len(seeds), 'pair')} of {comparison.name}, both runs predict the same class "
-            "for "
-            f"every test image ({number_format.seeds(same)}): check that what the arms vary has an effect, and that no "
-            "run was stored twice."
+            f"for every test image ({number_format.seeds(same)}): check that what the arms vary has an effect, and "
+            "that no run was stored twice."
         )
 
 

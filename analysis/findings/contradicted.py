@@ -37,9 +37,9 @@ def _first(found: Sequence[Contradiction]) -> str:
 
 
 _USE_THE_SEED = (
-    "One cause may be that the training code does not use the seed: derive random numbers from `run.seed`, or choose "
-    "the training images by seed (`training.validation_fraction`), and run the study again. Another is that rows were "
-    "copied: `ablate verify` lists them."
+    "The training code may not use the seed: derive random numbers from `run.seed`, or choose the training images by "
+    "seed (`training.validation_fraction`), and run the study again. Or rows may have been copied: `ablate verify` "
+    "lists them."
 )
 
 

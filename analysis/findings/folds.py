@@ -1,6 +1,6 @@
 """What a cross-validation shows and what it does not: folds are not independent repetitions.
 
-The photos in one fold are training photos for all other folds, so the results of two folds depend on each other, and no
+The photos in one fold are training photos for all other folds, so the results of two folds depend on each other. No
 estimate of their variance from the folds themselves is unbiased (Bengio and Grandvalet, 2004). Seeds therefore remain
 the unit of every interval, for the given folds.
 """
@@ -30,10 +30,8 @@ def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:
     return (
         f"Arms are tested on different folds ({named}). Folds are not independent repetitions, because the photos in "
         "one fold are training photos for the others. Intervals are therefore over seeds, for these photos in these "
-        "folds. "
-        "A comparison of two arms is a comparison of their networks only if both are tested on the same fold; the "
-        "effects "
-        f"of other factors are computed within folds and averaged over them."
+        "folds. A comparison of two arms is a comparison of their networks only if both are tested on the same fold; "
+        "the effects of other factors are computed within folds and averaged over them."
     )
 
 

@@ -194,8 +194,7 @@ def _refuse_what_is_not_independent(studies: Sequence[Findings]) -> None:
             raise UsageError(
                 f"both {one.results.directory} and {other.results.directory} have the backbone {first.scope.backbone}, "
                 "the same data and the same baseline, so they have the same setting; give studies with different "
-                "settings, or run "
-                "more seeds of one study"
+                "settings, or run more seeds of one study"
             )
 
 

@@ -327,7 +327,7 @@ class Findings:
         """The verdict in one sentence, or why there is none; and the verdict's limitations.
 
         The limitations are whether test data were used to choose the epochs and, in studies with procedure 2, which
-        runs failed or, if none did, which failure rate the pairs do not exclude.
+        runs failed. If no run failed, the failure rate that the pairs do not exclude is included instead.
         """
         beside = "" if self.procedure == FIRST else self._beside
         return self._ruling + beside + (" Oracle: test data chose the epochs." if self.oracle else "") + self._standing

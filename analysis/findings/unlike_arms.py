@@ -82,8 +82,8 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
     """Return a sentence for each difference between arms that is not part of the study's question.
 
     Only settled runs are considered, except for failures, which are counted among all runs. Differences in time and
-    machine are found by the exact rule in `statistics.separation`, and differences in failures and continued runs by
-    Fisher's exact test of every arm against the others, at the same level.
+    machine are found by the exact rule in `statistics.separation`. Differences in failures and continued runs are found
+    by Fisher's exact test of every arm against the others, at the same level.
 
     Parameters
     ----------

@@ -8,10 +8,10 @@ computed here for any looks; it is neither looked up nor simulated.
 Let r = mean · √n / √(sum of squares about 0), so t = r · √(n-1) / √(1-r²). Under the null hypothesis, the n differences
 divided by the root of their sum of squares are a uniformly distributed point on a sphere, and r is its coordinate along
 (1, ..., 1). The values of r at successive looks are a Markov chain. Given r after N pairs, the point is uniform on the
-rest of the sphere, and r after the first n pairs depends on two independent quantities: the coordinate y that
-distinguishes the first n pairs from the other m = N - n, and the share B ~ Beta((n-1)/2, (m-1)/2) of the first n pairs
-in the remaining sum of squares. The probability that no look up to the k-th rejects, as a function of r at that look,
-therefore follows from that at the previous look by an integral over y and B.
+rest of the sphere, and r after the first n pairs depends on two independent quantities. The first is the coordinate y
+that distinguishes the first n pairs from the other m = N - n. The second is the share B ~ Beta((n-1)/2, (m-1)/2) of the
+first n pairs in the remaining sum of squares. The probability that no look up to the k-th rejects, as a function of r
+at that look, therefore follows from that at the previous look by an integral over y and B.
 """
 
 from __future__ import annotations

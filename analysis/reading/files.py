@@ -83,8 +83,7 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
     gone = next(path for path, part in zip(unread, parts, strict=True) if part is None)
     raise StoreError(
         f"{gone}: is listed but cannot be found, as if files disappeared while they were being read; wait until no "
-        "other "
-        f"process is writing to this folder, or move whatever has this name elsewhere"
+        "other process is writing to this folder, or move whatever has this name elsewhere"
     )
 
 

@@ -59,7 +59,7 @@ def _off_the_grid(own: Mapping[str, str], varied: list[Arm]) -> bool:
 def _is_fraction(settings: Sequence[tuple[str, ...]]) -> bool:
     """Return whether the combinations are a regular fraction of all combinations of two-level factors.
 
-    In that case, the varied arm is not part of the design: compared with a combination that differs from it in one
+    In that case, the varied arm is not part of the design. Compared with a combination that differs from it in one
     factor, it would show that factor's effect at only one point, and the fraction would not be used. In a regular
     fraction, for any three combinations there is a fourth that differs from the third in the factors in which the first
     two differ.

@@ -105,8 +105,7 @@ def check_models(results: Results) -> None:
         arm = wrong["arm"].iloc[0]
         raise StoreError(
             f"{results.directory / MODELS_FILE}: {' or '.join(_SIZES)} of arm {arm} differ from those of its runs; "
-            "delete "
-            f"this file, and run `ablate run` to write it again"
+            "delete this file, and run `ablate run` to write it again"
         )
 
 
@@ -150,6 +149,5 @@ def _problems(
             yield (
                 run_id,
                 f"the ledger contains {len(entered)} different rows for it, as if separately continued copies of a "
-                "study "
-                f"had been merged; delete its file, and run `ablate run` to compute the run again",
+                "study had been merged; delete its file, and run `ablate run` to compute the run again",
             )

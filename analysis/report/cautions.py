@@ -218,15 +218,13 @@ def _copies(results: Results) -> Iterator[Caution]:
         for arm, same in seeds.items():
             yield Caution(
                 f"{arm}: seeds {number_format.listing(same)} have exactly the same accuracy and loss; check that the "
-                "seed "
-                "has an effect."
+                "seed has an effect."
             )
         return
     arms = tuple(seeds)
     yield Caution(
         f"In {counted(len(arms), 'arm')}, several seeds have exactly the same accuracy and loss; check that the seed "
-        "has "
-        f"an effect: {named(arms)}.",
+        f"has an effect: {named(arms)}.",
         arms,
     )
 
@@ -264,8 +262,7 @@ def _readings(findings: Findings) -> Iterator[Caution]:
     if primary is not None and findings.newer is not None and findings.newer.kind != primary.verdict.kind:
         yield Caution(
             f"This study froze procedure {findings.procedure}, which determines the verdict. With procedure {LATEST}, "
-            "the "
-            f"verdict would be “{findings.newer.text}”."
+            f"the verdict would be “{findings.newer.text}”."
         )
 
 

@@ -142,9 +142,8 @@ def _access(findings: Findings) -> Item:
         "Are the data and code available, with instructions?",
         "partly",
         (
-            f"The data set is {scope.dataset}, with {scope.classes} classes. The fingerprint of its decoded images "
-            "and labels "
-            f"is {scope.data_fingerprint}.",
+            f"The data set is {scope.dataset}, with {scope.classes} classes. The fingerprint of its decoded images and "
+            f"labels is {scope.data_fingerprint}.",
         ),
         "State where the data, the code and the archive are published.",
     )
@@ -159,8 +158,7 @@ def _settings(findings: Findings) -> Item:
     text += [f"Options across all arms: {'; '.join(known)}."] if known else []
     text += [
         "All options in which arms differ are in `tables/models.csv`; `ablate results DIRECTORY --columns config` "
-        "lists "
-        "all options of every run."
+        "lists all options of every run."
     ]
     if findings.screening is not None:
         text.append("Arms were chosen in a search on validation data with separate seeds, which the report describes.")

@@ -91,8 +91,7 @@ def _design(findings: Findings) -> str:
         f"with the same {counted(len(plan.seeds), 'seed')}.{how_trained(plan, runs)} "
         f"{training_code.what_a_seed_determines(plan, runs)} {_measured(findings)}{_chosen(runs)}{_left_out(plan)} "
         f"Runs that diverged or stayed at chance level ({_chance(findings)}exact one-sided 99 % bound; Clopper and "
-        "Pearson, "
-        "1934) count as outcomes and are not excluded."
+        "Pearson, 1934) count as outcomes and are not excluded."
     )
 
 
@@ -193,10 +192,9 @@ def _inference(findings: Findings) -> str:
     if looks.anytime:
         when = (
             f"The verdict {may} read {looks.text}, from a confidence sequence for the mean of the paired differences "
-            f"(Lai, 1976; Wang and Ramdas, 2024; Gaussian mixture over the standardized effect, standard deviation "
+            "(Lai, 1976; Wang and Ramdas, 2024; Gaussian mixture over the standardized effect, standard deviation "
             f"{looks.mixture_width:g}). In at least {number_format.level(looks.alpha)} of studies, the sequence "
-            "contains the "
-            "true mean at every number of pairs."
+            "contains the true mean at every number of pairs."
         )
     elif len(looks.numbers) > 1:
         when = (
@@ -297,8 +295,7 @@ def _robustness(findings: Findings) -> str:
     if findings.photos is not None:
         parts.append(
             "The interval for new photos uses the variance for crossed seeds and images, with Satterthwaite’s degrees "
-            "of "
-            "freedom (Satterthwaite, 1946)."
+            "of freedom (Satterthwaite, 1946)."
         )
     if findings.attributions:
         parts.append(
@@ -308,8 +305,8 @@ def _robustness(findings: Findings) -> str:
     if findings.screening is not None:
         parts.append(
             "Arms were chosen in a screening on validation data with separate seeds. The screening’s expected best "
-            "value is "
-            "the unbiased estimate (Tang et al., 2020) of the expected validation performance (Dodge et al., 2019)."
+            "value is the unbiased estimate (Tang et al., 2020) of the expected validation performance (Dodge et al., "
+            "2019)."
         )
     return " ".join(parts)
 
@@ -358,11 +355,10 @@ def _collapsed(findings: Findings) -> list[str]:
     )
     return [
         "By a rule that was fixed in advance and does not affect the verdict, a run counts as collapsed in either of "
-        "two "
-        "cases. It predicts almost only one class, or it lies at least "
-        f"{LEAST_DROP:g} times the smallest effect of interest "
-        f"{'above' if measure.lower_is_better else 'below'} the other seeds of its arm and beyond the 99 % point "
-        f"of the distribution of normal runs, in {'accuracy' if measure.is_accuracy else measure.words} or in its "
+        "two cases. The first is that it predicts almost only one class. The second is that it lies at least "
+        f"{LEAST_DROP:g} times the smallest effect of interest {'above' if measure.lower_is_better else 'below'} the "
+        "other seeds of its arm and beyond the 99 % point of the distribution of normal runs, in "
+        f"{'accuracy' if measure.is_accuracy else measure.words} or in its "
         "paired difference." + (bound if findings.procedure != FIRST and findings.not_excluded is not None else "")
     ]
 

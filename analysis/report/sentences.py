@@ -49,8 +49,7 @@ def _compatibility(primary: Comparison) -> list[str]:
         said = f"has more than one source: {number_format.listing(parts)}"
     return [
         f"The gain in the single reported pair of runs {said}: one further pair{_seeds(primary)} is expected to lie "
-        "between "
-        f"{number_format.points(low)} and {number_format.points(high)} pp "
+        f"between {number_format.points(low)} and {number_format.points(high)} pp "
         f"({number_format.level(primary.interval.alpha)} prediction interval)."
     ]
 

@@ -141,8 +141,8 @@ def _strongest(found: Sweep) -> str:
     return (
         f"{clear} of {counted(len(main), 'main effect')} of the factors {'has' if clear == 1 else 'have'} an interval "
         f"that excludes 0. The clearest effect is that of {row['factor']}{_alias(row)}: {row['level']} instead of "
-        f"{row['reference']} "
-        f"changes the {found.measure.short} by {number_format.points(row['effect'])}{unit}{interval}."
+        f"{row['reference']} changes the {found.measure.short} by "
+        f"{number_format.points(row['effect'])}{unit}{interval}."
     )
 
 

@@ -174,11 +174,10 @@ class Across:
         delta = self.measure.margin(self.delta)
         ends = sorted(number_format.percent(each.further_above_zero, 0) for each in (self.narrower, self.wider))
         return (
-            f"By partial pooling, the effect in a further setting like these is above {delta} with probability "
-            f"{above} %, "
-            f"within ± {delta} with {within} %, and below −{delta} with {below} %. It is above 0 with probability "
-            f"{number_format.percent(self.pooled.further_above_zero, 0)} % "
-            f"({ends[0]} and {ends[1]} % with half and twice the prior's scale)."
+            f"By partial pooling, the effect in a further setting like these is above {delta} with probability {above} "
+            f"%, within ± {delta} with probability {within} %, and below −{delta} with probability {below} %. It is "
+            f"above 0 with probability {number_format.percent(self.pooled.further_above_zero, 0)} % ({ends[0]} and "
+            f"{ends[1]} % with half and twice the prior's scale)."
         )
 
     @property
@@ -196,11 +195,9 @@ class Across:
             "The mean over these studies applies only to these settings.",
             "Partial pooling treats the effects as draws from one normal distribution: before the results, it was "
             f"unknown which setting would gain more. The prior on its spread is half-normal with scale {scale}, twice "
-            "the "
-            "smallest effect of interest"
+            "the smallest effect of interest"
             + (", and two studies provide little evidence against it." if len(self.effects) == 2 else "."),
             "The interval for the probability that a run of the treatment is better is a bootstrap over seeds, which "
-            "is too "
-            "short with few seeds.",
+            "is too short with few seeds.",
             *self.notes,
         )

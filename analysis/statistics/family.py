@@ -147,7 +147,7 @@ def _variant_tests(pairs: list[pd.DataFrame], variants: list[tuple[str, str]], p
     """Return the variants' tests, with Holm's correction.
 
     Procedure 2 makes the correction at every look with the pairs of that look, so later pairs do not change an earlier
-    look: sequential p-values only decrease, and a hypothesis that Holm's procedure has rejected stays rejected.
+    look. Sequential p-values only decrease, and a hypothesis that Holm's procedure has rejected stays rejected.
     Procedure 1 makes the correction once, with all pairs.
     """
     looks = plan.looks

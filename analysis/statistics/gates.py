@@ -82,9 +82,8 @@ def _attributed(steps: tuple[Gate, ...], what: str) -> str:
         return f"{beginning(what)} causes a gain, but a trivial one: {small.comparison} lies below δ."
     if len(steps) == 1:
         return (
-            f"{beginning(what)} causes the gain. The study does not name a control other than the baseline, so it "
-            "does not "
-            f"show what about {what} causes the gain."
+            f"{beginning(what)} causes the gain. The study does not name a control other than the baseline, so it does "
+            f"not show what about {what} causes the gain."
         )
     return f"{beginning(what)} causes the gain: every gate is passed."
 

@@ -274,9 +274,9 @@ def probability_of_improvement(
 ) -> tuple[float, float, float]:
     """Return the probability that a run of the treatment is better than a run of the control, with its interval.
 
-    This is the share of all pairs of a treated and a control run in a study in which the treated run is better, with
-    ties counting half, averaged over the studies (Agarwal et al. 2021). The interval is a percentile bootstrap that
-    draws seeds within each study; with few seeds, it is too short.
+    Each run of the treatment is paired with each run of the control in the same study. The probability is the share of
+    these pairs in which the treated run is better, with ties counting half, averaged over the studies (Agarwal et al.
+    2021). The interval is a percentile bootstrap that draws seeds within each study; with few seeds, it is too short.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """A reading of paired differences that does not assume a normal distribution; it never affects the verdict.
 
-With 7 or more pairs, it uses signed ranks: the Hodges-Lehmann estimate, which is the median of the Walsh averages
-(Hodges & Lehmann, 1963), and the exact interval and p-value of Wilcoxon's signed-rank test (Wilcoxon, 1945). This is
-valid for any distribution of differences that is symmetric about its center. With 5 or 6 pairs, that test cannot reach
-the level of a look, so the mean without the smallest and the largest difference is used instead, with the interval of
-Yuen (1974). With fewer pairs, there is no robust reading.
+With 7 or more pairs, it uses signed ranks. The estimate is that of Hodges and Lehmann (1963), the median of the Walsh
+averages. The exact interval and p-value are those of the signed-rank test (Wilcoxon, 1945). This is valid for any
+distribution of differences that is symmetric about its center. With 5 or 6 pairs, that test cannot reach the level of a
+look, so the mean without the smallest and the largest difference is used instead, with the interval of Yuen (1974).
+With fewer pairs, there is no robust reading.
 """
 
 from __future__ import annotations

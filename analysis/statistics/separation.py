@@ -1,9 +1,10 @@
 """Whether arms were computed separately, in time or on machines, although their runs could have been mixed.
 
-The rule: some arms are completely separated from the others (without any overlap), and a random assignment of the runs
-to arms of these sizes would separate them like this with a probability below `LEVEL`, corrected for the number of ways
-to divide the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level equally, and all divisions
-with the same size share that part (weighted Bonferroni), so the joint error rate over all divisions is at most `LEVEL`.
+The rule has two conditions. Some arms are completely separated from the others, without any overlap. And if the runs
+were assigned at random to arms of these sizes, such a separation would have a probability below `LEVEL`, corrected for
+the number of ways to divide the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level equally,
+and all divisions with the same size share that part (weighted Bonferroni), so the joint error rate over all divisions
+is at most `LEVEL`.
 """
 
 from __future__ import annotations

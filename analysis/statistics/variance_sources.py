@@ -3,9 +3,9 @@
 Bouthillier et al. (2021), Accounting for variance in machine learning benchmarks. A series in which one random stream
 follows the seed and the others are fixed is compared with the series in which all streams follow the seed. Intervals
 assume normally distributed values that are independent between seeds. The interval for a variance is based on the χ²
-distribution. The two series that a share compares have seeds in common, so their values are correlated, and the
-interval for the share is the exact interval of Pitman (1939) and Morgan (1939), which holds for any correlation. If the
-other sources are fixed, the variance depends on their fixed values: it differs from the average variance if sources
+distribution. The two series that a share compares have seeds in common, so their values are correlated. The interval
+for the share is therefore the exact interval of Pitman (1939) and Morgan (1939), which holds for any correlation. If
+the other sources are fixed, the variance depends on their fixed values: it differs from the average variance if sources
 interact.
 """
 

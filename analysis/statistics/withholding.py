@@ -69,7 +69,6 @@ def _floor(judged: pd.DataFrame, pair: tuple[str, str]) -> str:
             reached, needed = (number_format.percent(value) for value in (rows["accuracy"].mean(), floor))
             return (
                 f"{arm} has hardly trained: it reaches {reached} % on average, but a verdict requires {needed} %, "
-                f"{FLOOR} times "
-                f"the accuracy of the best constant answer"
+                f"{FLOOR} times the accuracy of the best constant answer"
             )
     return ""

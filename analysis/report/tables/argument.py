@@ -30,11 +30,9 @@ def attribution(findings: Findings) -> Table | None:
     note = (
         f"Parts of the difference between all switches off and all switches on{unit}. Each part is a contrast of arms "
         "within a seed, and a method’s parts add up to its gap. A method uses the seeds for which all its arms were "
-        "run; "
-        f"the {number_format.level(findings.alpha)} level is unadjusted. On a ladder, the contribution of a switch is "
-        "that "
-        "of its step and depends on the order; a Shapley value is the mean over all orders. One at a time: each switch "
-        "alone; the remainder is what the switches contribute only in combination."
+        f"run; the {number_format.level(findings.alpha)} level is unadjusted. On a ladder, the contribution of a "
+        "switch is that of its step and depends on the order; a Shapley value is the mean over all orders. One at a "
+        "time: each switch alone; the remainder is what the switches contribute only in combination."
     )
     columns = ("Method", "Switch", "n", findings.measure.heading("Δ"), "Interval")
     return Table("Contribution of each switch", columns, rows, frozenset(columns[2:]), note=note)
@@ -91,9 +89,8 @@ def searched(findings: Findings) -> Table | None:
     columns = ("Arm", "Complete", "Pruned", "Failed", "Not buildable", "Infeasible", "Repeated", "Epochs")
     note = (
         "The proposed configurations. Pruned: stopped early. Infeasible: not trained, because the configuration "
-        "violates "
-        "a constraint of the search. Infeasible configurations and those that cannot be built do not count as trials. "
-        "Repeated: trials with the same configuration as an earlier trial."
+        "violates a constraint of the search. Infeasible configurations and those that cannot be built do not count "
+        "as trials. Repeated: trials with the same configuration as an earlier trial."
     )
     return Table("Trials of the search", columns, tuple(rows), frozenset(columns[1:]), note=note)
 
@@ -115,13 +112,10 @@ def important(findings: Findings) -> Table | None:
     columns = ("Arm", "Parameter", "Drawn in", *_METHODS.values())
     note = (
         "Optuna’s estimates of how much the accuracies of the search’s complete trials vary with a parameter, as "
-        "shares "
-        "that sum to 1 over an arm’s parameters. The sampler chose the trials, so these shares are observational. They "
-        "describe the sampler’s trials on the search’s seeds; they are not effects and do not have intervals. fANOVA "
-        "and "
-        f"the decrease in impurity cover only parameters that every trial has. At most {_MOST_PARAMETERS} parameters "
-        "per "
-        "arm are shown; arms with too few complete trials are left out."
+        "shares that sum to 1 over an arm’s parameters. The sampler chose the trials, so these shares are "
+        "observational. They describe the sampler’s trials on the search’s seeds; they are not effects and do not "
+        "have intervals. fANOVA and the decrease in impurity cover only parameters that every trial has. At most "
+        f"{_MOST_PARAMETERS} parameters per arm are shown; arms with too few complete trials are left out."
     )
     return Table("Importance of the searched parameters", columns, tuple(rows), frozenset(columns[2:]), note=note)
 

@@ -31,8 +31,7 @@ def models(table: pd.DataFrame) -> Table:
     if with_memory:
         note += (
             " Degrees of freedom: number of distinct values that the memory’s source can hold. Readers and updates: "
-            "number "
-            "of layers that read the memory, and number of modules that update it."
+            "number of layers that read the memory, and number of modules that update it."
         )
     columns = ("Arm", "Role", *sizes.values(), *layers.values())
     return Table("Size and cost", columns, rows, frozenset(columns[2:]), note=note)

@@ -32,13 +32,11 @@ def pairing(findings: Findings) -> Table | None:
         _seeds(found),
     )
     note = (
-        "s² unpaired: variance of a difference between two runs with different seeds, s_A² + s_B². s² paired: variance "
-        "of the paired differences. Saved: share by which pairing reduces the variance. r: correlation between the "
-        "arms "
-        "over seeds, with Fisher’s interval. Seeds, unpaired: number of seeds per arm for a "
+        "s² unpaired: variance of a difference between two runs with different seeds, s_A² + s_B². s² paired: "
+        "variance of the paired differences. Saved: share by which pairing reduces the variance. r: correlation "
+        "between the arms over seeds, with Fisher’s interval. Seeds, unpaired: number of seeds per arm for a "
         f"{number_format.level(1 - found.level)} interval as short as that of the {found.n} pairs, if the variances "
-        "are "
-        "as estimated."
+        "are as estimated."
     )
     return Table("What pairing saved", columns, (row,), frozenset(columns[1:]), note)
 
@@ -57,16 +55,14 @@ def by_source(findings: Findings) -> Table | None:
     rows = tuple(row for each in findings.variance_sources for row in _rows(each))
     said = " ".join(sentence for each in findings.variance_sources for sentence in seeds_sentences(each))
     note = (
-        "s²: variance over seeds with one source varied and the others fixed, with the χ² interval. All: variance with "
-        "all sources varied together. Share: fraction of the variance with all sources varied, with the interval of "
-        "Pitman and Morgan for two correlated series; the shares need not sum to 100 %. Remainder: the variance with "
-        "all "
-        "sources varied minus the sum over the sources, with a conservative interval that contains 0 if the sources "
-        "may "
-        "be additive; it includes sources that no series varies. All intervals assume normally distributed values. If "
-        "the other sources are fixed, the variance depends on their fixed values. The seeds determine a share if "
-        f"its interval covers at most {100 * WIDEST:.0f} of the percentage points from 0 to 100 %, which is always the "
-        f"case with {enough_seeds()} seeds. {said}"
+        "s²: variance over seeds with one source varied and the others fixed, with the χ² interval. All: variance "
+        "with all sources varied together. Share: fraction of the variance with all sources varied, with the interval "
+        "of Pitman and Morgan for two correlated series; the shares need not sum to 100 %. Remainder: the variance "
+        "with all sources varied minus the sum over the sources, with a conservative interval that contains 0 if the "
+        "sources may be additive. It includes sources that no series varies. All intervals assume normally "
+        "distributed values. If the other sources are fixed, the variance depends on their fixed values. The seeds "
+        f"determine a share if its interval covers at most {100 * WIDEST:.0f} of the percentage points from 0 to 100 "
+        f"%, which is always the case with {enough_seeds()} seeds. {said}"
     )
     return Table("Variance by source", columns, rows, frozenset(columns[2:]), note.strip())
 
@@ -125,21 +121,18 @@ def _seeds_of(found: Variances, each: SourceVariance) -> str:
     if each.share >= 1:
         return (
             f"{found.of}: varying the {name} alone produces at least as much variance as varying everything, so the "
-            "fixed "
-            f"values of the other sources may be atypical; a different fixed_seed shows whether they are."
+            "fixed values of the other sources may be atypical; a different fixed_seed shows whether they are."
         )
     if each.source == "split":
         return (
-            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance (95 "
-            f"% interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has. Its mean is "
-            "biased by "
-            "the effect of that one split."
+            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance (95 % "
+            f"interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has. Its mean is biased "
+            "by the effect of that one split."
         )
     return (
         f"{found.of}: more seeds for the {name} alone never reveal {_percent(1 - each.share)} of the variance (95 % "
-        f"interval {_percents(1 - each.share_upper, 1 - each.share_lower)}); the mean over any number of such seeds "
-        "is as "
-        f"uncertain as the mean of {each.worth:.1f} runs in which all sources vary."
+        f"interval {_percents(1 - each.share_upper, 1 - each.share_lower)}); the mean over any number of such seeds is "
+        f"as uncertain as the mean of {each.worth:.1f} runs in which all sources vary."
     )
 
 

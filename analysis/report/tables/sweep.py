@@ -87,8 +87,7 @@ def main_effects(found: Sweep) -> Table | None:
         "combinations of the other factors in which both levels were run. Intervals and p-values are adjusted for all "
         f"{len(found.effects)} contrasts of the study, including interactions, so they hold jointly at the "
         f"{number_format.level(found.alpha)} level (Bonferroni). Size: mean divided by the standard deviation over "
-        "seeds. "
-        "Not balanced: a combination or a seed is missing."
+        "seeds. Not balanced: a combination or a seed is missing."
     )
     return Table("Main effects", columns, rows, frozenset(columns[3:8]), note, "", "effects")
 

@@ -88,8 +88,7 @@ def test_a_study_without_a_collapse_says_what_its_pairs_do_not_exclude(make_stud
     assert findings.not_excluded.cost_pp == pytest.approx(rate * gap)
     line = (
         "No run of aim failed in 5 pairs; at 95 % confidence, the pairs do not exclude a failure rate of up to 45 %, "
-        "which would "
-        f"lower its mean by {rate * gap:.2f} pp."
+        f"which would lower its mean by {rate * gap:.2f} pp."
     )
     assert findings.headline.endswith(line)
     assert line in console_of(directory)
