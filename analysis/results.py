@@ -348,6 +348,6 @@ def _images(path: Place) -> pd.DataFrame:
     try:
         table = read_plain(path, records.TEST_IMAGES)
     except FileNotFoundError:
-        raise StoreError(f"{path}: disappeared while it was read; load the study again") from None
+        raise StoreError(f"{path}: disappeared while it was being read; load the study again") from None
     fingerprint = pa.array([path.stem] * table.num_rows, type=pa.string())
     return frames.from_arrow(table.append_column("data_fingerprint", fingerprint), TABLES["images"])

@@ -199,8 +199,11 @@ class Consistency:
             ]
             for (_, end, one), (begin, _, other) in pairwise(sorted(within)):
                 if end - begin > CLOCK_TOLERANCE:
-                    text = f"it overlaps in time with run {other}, by {_minutes(end - begin)}, and the session that "
-                    yield Contradiction((one, other), f"{text}computed both on {session.host} computed one at a time")
+                    text = (
+                        f"it overlaps in time with run {other}, by {_minutes(end - begin)}, although the session that "
+                        f"computed both on {session.host} computed one run at a time"
+                    )
+                    yield Contradiction((one, other), text)
 
 
 _DECIDING_STREAMS = ("split", "init", "order", "augmentation")

@@ -160,7 +160,7 @@ class Comparison:
 
     def _ruling(self) -> str:
         if self.verdict.kind == "screening only":
-            return f"screening only, no verdict below {self.next_look or FEWEST_PAIRS} pairs"
+            return f"screening only, no verdict with fewer than {self.next_look or FEWEST_PAIRS} pairs"
         if self.unstable and self.survivors.n < FEWEST_PAIRS:
             trained = f"{counted(self.survivors.n, 'pair')} both runs trained"
             left = trained if self.survivors.n else "no pair did both runs train"

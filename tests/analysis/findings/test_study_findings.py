@@ -63,7 +63,7 @@ def test_a_margin_too_wide_for_the_reported_gain_is_out_of_scope(make_study):
 def test_fewer_than_five_pairs_are_a_screening(make_study):
     findings = examine(make_study(seeds=4))
     assert findings.primary.verdict.kind == "screening only"
-    assert findings.headline.endswith("screening only, no verdict below 5 pairs.")
+    assert findings.headline.endswith("screening only, no verdict with fewer than 5 pairs.")
 
 
 def test_an_unbalanced_table_withholds_the_verdict(make_study):
