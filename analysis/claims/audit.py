@@ -125,7 +125,8 @@ def _same(check: Mapping[str, Any], results: Results) -> _Line:
         return said, "", UNCHECKED, "the study does not have both a baseline and a treatment arm"
     below = tuple(check["below"])
     found = [
-        f"{item['option']}: {number_format.option(item['baseline'])} instead of {number_format.option(item['value'])}"
+        f"{item['option']}: {number_format.option(item['baseline'])} in the baseline, "
+        f"{number_format.option(item['value'])} in the treatment"
         for item in _list(rows.iloc[0], "differences")
         if any(item["option"] == path or item["option"].startswith(f"{path}.") for path in below)
     ]

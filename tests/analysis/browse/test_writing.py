@@ -64,7 +64,7 @@ def test_a_missing_package_and_a_package_without_the_script_are_named(monkeypatc
     with pytest.raises(UsageError, match=r"needs the package plotly, which is not installed; pip install 'aim-abl"):
         analysis.browse(directory)
     monkeypatch.undo()
-    with pytest.raises(UsageError, match=r"embeds nothing\.js of plotly, which version .* does not have"):
+    with pytest.raises(UsageError, match=r"embeds nothing\.js from plotly, which version .* lacks"):
         libraries_module._file("plotly", "nothing.js")
     libraries_module.libraries.cache_clear()
     assert libraries_module.libraries().versions["plotly"] == importlib.metadata.version("plotly")
@@ -75,7 +75,7 @@ def test_a_module_becomes_a_script_that_assigns_its_exports():
     assert "window.X = {default: a, b: b};" in script
     assert "export" not in script
     assert "/*! license */" in script
-    with pytest.raises(UsageError, match="exports nothing"):
+    with pytest.raises(UsageError, match="does not export anything"):
         as_classic_script("const a = 1;", "X")
 
 

@@ -63,8 +63,8 @@ def test_differing_options_are_listed_as_evidence(make_study):
     found = audit(directory)
     row = found.loc["the exact same architecture, but for the memory"]
     assert row["verdict"] == "contradicted"
-    assert row["evidence"] == "model.backbone.stem_stride: 2 against 1"
-    assert "passes: 2 against 1" in found.loc["trained in exactly the same way", "evidence"]
+    assert row["evidence"] == "model.backbone.stem_stride: 2 in the baseline, 1 in the treatment"
+    assert "passes: 2 in the baseline, 1 in the treatment" in found.loc["trained in exactly the same way", "evidence"]
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "as_run_exact"])
