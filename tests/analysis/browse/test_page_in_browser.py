@@ -205,7 +205,7 @@ def test_charts_follow_the_filter_and_state_what_they_show(page):
     assert note.startswith("Mean of 4 runs by level of placement; bands are ± 1 standard deviation")
     assert redrawn(page, "scatter", lambda: write_filter(page, "seed == 0")).startswith("5 runs.")
     assert redrawn(page, "parallel", lambda: write_filter(page, "arm == aim")).startswith(
-        "1 run. 2 without a value of a"
+        "1 run. 2 without a value for a"
     )
     assert redrawn(page, "parallel", lambda: write_filter(page, "seed > 99")) == "No run meets the filter."
 
@@ -348,4 +348,4 @@ def test_a_served_page_follows_the_study_and_keeps_filter_order_and_open_tab(bro
         finally:
             server.shutdown()
             thread.join()
-    browser.wait("document.getElementById('live').textContent.startsWith('no answer')")
+    browser.wait("document.getElementById('live').textContent.startsWith('no response')")

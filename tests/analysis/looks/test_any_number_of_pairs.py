@@ -96,7 +96,7 @@ def test_looks_any_is_stored_as_an_object_that_older_versions_refuse():
     assert looks.stored == ANY
     assert looks_from(looks.stored) == looks
     assert looks.text == "after any number of pairs (at least 5)"
-    with pytest.raises(ValueError, match="no further_block"):
+    with pytest.raises(ValueError, match="cannot have a further_block"):
         looks_from(ANY, 0.05, 4)
     with pytest.raises(ValueError, match="cannot be combined with further_block or spending"):
         Looks(looks.pairs, further_block=2, mixture_width=1.0)
