@@ -100,5 +100,5 @@ def caption(sd: float, effects: Sequence[float], level: float, planned: int, mea
     return (
         f"The differences have an SD of {measure.in_unit(measure.decimal(sd))} over seeds (upper limit of its 80 % "
         f"interval). A look at the {number_format.level(level)} level then has 80 % power (dashed) with "
-        f"{number_format.listing(words)}. Planned: {counted(planned, 'pair')} (line).{fewest}"
+        f"{number_format.listing(words)}. The plan contains {counted(planned, 'pair')} (line).{fewest}"
     )

@@ -50,7 +50,7 @@ def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     if not found.interval.bounded:
         new = "there is no bounded interval yet"
     return (
-        f"{100 * largest['share']:.0f} % of the variance of {name} is due to {largest['source']}, from "
+        f"{100 * largest['share']:.0f} % of the variance of {name} is due to {largest['source']}, as estimated from "
         f"{counted(found.seeds, 'seed')} and {number_format.whole(found.images)} test images. For new seeds and new "
         f"photos of the same kind, {new} ({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
     )

@@ -21,7 +21,7 @@ def standing(results: Results) -> str:
         return f"{done} No verdict yet."
     settled = int(settled_pairs(plan, runs)[:first].sum())
     are = "is" if settled == 1 else "are"
-    return f"{done} No verdict yet: {settled} of the {first} pairs of the first look {are} settled."
+    return f"{done} No verdict yet: {settled} of the {first} pairs for the first look {are} settled."
 
 
 def _headline(results: Results) -> str:

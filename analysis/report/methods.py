@@ -199,7 +199,7 @@ def _inference(findings: Findings) -> str:
     elif len(looks.numbers) > 1:
         when = (
             f"The verdict {read} read {looks.text} of the paired t interval (Student, 1908). In at most "
-            f"{100 * looks.alpha:g} % of studies without an effect, any of the looks is wrong "
+            f"{100 * looks.alpha:g} % of studies without an effect, at least one look is wrong "
             f"({_SPENDING[looks.spending]})."
         )
     else:
@@ -266,7 +266,7 @@ def _asked(findings: Findings) -> str:
 
 _OF_MEMORY = {
     "baseline": "the baseline",
-    "matched": "an arm with as many parameters but no memory",
+    "matched": "an arm with the same number of parameters but no memory",
     "frozen": "an arm whose memory never learns",
     "permuted": "an arm that reads a different image’s memory",
 }
@@ -393,7 +393,7 @@ def _happened(findings: Findings) -> str:
     settled = int(runs["status"].isin(SETTLED).sum())
     said = f"Of {counted(len(results.plan.runs), 'planned run')}, {settled} {'is' if settled == 1 else 'are'} settled"
     diverged, failed = (int((runs["status"] == status).sum()) for status in ("diverged", "failed"))
-    said += f", {diverged} of them diverged" if diverged else ""
-    said += f", {failed} failed" if failed else ""
+    said += f" ({diverged} of them diverged)" if diverged else ""
+    said += f" and {failed} failed" if failed else ""
     resumed = int((runs["attempts"].fillna(1) > 1).sum())
     return said + (f"; {resumed} {'was' if resumed == 1 else 'were'} interrupted and resumed." if resumed else ".")

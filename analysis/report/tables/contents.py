@@ -226,7 +226,7 @@ def _checks(findings: Findings) -> Table | None:
         for row in findings.checks.to_dict("records")
     )
     columns = ("Check", "n", findings.measure.heading("Δ"), "Interval", "p", "Verdict of the check")
-    note = "Checks in addition to the paired t interval; they do not affect the verdict."
+    note = "These checks are shown in addition to the paired t interval; they do not affect the verdict."
     return Table(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
 
 

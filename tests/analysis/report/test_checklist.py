@@ -86,7 +86,7 @@ def test_methods_say_when_the_plan_was_frozen(make_study: Any, frozen: str, said
 
 def test_methods_say_how_many_runs_there_are(make_study: Any) -> None:
     status = {("aim", 0): "failed", ("baseline", 1): "diverged", ("frozen", 2): "missing"}
-    assert "Of 24 planned runs, 22 are settled, 1 of them diverged, 1 failed." in text_of(
+    assert "Of 24 planned runs, 22 are settled (1 of them diverged) and 1 failed." in text_of(
         examined(make_study, status=status)
     )
 
@@ -98,11 +98,12 @@ def test_methods_say_that_runs_of_other_studies_were_included(make_study: Any) -
 
 def test_methods_name_only_the_controls_that_a_study_of_memory_has(make_study: Any) -> None:
     whole = text_of(examined(make_study))
-    assert "in this order and each at the full level, the baseline, an arm with as many parameters but no" in whole
+    assert "in this order and each at the full level, the baseline, an arm with the same number of parameters" in whole
     assert "lacks" not in whole
     two = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.17)]
     lacking = text_of(examined(make_study, two))
     assert (
-        "the treatment must exceed the baseline. This study lacks an arm with as many parameters but no memory and an "
+        "the treatment must exceed the baseline. This study lacks an arm with the same number of parameters but no "
+        "memory and an "
         "arm whose memory never learns, so it cannot attribute a gain to memory."
     ) in lacking
