@@ -187,7 +187,7 @@ def caption(summary: pd.DataFrame, factors: Sequence[str], measure: Measure) -> 
     low, high = int(summary["n"].min()), int(summary["n"].max())
     runs = counted(low, "run") if low == high else f"{low} to {counted(high, 'run')}"
     text = (
-        f"{which}Each line is an arm and ends at the mean {measure.short} of its runs ({runs} each). Darker is better. "
+        f"{which}Each line is an arm and ends at its mean {measure.short} ({runs} each). Darker is better. "
         "Lines through one level are spread in the order of the measure, and words are ordered by their means. "
         f"Best (thick): {one}, {number_format.decimal(best['mean'])}{f' {measure.unit}' if measure.unit else ''}."
     )

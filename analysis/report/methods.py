@@ -155,7 +155,7 @@ def _arms(findings: Findings) -> str:
     crossed = [arm for arm in arms if arm.levels]
     if len(crossed) > _LISTED:
         beside = [arm.name for arm in arms if not arm.levels]
-        return f", {f'{named(beside)}, and ' if beside else ''}{_combinations(crossed)},"
+        return f", which are {f'{named(beside)} as well as ' if beside else ''}{_combinations(crossed)},"
     if not many_arms(findings):
         return f" ({number_format.listing([arm.name for arm in arms])})"
     gated = gated_arms(findings)

@@ -31,8 +31,8 @@ def ranked(found: Sweep) -> Table | None:
     note = (
         f"Mean {found.measure.short} over seeds. Behind: paired difference from the first arm, with its {own} t "
         "interval. This level is adjusted for all pairs of arms, because any arm may come first; the intervals hold "
-        f"jointly at the {whole} level (Bonferroni). Possibly: the interval contains 0 or is not known. The mean "
-        f"of the first arm is biased {side}, because it is the best of many."
+        f"jointly at the {whole} level (Bonferroni). “Possibly” means that the interval contains 0 or is not known. "
+        f"The mean of the first arm is biased {side}, because it is the best of many."
     )
     ends = ("lowest", "highest") if measure.lower_is_better else ("highest", "lowest")
     omission = f"Of {len(table)} arms, the {_FIRST} {ends[0]} and the {_LAST} {ends[1]} are shown." if cut else ""
