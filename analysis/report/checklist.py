@@ -69,7 +69,8 @@ class Item:
 def checklist(findings: Findings) -> list[Item]:
     """Return the 16 items in the checklist's order."""
     return [each(findings) for each in _FILLED] + [
-        Item(title, question, "open", left="The store does not record this.") for title, question in _OPEN
+        Item(title, question, "open", left="Answer this item: the store does not record it.")
+        for title, question in _OPEN
     ]
 
 
@@ -101,7 +102,7 @@ def _theory(_: Findings) -> Item:
         "Theory, assumptions and proofs",
         "Is every theoretical result stated with its assumptions and a proof?",
         "open",
-        left="A study does not contain theoretical results.",
+        left="Answer this item if the paper has theoretical results: a study does not contain any.",
     )
 
 
@@ -223,7 +224,7 @@ def _compute(findings: Findings) -> Item:
     peak = runs["peak_device_bytes"].dropna() if "peak_device_bytes" in runs else pd.Series(dtype="float64")
     text += [f"The largest device memory allocation was {peak.max() / 2**30:.1f} GiB."] if len(peak) else []
     failed, resumed = int((runs["status"] == "failed").sum()), int((runs["attempts"].fillna(1) > 1).sum())
-    text.append(f"{counted(failed, 'run')} failed, {resumed} were interrupted and resumed.")
+    text.append(f"{counted(failed, 'run')} failed, and {resumed} were interrupted and resumed.")
     return Item(
         "Compute resources",
         "Are the computers and the time needed for every experiment stated, and the total for the entire project?",

@@ -41,7 +41,7 @@ def test_facts_of_the_checklist_come_from_the_rows(make_study: Any) -> None:
     whole = page(findings)
     hours = len(findings.results.runs["seconds"].dropna()) * 164.0 / 3600
     assert re.search(rf"The total run time is {hours:.2f} h on NVIDIA A100; the median run took 160 s\.", whole)
-    assert "1 run failed, 0 were interrupted and resumed." in whole
+    assert "1 run failed, and 0 were interrupted and resumed." in whole
     assert "Images: 10 800 training, 1 200 validation, 400 test." in whole.replace("\u202f", " ")
     assert findings.results.frozen is not None
     assert findings.results.frozen.sha256 in whole

@@ -156,8 +156,8 @@ def test_many_combinations_of_factors_are_not_listed_by_name(make_study: Any) ->
     ]
     text = said(make_study(made, claim=None))
     assert (
-        "We trained 6 arms, which are all combinations of the factors learning rate (0.001, 0.005 and 0.02) and batch size (10 "
-        "and 25), on"
+        "We trained 6 arms, which are all combinations of the factors learning rate (0.001, 0.005 and 0.02) and batch "
+        "size (10 and 25), on"
     ) in text
     assert "Arms differ in the batch size: batches of 10 images in 3 arms; batches of 25 images in 3 arms." in text
     assert "We trained 5 arms, which are 5 combinations of" in said(make_study(made[1:], claim=None))
