@@ -385,8 +385,8 @@ class Findings:
         if self.primary is not None and self.primary.interval.n:
             return self.primary.sentence(self.proxy)
         if not len(self.results.runs[self.measure.column].dropna()) and len(self.results.epochs):
-            lacking = f"no run has a value for this study’s measure, {self.measure.words}"
-            return f"No verdict: {lacking}.{self._reported_scalars()}"
+            reason = f"no run has a value for this study’s measure, {self.measure.words}"
+            return f"No verdict: {reason}.{self._reported_scalars()}"
         planned, settled = len(self.results.plan.runs), int((self.judged["outcome"] != "failed").sum())
         if not settled:
             return f"None of {planned} planned runs has a result yet, so no conclusion is possible."
