@@ -228,7 +228,7 @@ def _refuse_other_types(frozen: Frozen) -> None:
     if frozen.at.tzinfo is None or not content["seeds"]:
         raise TypeError("it lacks a time with a time zone, or seeds")
     if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
-        raise TypeError("texts or numbers have a different type")
+        raise TypeError("texts or numbers do not have the expected type")
 
 
 def scope_lists(claim_scope: Mapping[str, Sequence[str | int]] | None) -> dict[str, list[str | int]]:

@@ -37,7 +37,7 @@ Marks = npt.NDArray[np.bool_]
 Kind = Literal["accuracies", "differences"]
 
 LEAST_DROP = 5.0
-"""In units of δ. A smaller drop in one run changes the mean of five pairs, the fewest for a verdict, by under δ."""
+"""In units of δ. With five pairs, the fewest for a verdict, a smaller drop of one run moves the mean by less than δ."""
 LEAST_OTHERS = 0.05
 """A run predicts only one class if all other classes get at most this share of the predictions that they should get."""
 CONFIDENCE = 0.95
