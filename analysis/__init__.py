@@ -1,8 +1,8 @@
-"""Results of a study: frames, statistics, verdict, figures, report.
+"""A study's results: frames, statistics, verdict, figures, report.
 
-``analysis.load(directory)`` gives the frames, ``analysis.report(directory)`` writes the report, and
-``analysis.browse(directory)`` writes an interactive page. Everything else is imported on first use: reading results
-loads neither scipy nor matplotlib. Nothing here builds a network.
+``analysis.load(directory)`` returns the frames, ``analysis.report(directory)`` writes the report, and
+``analysis.browse(directory)`` writes an interactive page. Everything else is imported on first use, so reading results
+loads neither scipy nor matplotlib. This package does not build networks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Eager, because function and module share a name: importing the module later would replace the function.
+# Imported eagerly, because the function and the module share a name: a later import would replace the function.
 from analysis.browse import browse
 from analysis.load import load
 from analysis.report import report

@@ -1,7 +1,7 @@
-"""The frozen analysis plan: what decides, written down and hashed before the first run.
+"""The frozen analysis plan: everything that determines the verdict, written down and hashed before the first run.
 
-`ablate run` writes `analysis_plan.json` once, by exclusive creation, before any run of the study begins; nothing
-replaces it. `analysis.findings.deviations` compares it with the study as it is.
+`ablate run` writes `analysis_plan.json` once, by exclusive creation, before any run of the study begins; the file is
+never replaced. `analysis.findings.deviations` compares it with the study's current state.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ GATES = ("baseline", "matched", "frozen", "permuted")
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the procedure, as it is frozen in words.
+    """A rule of the procedure, in the words that are frozen.
 
     Attributes
     ----------
-    number : number of its meaning; raised when the procedure changes, not when only its words change.
-    wording : what new plans freeze.
-    earlier : wordings that older plans hold, each with the number of its meaning.
+    number : number of the rule's meaning; increased when the procedure changes, but not when only the wording changes.
+    wording : the text that new plans freeze.
+    earlier : texts in older plans, each with the number of its meaning.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Rule:
     earlier: tuple[tuple[str, int], ...] = ()
 
     def number_of(self, wording: object) -> int | None:
-        """Return the number of the rule that a frozen text states, or None if no version froze it."""
+        """Return the number of the rule in a frozen text, or None if no version froze this text."""
         return next((number for text, number in (*self.earlier, (self.wording, self.number)) if text == wording), None)
 
 
@@ -72,24 +72,24 @@ _FAILURES = Rule(
 
 
 def rules_of(procedure: int) -> Mapping[str, Rule]:
-    """Return the rules of a procedure in words, by their key in a frozen plan."""
+    """Return a procedure's rules in words, by their keys in a frozen plan."""
     return _RULES if procedure == FIRST else {**_RULES, "failures": _FAILURES}
 
 
 STATEMENT = "claim_statement"
-"""Key of a frozen plan: the claim in words. Plans of earlier versions do not have it."""
+"""Key in a frozen plan for the claim in words. Plans from earlier versions do not have this key."""
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """An analysis plan as it was frozen.
+    """A frozen analysis plan.
 
     Attributes
     ----------
     at : time of the freeze (UTC).
-    runs_before : number of runs that were settled by then.
-    sha256 : hash that was written with it.
-    content : what was frozen; keys as in `content_of`.
+    runs_before : number of runs that were settled at that time.
+    sha256 : hash that was written with the plan.
+    content : what was frozen, with the keys of `content_of`.
     """
 
     at: pd.Timestamp
@@ -105,14 +105,14 @@ def content_of(
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
     claim_statement: str | None = None,
 ) -> dict[str, Any]:
-    """Return the parts of a plan, as stored in `study.json`, that are frozen.
+    """Return the parts of a plan in `study.json` that are frozen.
 
     Parameters
     ----------
     gains_pp : gains that the claim reports, by source; empty without a claim.
-    levels : level of the test at each look; empty where the verdict may be read after any number of pairs, whose levels
-        follow from the mixture width that `looks` has.
-    claim_scope : what the claim demands of a study; None without a claim.
+    levels : level of the test at each look; empty if the verdict may be read after any number of pairs, because these
+        levels follow from the mixture width in `looks`.
+    claim_scope : what the claim requires of a study; None without a claim.
     claim_statement : the claim in words, with which the study's copy of it is compared; None without a claim.
     """
     plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))
@@ -162,23 +162,23 @@ def _of_measure(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_words(plan: Plan) -> dict[str, Any]:
-    """Return the words of a study that are frozen with it: what it is about, and the question of each control.
+    """Return a study's own words that are frozen with it: its subject, and each control's question.
 
-    Empty for a study that has none, as in plans of earlier versions.
+    Empty for a study without such words, as in plans from earlier versions.
     """
     questions = {arm.name: arm.question for arm in plan.arms if arm.question is not None}
     return ({} if plan.what is None else {"what": plan.what}) | ({"questions": questions} if questions else {})
 
 
 def digest(at: str, runs_before: int, content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that is frozen, written as JSON with sorted keys and without spaces."""
+    """Return the SHA-256 of all frozen content, written as JSON with sorted keys and without spaces."""
     frozen = {"frozen_at": at, "runs_before": runs_before, "content": content}
     text = json.dumps(frozen, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def read(directory: Place) -> Frozen | None:
-    """Return the frozen plan of a study directory, or None if there is none.
+    """Return the frozen plan in a study directory, or None if there is none.
 
     StoreError: the file cannot be read, or does not match the hash stored with it.
     """
@@ -187,7 +187,7 @@ def read(directory: Place) -> Frozen | None:
         document = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
-    except StoreError:  # of an object storage, which says what to do
+    except StoreError:  # from object storage, with its own advice
         raise
     except (OSError, ValueError, RecursionError) as error:
         advice = advice_on(error, "restore it from a copy")
@@ -207,9 +207,9 @@ def read(directory: Place) -> Frozen | None:
 
 
 def _refuse_other_types(frozen: Frozen) -> None:
-    """Raise TypeError or KeyError if a plan has something else where its readers expect texts, numbers or lists.
+    """Raise TypeError or KeyError if a plan does not contain the texts, numbers or lists that its readers expect.
 
-    Only somebody who changed the file and its hash can have written that.
+    This is possible only if somebody changed both the file and its hash.
     """
     content = frozen.content
     texts = [content.get("name") or "", content.get("claim") or "", content.get(STATEMENT) or ""]
@@ -226,11 +226,11 @@ def _refuse_other_types(frozen: Frozen) -> None:
     for accepted in (content.get("claim_scope") or {}).values():
         texts += map(str, accepted)
     if frozen.at.tzinfo is None or not content["seeds"]:
-        raise TypeError("it has no time with a zone, or no seeds")
+        raise TypeError("it lacks a time with a time zone, or seeds")
     if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
-        raise TypeError("texts or numbers are of another type")
+        raise TypeError("texts or numbers do not have the expected type")
 
 
 def scope_lists(claim_scope: Mapping[str, Sequence[str | int]] | None) -> dict[str, list[str | int]]:
-    """Return what a claim demands of a study, in the form that JSON stores; empty without a claim."""
+    """Return what a claim requires of a study, in the form stored as JSON; empty without a claim."""
     return {field: list(allowed) for field, allowed in (claim_scope or {}).items()}

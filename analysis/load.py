@@ -1,4 +1,4 @@
-"""Load the results of a study, even while it is running and only some rows exist."""
+"""Load a study's results, even while the study is running and only some rows exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Epochs = bool | Collection[str] | Callable[[Plan], Collection[str]]
 
 
 @overload
-def load(source: str | Place, *, epochs: Epochs = True) -> Results: ...  # type: ignore[overload-overlap]  # a text is one path
+def load(source: str | Place, *, epochs: Epochs = True) -> Results: ...  # type: ignore[overload-overlap]  # a str is one path
 
 
 @overload
@@ -38,19 +38,20 @@ def load(source: Iterable[str | Place], *, epochs: Epochs = True) -> Studies: ..
 
 
 def load(source: str | Place | Iterable[str | Place], *, epochs: Epochs = True) -> Results | Studies:
-    """Return the present content of a study directory, or of several directories together.
+    """Return the current content of a study directory, or of several directories together.
 
     Parameters
     ----------
-    source : a directory as `ablate run` wrote it (layout in `aimlib.records`), or its ``s3://``, ``gs://`` or ``az://``
-        URL; or several, as a list or an iterator such as ``Path("results").glob("*")``, of which only study directories
-        count.
-    epochs : arms whose epochs are read, or a function that names them for a plan; True: all, False: none. Reading and
-        typing the epochs takes most of the time of a large study, and queries of its runs need none.
+    source : a directory that `ablate run` wrote (see `aimlib.records` for its layout), or its ``s3://``, ``gs://`` or
+        ``az://`` URL; or several, as a list or an iterator such as ``Path("results").glob("*")``, of which only study
+        directories are loaded.
+    epochs : arms whose epochs are read, or a function that returns these arms for a plan; True: all arms, False: none.
+        For a large study, reading and converting the epochs takes most of the time, and queries on its runs do not need
+        them.
 
     Raises
     ------
-    StoreError: no study directory, a broken file, or a schema version that this package does not know.
+    StoreError: there is no study directory, a file is broken, or this package does not know the schema version.
     """
     if not isinstance(source, (str, Place)):
         return Studies.of(_load(path, epochs) for path in _study_directories(source))
@@ -58,7 +59,7 @@ def load(source: str | Place | Iterable[str | Place], *, epochs: Epochs = True) 
 
 
 def _study_directories(sources: Iterable[str | Place]) -> list[Place]:
-    """Return the given directories, in order; StoreError if none of them is one of a study."""
+    """Return those of the given directories that are study directories, in order; StoreError if there are none."""
     paths = [place(source) for source in sources]
     found = [path for path in paths if (path / records.STUDY_FILE).exists()]
     if not found:
@@ -87,7 +88,7 @@ def _load(directory: Place, wanted: Epochs) -> Results:
 
 
 def _note_rows_without_checksums(directory: Place, rows: pd.DataFrame) -> None:
-    """Log once for each study how many rows an earlier version wrote, without checksums."""
+    """Log, once for each study, how many rows an earlier version wrote without checksums."""
     number = int((rows["schema_version"] < records.WITH_CHECKSUMS).fillna(True).sum())
     if number and str(directory) not in _noted:
         _noted.add(str(directory))
@@ -96,16 +97,15 @@ def _note_rows_without_checksums(directory: Place, rows: pd.DataFrame) -> None:
 
 
 def _note_strays(directory: Place) -> None:
-    """Log once for each study which files resemble its files but have other names; a bucket costs requests to list."""
+    """Log, once for each study, files with unexpected names; buckets are not listed, because requests cost money."""
     if not isinstance(directory, Path) or not (found := strays(directory)) or str(directory) in _strayed:
         return
     _strayed.add(str(directory))
     names = ", ".join(on_one_line(f"{path.parent.name}/{path.name}") for path in found[:3])
     log.warning(
-        "%s: %s not read, because the study gives no such %s: %s%s; move %s elsewhere",
+        "%s: %s not read, because the study does not use such names: %s%s; move %s elsewhere",
         directory,
         counted(len(found), "file is", "files are"),
-        "name" if len(found) == 1 else "names",
         names,
         ", ..." if len(found) > 3 else "",
         "it" if len(found) == 1 else "them",
@@ -113,7 +113,7 @@ def _note_strays(directory: Place) -> None:
 
 
 def _rows(directory: Place, *, with_epochs: bool) -> pa.Table:
-    """Return one row per run: its settled row, or else its last failure."""
+    """Return one row per run: its settled row, or otherwise its last failure."""
     names = _RUN_COLUMNS + (_EPOCH_COLUMNS if with_epochs else [])
     settled = read_settled(directory, names)
     try:
@@ -141,13 +141,13 @@ def _arms(wanted: Epochs, plan: Plan) -> Collection[str]:
 
 
 def _epochs_of(arms: Collection[str], directory: Place, runs: pd.DataFrame) -> pa.Table:
-    """Return the epochs of the settled runs of these arms; a failed attempt has none."""
+    """Return the epochs of these arms' settled runs; a failed attempt does not have epochs."""
     chosen = runs["arm"].isin(arms) & runs["status"].isin(records.SETTLED)
     return read_settled_of(directory, ["run_id", *_EPOCH_COLUMNS], set(runs.loc[chosen, "run_id"]))
 
 
 def _as_planned(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Return rows in the order of the plan, with the plan's arm and seed, and the arm's role."""
+    """Return rows in the plan's order, with the plan's arm and seed, and the arm's role."""
     roles = pd.DataFrame({"arm": [arm.name for arm in plan.arms], "role": [arm.role for arm in plan.arms]}, dtype="str")
     merged = plan.runs.merge(rows.drop(columns=["arm", "seed"]), on="run_id").merge(roles, on="arm", how="left")
     return _typed(merged, "runs")

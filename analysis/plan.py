@@ -1,4 +1,4 @@
-"""The plan of a study (`study.json`): which arms, which seeds, and what each run id means."""
+"""A study's plan (`study.json`): its arms, its seeds, and what each run id means."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from analysis.procedures import FIRST, procedure_of
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of a study.
+    """An arm of a study.
 
     Attributes
     ----------
-    name : unique in the study.
-    role : what the arm is in the argument: baseline, treatment, a control of a treatment, or other.
-    of : the arm it is a control or variant of; None if the plan names none.
-    levels : label of the level of every factor, by factor; empty for arms outside the factors.
-    config : RunConfig of its first seed, as plain JSON.
-    question : what its comparison with the treatment answers, in the words of the study; None: its role's own words.
+    name : the arm's name, unique in the study.
+    role : the arm's role in the argument: baseline, treatment, a control of a treatment, or other.
+    of : the arm of which this arm is a control or variant; None if the plan does not name one.
+    levels : label of the arm's level of every factor, by factor; empty for arms that the factors do not define.
+    config : RunConfig for the first seed, as plain JSON.
+    question : the question that the arm's comparison with the treatment answers, in the study's words; None: the
+        question of its role.
     """
 
     name: str
@@ -43,12 +44,12 @@ class Arm:
     question: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "role", role_of(self.role) or self.role)  # code of earlier versions says "aim"
+        object.__setattr__(self, "role", role_of(self.role) or self.role)  # code from earlier versions uses "aim"
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a study was run on; a claim is tested only within its own scope."""
+    """The setting in which a study was run; a claim is tested only within its own scope."""
 
     dataset: str
     classes: int
@@ -60,20 +61,20 @@ class Scope:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a study.
+    """A study's plan.
 
     Attributes
     ----------
-    claim : name of the claim under test, or None.
-    delta_pp : smallest effect of interest in percentage points, or in the unit of the measure's differences.
+    claim : name of the tested claim, or None.
+    delta_pp : smallest effect of interest, in percentage points or in the unit of the measure's differences.
     looks : after how many pairs the verdict may be read, and at which level.
-    runs : frame run_id, arm, seed: every planned run, in the order of the plan.
-    what : what the treatment has and the baseline lacks, as the texts call it; None: a memory, as in plans of earlier
+    runs : frame with run_id, arm and seed of every planned run, in the plan's order.
+    what : name of what the treatment has and the baseline lacks, for texts; None: a memory, as in plans from earlier
         versions.
-    measure : what the verdict is about.
-    procedure : how the verdict is reached, see `procedures`.
-    own_validation : names of the arms whose validation images are those of the data, the same with every seed.
-    left_out : what arms leave out of their data by a list, and why, by name.
+    measure : the measure that the verdict is about.
+    procedure : number of the procedure that determines the verdict; see `procedures`.
+    own_validation : names of the arms whose validation images come with the data and are the same for every seed.
+    left_out : what a list excludes from the data of arms, and why, by arm.
     """
 
     name: str
@@ -99,11 +100,11 @@ class Plan:
 
 _WRITTEN = "give the directory that `ablate run` wrote"
 _NAMED = 6
-"""Studies that a message names."""
+"""Maximum number of studies that a message names."""
 
 
 def _no_study(directory: Place) -> str:
-    """Return what is wrong with a place that has no plan, and what to give instead."""
+    """Return what is wrong with a place that does not contain a plan, and what to specify instead."""
     if not isinstance(directory, Path):
         return f"{STUDY_FILE} is missing; {_WRITTEN}"
     if directory.is_dir():
@@ -117,13 +118,13 @@ def _no_study(directory: Place) -> str:
 
 
 def read_plan(directory: Place) -> Plan:
-    """Return the plan of a study directory; StoreError names the file and what to do."""
+    """Return the plan in a study directory; StoreError names the file and the remedy."""
     path = directory / STUDY_FILE
     try:
         document = json.loads(read_file(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{directory}: {_no_study(directory)}") from None
-    except StoreError:  # of an object storage, which says what to do
+    except StoreError:  # from object storage, with its own advice
         raise
     except (OSError, ValueError, RecursionError) as error:
         advice = advice_on(error, "restore the file or run the study again")
@@ -132,11 +133,11 @@ def read_plan(directory: Place) -> Plan:
 
 
 def plan_differs(directory: Place) -> bool:
-    """Return whether `study.json` differs from all plans that sessions have stored.
+    """Return whether `study.json` differs from all plans that sessions stored.
 
-    What the store adds to a plan does not count, because versions differ in it. A study without stored plans is one
-    that the store did not write, unless it has the store's checksum. A damaged stored plan may have been the present
-    one, so nothing is reported here; `ablate verify` names it.
+    What the store adds to a plan is ignored, because it differs between versions. A study without stored plans was not
+    written by the store, unless it has the store's checksum. A damaged stored plan may have been the current plan, so
+    no difference is reported; `ablate verify` names the damaged plan.
     """
     current = _document(directory / STUDY_FILE)
     try:
@@ -170,8 +171,8 @@ def plan_from(document: Any, path: Place) -> Plan:
     fields = _Fields(document, path)
     if document_is_intact(document) is False:
         raise StoreError(
-            f"{path}: is damaged: its checksum does not match its content; restore the newest of {PLANS}/*.json under "
-            f"this name"
+            f"{path}: is damaged: its checksum does not match its content; restore the newest of "
+            f"{PLANS}/*.json under this name"
         )
     refuse_version(fields.take("schema_version", int), path, document.get("package_version"))
     scope = _Fields(fields.take("scope", dict), path, "scope.")
@@ -201,9 +202,9 @@ def plan_from(document: Any, path: Place) -> Plan:
 
 
 def _measure(fields: _Fields, path: Place) -> tuple[PrimaryMeasure, float]:
-    """Return the measure of a plan and its smallest effect of interest.
+    """Return a plan's measure and smallest effect of interest.
 
-    A plan with a different measure than accuracy has no `delta_pp`, so that versions without measures refuse it.
+    A plan whose measure is not the accuracy does not have `delta_pp`, so that versions without measures refuse it.
     """
     stored = fields.take("measure", (str, dict), optional=True)
     delta = float(fields.take("delta_pp" if stored is None else "delta", (int, float)))
@@ -224,7 +225,7 @@ _SCOPE_FIELDS = tuple(Scope.__dataclass_fields__)
 
 
 class _Fields:
-    """Typed access to a JSON object; every error message names file and key."""
+    """Typed access to a JSON object; every error message names the file and the key."""
 
     def __init__(self, data: Any, path: Place, where: str = "") -> None:
         if not isinstance(data, dict):
@@ -281,7 +282,7 @@ def _runs(rows: list[Any], path: Place) -> pd.DataFrame:
     taken = {key: [row[key] for row in rows] for key in ("run_id", "arm", "seed")}
     try:
         return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain and a column cannot
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON but not a column can contain
         raise StoreError(
             f"{path}: a run's id or arm is not text; restore the file, or run `ablate run` again to write it"
         ) from None
@@ -294,17 +295,17 @@ def _refuse_run(row: Any, path: Place, index: int) -> None:
     fields = _Fields(row, path, f"runs[{index}].")
     for key, kind in (("run_id", str), ("arm", str), ("seed", int)):
         fields.take(key, kind)
-    raise StoreError(f"{path}: runs[{index}].seed does not fit 64 bits; run the study with smaller seeds")
+    raise StoreError(f"{path}: runs[{index}].seed does not fit into 64 bits; run the study with smaller seeds")
 
 
 _LONGEST_NAME = 1000
-"""Combinations of many factors have long names."""
+"""Maximum length of a name; combinations of many factors have long names."""
 
 
 def _is_name(text: str) -> bool:
-    """Return whether a text can be shown on a terminal as it is.
+    """Return whether a text can be shown on a terminal without changes.
 
-    It has no control characters, and none that change the text direction.
+    It must not contain control characters or characters that change the text direction.
     """
     return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
 
@@ -332,7 +333,7 @@ def _check(plan: Plan, path: Place) -> None:
         ),
         (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
-        (bool(plan.runs.duplicated(["arm", "seed"]).any()), "an arm has two runs of the same seed"),
+        (bool(plan.runs.duplicated(["arm", "seed"]).any()), "an arm has two runs with the same seed"),
         (
             plan.measure.difference == "pp" and not 0 < plan.delta_pp <= 100,
             "delta_pp must be positive, and at most 100 percentage points",
@@ -351,7 +352,7 @@ def refuse_version(version: Any, path: Place, package: object = None) -> None:
 
     Parameters
     ----------
-    package : version of this package that wrote the file, if the file states it.
+    package : version of this package that wrote the file, if the file contains it.
     """
     if type(version) is int and OLDEST_VERSION <= version <= SCHEMA_VERSION:
         return

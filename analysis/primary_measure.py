@@ -1,4 +1,4 @@
-"""The measure that a study decides by: its column, its unit, which side is better, and how its numbers are written."""
+"""A study's primary measure: its column, its unit, which direction is better, and how its numbers are written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from analysis.wording import number_format
 
 @dataclass(frozen=True)
 class PrimaryMeasure:
-    """What the runs of a study are compared by.
+    """The measure by which a study's runs are compared.
 
     Attributes
     ----------
-    name : as in a study file: accuracy, balanced_accuracy, macro_f1, loss, or the name of a reported scalar.
-    column : of the frames of runs and epochs, see `analysis.reading.measured`.
-    words : inside a sentence.
-    unit, difference : units of a value and of a difference, as in "72.1 %" and "0.8 pp"; empty for numbers without one.
-    scale : by which stored values are multiplied.
-    lower_is_better : gains are then control minus treatment.
-    digits : decimals of a difference.
+    name : name in a study file: accuracy, balanced_accuracy, macro_f1, loss, or the name of a reported scalar.
+    column : column in the frames of runs and epochs; see `analysis.reading.measured`.
+    words : wording for use within a sentence.
+    unit, difference : units of a value and of a difference, as in "72.1 %" and "0.8 pp"; empty for numbers without a
+        unit.
+    scale : factor by which stored values are multiplied.
+    lower_is_better : whether lower is better; gains are then control minus treatment.
+    digits : number of decimals of a difference.
     """
 
     name: str
@@ -40,46 +41,46 @@ class PrimaryMeasure:
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether it is the accuracy, in terms of which claims, photos and chance are stated."""
+        """Whether the measure is the accuracy, to which claims, photos and the chance level refer."""
         return self.name == "accuracy"
 
     @property
     def better(self) -> str:
-        """The side on which a run is better: higher or lower."""
+        """The direction in which a run is better: higher or lower."""
         return "lower" if self.lower_is_better else "higher"
 
     @property
     def gain_words(self) -> str:
-        """The label of an axis of differences, which are positive if the treatment is better."""
+        """The label of an axis with differences, which are positive if the treatment is better."""
         what = "Reduction of the" if self.lower_is_better else "Difference in"
         return f"{what} {self.words}"
 
     def with_digits_for(self, delta: float) -> PrimaryMeasure:
-        """Return the measure with as many decimals as differences of the size of `delta` need."""
+        """Return the measure with as many decimals as differences of size `delta` need."""
         if self.difference == "pp":
             return self
         return replace(self, digits=2 + max(0, -math.floor(math.log10(delta))))
 
     def values(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-        """Return the measure of every row in its unit; NaN where there is none."""
+        """Return every row's measure in its unit; NaN where it is missing."""
         found: npt.NDArray[np.float64] = self.scale * frame[self.column].to_numpy(dtype="float64", na_value=np.nan)
         return found
 
     def gains(self, treated: Any, control: Any) -> Any:
-        """Return how much better stored values are than others, in the unit of differences."""
+        """Return how much better the treatment's stored values are than the control's, in the unit of differences."""
         return self.scale * (control - treated if self.lower_is_better else treated - control)
 
     def difference_name(self, treatment: str, control: str) -> str:
-        """Return the name of a comparison: the better value of the two comes first if the treatment is better."""
+        """Return a comparison's name, ordered so that the difference is positive if the treatment is better."""
         first, second = (control, treatment) if self.lower_is_better else (treatment, control)
         return f"{first} {number_format.MINUS} {second}"
 
     def decimal(self, value: float | None) -> str:
-        """Return a difference without sign and unit, or a value that is scaled already."""
+        """Return a difference without sign and unit, or a value that is already scaled."""
         return number_format.decimal(value, self.digits)
 
     def margin(self, delta: float) -> str:
-        """Return a smallest effect of interest with its unit, and with as many decimals as it needs."""
+        """Return the smallest effect of interest with its unit and as many decimals as needed."""
         return self.in_unit(number_format.exact(delta, self.digits))
 
     def value(self, stored: float | None) -> str:
@@ -88,7 +89,7 @@ class PrimaryMeasure:
 
     @property
     def in_units(self) -> str:
-        """How a sentence states the unit of differences after a comma; empty without one."""
+        """The unit of differences for use in a sentence, after a comma; empty without a unit."""
         return {"": "", "pp": ", in percentage points"}.get(self.difference, f", in {self.difference}")
 
     def points(self, value: float | None) -> str:
@@ -96,14 +97,14 @@ class PrimaryMeasure:
         return number_format.decimal(value, self.digits, sign=True)
 
     def interval(self, lower: float | None, upper: float | None, beside: Sequence[float] = ()) -> str:
-        """Return the ends of an interval of differences, with decimals that show their side of each limit `beside`."""
+        """Return the limits of an interval for a difference, with decimals that show their side of each `beside`."""
         if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
             return number_format.NOTHING
         digits = number_format.digits_beside((lower, upper), beside, self.digits)
         return " to ".join(number_format.decimal(end, digits, sign=True) for end in (lower, upper))
 
     def in_unit(self, number: str) -> str:
-        """Return a written difference with its unit."""
+        """Return a formatted difference with its unit."""
         return f"{number} {self.difference}" if self.difference else number
 
     @property
@@ -112,12 +113,12 @@ class PrimaryMeasure:
         return self.words[:1].upper() + self.words[1:]
 
     def axis(self, of: str = "") -> str:
-        """Return the label of an axis of values: what it is, of which epoch, and the unit."""
+        """Return the label of an axis with values: the measure, the epoch, and the unit."""
         name = self.name_of_axis + (f" {of}" if of else "")
         return f"{name}, {self.unit}" if self.unit else name
 
     def heading(self, name: str, *, of_values: bool = False) -> str:
-        """Return the heading of a column of differences, or of values, with its unit."""
+        """Return the heading of a column with differences or values, with its unit."""
         unit = self.unit if of_values else self.difference
         return f"{name}, {unit}" if unit else name
 
@@ -133,16 +134,16 @@ _KNOWN = {
     )
 }
 KNOWN = tuple(_KNOWN)
-"""Names of the measures that every study can decide by."""
+"""Names of the measures that every study can use."""
 FROM_PREDICTIONS = ("balanced_accuracy", "macro_f1")
 """Measures that are computed from the stored predictions."""
 _LONGEST = 80
 SCALAR = "scalar:"
-"""Beginning of the columns of scalars that runs report."""
+"""Prefix of the columns with scalars that runs report."""
 
 
 def primary_measure(stored: str | Mapping[str, Any] | None, delta: float = 1.0) -> PrimaryMeasure:
-    """Return the measure that a plan names; None is the accuracy.
+    """Return the measure that a plan names; None means the accuracy.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def primary_measure(stored: str | Mapping[str, Any] | None, delta: float = 1.0) 
 
     Raises
     ------
-    ValueError: it is neither.
+    ValueError: `stored` is neither of these.
     """
     if stored is None:
         return ACCURACY
@@ -166,5 +167,5 @@ def primary_measure(stored: str | Mapping[str, Any] | None, delta: float = 1.0) 
 
 
 def _is_word(text: object) -> bool:
-    """Return whether a name or a unit can stand in a sentence as it is."""
+    """Return whether a name or a unit can be used in a sentence without changes."""
     return isinstance(text, str) and 0 < len(text.strip()) <= _LONGEST and text.isprintable()

@@ -1,9 +1,9 @@
-"""The procedures by which a verdict is reached; a study is read by the one that it froze, whatever is newest.
+"""The procedures by which a verdict is reached; a study is always read by the procedure that it froze.
 
-1. That of version 0.1.0, and of every plan that states none.
-2. Harm has a margin (`statistics.verdict.RULES`). Chance is the best constant answer. In the scope of a claim an arm
-   that has hardly trained decides nothing. Gates, failures and adjusted p-values are those of the look that decides; no
-   adjusted p-value is below the unadjusted one.
+1. The procedure of version 0.1.0, and of every plan that does not state a procedure.
+2. Harm has a margin (`statistics.verdict.RULES`). The chance level is the accuracy of the best constant answer. Within
+   a claim's scope, an arm that has hardly trained does not lead to a verdict. Gates, failures and adjusted p-values are
+   those of the deciding look; an adjusted p-value is never smaller than the unadjusted one.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 
 FIRST, SECOND = 1, 2
 LATEST = SECOND
-"""The procedure of new studies."""
+"""The procedure used for new studies."""
 KEY = "procedure"
-"""Key of the procedure in a plan and in what is frozen."""
+"""Key of the procedure in a plan and in a frozen plan."""
 
 
 def procedure_of(document: Mapping[str, Any]) -> int:
-    """Return the procedure that a stored plan, or a frozen one, states.
+    """Return the procedure of a stored or frozen plan.
 
     Raises
     ------
-    ValueError: this version does not have that procedure.
+    ValueError: this version does not have the procedure.
     """
     stated = document.get(KEY)
-    if stated is None or isinstance(stated, Mapping):  # earlier plans froze the numbers of single rules there
+    if stated is None or isinstance(stated, Mapping):  # earlier plans froze the numbers of single rules here
         return FIRST
     if type(stated) is not int or not FIRST <= stated <= LATEST:
         raise ValueError(f"procedure must be {FIRST} to {LATEST}; got {stated!r}")

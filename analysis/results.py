@@ -1,4 +1,4 @@
-"""The results of one study as frames."""
+"""A study's results as frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class _Queries:
-    """Queries on the runs of one study or of several."""
+    """Queries on the runs of one or several studies."""
 
     if TYPE_CHECKING:
 
@@ -40,7 +40,7 @@ class _Queries:
     def where(self, condition: str | Sequence[str]) -> pd.DataFrame:
         """Return the runs that meet a condition, such as ``batch_size >= 50 and placement == 'stage_only'``.
 
-        See `analysis.select`, which takes any of the frames.
+        See `analysis.select`, which accepts any of the frames.
         """
         from analysis.reading.query import select  # noqa: PLC0415
 
@@ -53,7 +53,7 @@ class _Queries:
         value: str = "test_accuracy",
         statistic: Statistic = "mean",
     ) -> pd.DataFrame:
-        """Return a table of one statistic over the runs by the levels of factors; see `analysis.pivot`."""
+        """Return a table of one statistic over the runs, by the levels of factors; see `analysis.pivot`."""
         from analysis.reading.query import pivot  # noqa: PLC0415
 
         return pivot(self.runs, index, columns, value, statistic)
@@ -61,17 +61,17 @@ class _Queries:
 
 @dataclass(frozen=True, repr=False)
 class Results(_Queries):
-    """The content of a study directory; `analysis.load` returns it, `analysis.columns` explains the columns.
+    """The content of a study directory; `analysis.load` returns it, and `analysis.columns` explains the columns.
 
     Attributes
     ----------
-    directory : where it was read from.
-    plan : the plan of the study.
-    runs : one row per planned run that has a row; a run that only ever failed has its last failure. The stored columns
-        are followed by one column per option in which the arms differ: `factors` lists them.
-    epochs : one row per such run and epoch, with the same columns of options.
-    stale : rows whose run id is not in the plan (the study was changed since), as they were written.
-    missing : planned runs without any row: run_id, arm, seed.
+    directory : where the results were read from.
+    plan : the study's plan.
+    runs : one row per planned run that has a row; for a run that always failed, this is its last failure. The stored
+        columns are followed by one column per option in which the arms differ, as listed in `factors`.
+    epochs : one row per epoch of these runs, with the same option columns.
+    stale : rows as stored whose run id is no longer in the plan because the study was changed.
+    missing : planned runs that do not have a row: run_id, arm, seed.
     """
 
     directory: Place
@@ -83,52 +83,52 @@ class Results(_Queries):
 
     @property
     def trials(self) -> pd.DataFrame:
-        """The frame `runs` by its earlier name."""
+        """The frame `runs` under its earlier name."""
         warn_renamed("results.trials", "results.runs, where the role 'aim' is 'treatment'")
         return self.runs
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """Predictions of every run's selected epoch: run_id, epoch, image, predicted, label, correct."""
+        """The predictions in every run's selected epoch: run_id, epoch, image, predicted, label, correct."""
         return self.predictions_at("selected")
 
     def predictions_at(self, epoch: int | Literal["selected", "all"]) -> pd.DataFrame:
-        """Return the predictions of every settled run after one epoch, the selected one, or all.
+        """Return the predictions of every settled run after a given epoch, the selected epoch, or all epochs.
 
         Parameters
         ----------
-        epoch : number of the epoch from 1 (0: the start); runs that did not reach it have no rows.
+        epoch : number of the epoch, from 1 (0: before training); runs that did not reach it do not have rows.
 
         Raises
         ------
         StoreError: the table of test images is missing, or a file is broken.
-        UsageError: `epoch` is neither a number nor one of the two words.
+        UsageError: `epoch` is neither a number nor "selected" or "all".
         """
         if not (epoch in ("selected", "all") or (isinstance(epoch, int) and epoch >= 0)):
             raise UsageError(f"epoch must be a number from 0, 'selected' or 'all'; got {epoch!r}")
         return predictions.read(self.directory, self.plan.runs["run_id"], self.images, epoch)
 
     def scores(self, run_id: str) -> npt.NDArray[np.float16]:
-        """Return the log-probabilities of a run's selected epoch, [test images, classes], where they were kept.
+        """Return the log-probabilities in a run's selected epoch, [test images, classes], if they were kept.
 
-        The images are in the order of `images`, and the columns are class numbers. ``numpy.exp`` gives probabilities.
+        The images are in the order of `images`, and the columns are class numbers. ``numpy.exp`` returns probabilities.
 
         Raises
         ------
-        UsageError: the study has no such run, or its scores were not kept.
-        StoreError: they are not readable, or contradict the stored predictions.
+        UsageError: the study does not contain the run, or the run's scores were not kept.
+        StoreError: the scores are not readable, or contradict the stored predictions.
         """
         from analysis.reading.scores import read_scores  # noqa: PLC0415
 
         return read_scores(self, run_id)
 
     def metrics(self, top: Sequence[int] = (), bins: int = 15) -> pd.DataFrame:
-        """Return run_id, arm, seed, balanced_accuracy, macro_f1 and, where scores were kept, more of every run.
+        """Return run_id, arm, seed, balanced_accuracy, macro_f1 and, if scores were kept, more metrics for every run.
 
-        All are fractions, of the test images in the selected epoch, computed from the stored predictions and scores
-        when this is called. With scores: ``top{k}_accuracy`` for every k in `top`, and calibration_error, the mean
-        difference between confidence and accuracy over `bins` equal bins of confidence (Guo et al., 2017); NaN for runs
-        without scores.
+        All metrics are fractions for the test images in the selected epoch, computed from the stored predictions and
+        scores when this is called. With scores, the further metrics are ``top{k}_accuracy`` for every k in `top`, and
+        calibration_error, the mean difference between confidence and accuracy over `bins` equally wide bins of
+        confidence (Guo et al., 2017); they are NaN for runs without scores.
 
         Parameters
         ----------
@@ -145,22 +145,22 @@ class Results(_Queries):
 
     @cached_property
     def frozen(self) -> Frozen | None:
-        """The analysis plan as it was frozen before the first run; None if none was frozen.
+        """The analysis plan that was frozen before the first run; None if no plan was frozen.
 
         StoreError if the file is broken or was changed.
         """
-        from analysis import analysis_plan  # noqa: PLC0415 -- scipy only where the plan is asked for
+        from analysis import analysis_plan  # noqa: PLC0415 -- imports scipy only if the plan is needed
 
         return analysis_plan.read(self.directory)
 
     @cached_property
     def unblinded(self) -> tuple[Unblinding, ...]:
-        """When test measures were shown before the verdict, oldest first; StoreError if a record is broken."""
+        """Records of when test measures were shown before the verdict, oldest first; StoreError if one is broken."""
         return unblinding.read(self.directory)
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """One row per arm: layers, parameters, multiply-adds; empty if `models.parquet` is missing."""
+        """One row per arm with layers, parameters and multiply-adds; empty if `models.parquet` is missing."""
         try:
             table = read_plain(self.directory / records.MODELS_FILE, records.MODELS)
         except FileNotFoundError:
@@ -170,31 +170,32 @@ class Results(_Queries):
 
     @cached_property
     def ledger_head(self) -> tuple[str, int]:
-        """The hash that stands for the settled runs, and the number of planned runs it stands for.
+        """The hash that covers the settled runs, and the number of planned runs that it covers.
 
-        Without a ledger, they are empty and 0.
-        See `aimlib.records.ledger`: kept elsewhere, it shows later whether the results are still the same.
+        Without a ledger, these are empty and 0.
+        See `aimlib.records.ledger`: if you keep the hash elsewhere, you can check later that the results have not
+        changed.
         """
         return ledger.head(self.directory, set(self.plan.runs["run_id"]))
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """Test images of every data fingerprint found: number, name, label and class name."""
+        """The test images for every data fingerprint found: number, name, label and class name."""
         parts = [_images(path) for path in listed(self.directory / records.IMAGES)]
         return pd.concat([frames.empty(TABLES["images"]), *parts], ignore_index=True)
 
     @cached_property
     def factors(self) -> pd.DataFrame:
-        """The options in which the arms differ: column, option (key path), type, levels (number of values)."""
+        """The options in which the arms differ: column, option (key path), type and levels (number of values)."""
         return factors.table(factors.of_plan(self.plan))
 
     @cached_property
     def importances(self) -> pd.DataFrame:
-        """How much the accuracy of a search's trials varied with each parameter, as Optuna estimates it.
+        """How much the accuracy of a search's trials varied with each parameter, as estimated by Optuna.
 
-        One row per searched arm, method and parameter; `analysis.reading.importances` explains the columns. They
-        describe the trials that the sampler chose; they are not effects and have no intervals. No rows without a
-        search.
+        One row per searched arm, method and parameter; `analysis.reading.importances` explains the columns. Importances
+        describe the trials that the sampler chose; they are not effects and do not have intervals. The frame is empty
+        without a search.
         """
         from analysis.reading.importances import read_importances  # noqa: PLC0415
 
@@ -203,21 +204,22 @@ class Results(_Queries):
     def effects(self, value: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
         """Return the main effects and two-way interactions of the study's factors, blocked by seed.
 
-        One row per contrast, with its interval; see `analysis.statistics.effects.effects` for the columns. Effects on
-        accuracies are in percentage points. The column `value` names the measure.
+        There is one row per contrast, with its interval; see `analysis.statistics.effects.effects` for the columns.
+        Effects on accuracies are in percentage points. The column `value` contains the name of the measure.
 
         Parameters
         ----------
-        value : column of `runs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
-            the validation accuracy, so that the test images stay unseen; this also applies to the trials of a search.
-        alpha : error of all intervals together.
+        value : column of `runs`. None means the test accuracy once the pairs for the verdict are settled and, before
+            that, the validation accuracy, so that test results stay unseen; this also applies to the trials of a
+            search.
+        alpha : joint error rate of all intervals.
 
         Raises
         ------
         UsageError: the study has no factors, or `value` is not a column of numbers.
         """
         from analysis.reading.layout import layout_of  # noqa: PLC0415
-        from analysis.reading.query import refuse_text, refuse_unknown  # noqa: PLC0415 -- scipy only where intervals are needed
+        from analysis.reading.query import refuse_text, refuse_unknown  # noqa: PLC0415 -- imports scipy only if needed
         from analysis.statistics.blinding import is_screening, verdict_is_due  # noqa: PLC0415
         from analysis.statistics.effects import effects  # noqa: PLC0415
 
@@ -234,13 +236,13 @@ class Results(_Queries):
         return found.assign(value=value).astype({"value": "str"})
 
     def compare(self, treatment: str, control: str, by: str = "seed") -> pd.DataFrame:
-        """Return the paired differences in test accuracy of two arms; see `analysis.compare`."""
-        from analysis.reading.query import compare  # noqa: PLC0415 -- scipy only where intervals are asked for
+        """Return the paired differences in test accuracy between two arms; see `analysis.compare`."""
+        from analysis.reading.query import compare  # noqa: PLC0415 -- imports scipy only if needed
 
         return compare(self.runs, treatment, control, by=by)
 
     def __repr__(self) -> str:
-        """Return the study and its numbers of runs."""
+        """Return the study directory and its numbers of runs."""
         done = len(self.plan.runs) - len(self.missing)
         return f"<Results {self.directory}: {done} of {counted(len(self.plan.runs), 'run')} have a result>"
 
@@ -252,27 +254,27 @@ class Results(_Queries):
 
 @dataclass(frozen=True, repr=False)
 class Studies(_Queries):
-    """Several studies together: the frames of `Results`, each with the column `directory` in front.
+    """Several studies together: the frames of `Results`, each with `directory` as the first column.
 
-    A run that several studies have (the same run id, hence the same experiment) appears once, with the first directory
-    that settled it; the column `also_in` names the others. Options in which arms of any of the studies differ are
-    columns, named as if all arms were those of one study.
+    A run that several studies contain (with the same run id, and therefore the same experiment) appears only once, with
+    the first directory that settled it; the column `also_in` names the other directories. Options in which arms of any
+    study differ are columns, which are named as if all arms belonged to one study.
 
     Attributes
     ----------
-    results : by directory, in the order given.
+    results : results by directory, in the given order.
     """
 
     results: Mapping[str, Results]
 
     @classmethod
     def of(cls, results: Iterable[Results]) -> Studies:
-        """Return these results together."""
+        """Return the given results together."""
         return cls({str(each.directory): each for each in results})
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """Every run once."""
+        """Every run, without duplicates."""
         together = self._together("runs", TABLES["runs"])
         settled = together["status"].isin(records.SETTLED)
         first = together.assign(open=~settled).sort_values("open", kind="stable").drop_duplicates("run_id").index
@@ -287,13 +289,13 @@ class Studies(_Queries):
 
     @property
     def trials(self) -> pd.DataFrame:
-        """The frame `runs` by its earlier name."""
+        """The frame `runs` under its earlier name."""
         warn_renamed("studies.trials", "studies.runs, where the role 'aim' is 'treatment'")
         return self.runs
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """The epochs of every run of `runs`."""
+        """The epochs of every run in `runs`."""
         together = self._together("epochs", TABLES["epochs"])
         own = together.merge(self.runs[["directory", "run_id"]], on=["directory", "run_id"])
         return self._with_factors(own)
@@ -305,7 +307,7 @@ class Studies(_Queries):
 
     @cached_property
     def factors(self) -> pd.DataFrame:
-        """The options in which any two arms of the studies differ; see `Results.factors`."""
+        """The options in which any two arms in the studies differ; see `Results.factors`."""
         return factors.table(self._factors)
 
     @cached_property
@@ -346,6 +348,6 @@ def _images(path: Place) -> pd.DataFrame:
     try:
         table = read_plain(path, records.TEST_IMAGES)
     except FileNotFoundError:
-        raise StoreError(f"{path}: disappeared while it was read; load the study again") from None
+        raise StoreError(f"{path}: disappeared while it was being read; load the study again") from None
     fingerprint = pa.array([path.stem] * table.num_rows, type=pa.string())
     return frames.from_arrow(table.append_column("data_fingerprint", fingerprint), TABLES["images"])

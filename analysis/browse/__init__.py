@@ -1,4 +1,4 @@
-"""The interactive page of a study: tables, curves and charts that follow a filter, in one file or served live."""
+"""A study's interactive page: tables, curves and charts that follow a filter, in one file or served live."""
 
 from __future__ import annotations
 
@@ -32,28 +32,27 @@ def browse(
     outputs: Outputs | None = None,
     announce: Callable[[str], None] = print,
 ) -> Path | None:
-    """Write the page of one study or of several side by side, or serve it on this machine until interrupted.
+    """Write a page for one or several studies, or serve it on this machine until interrupted.
 
-    Until the verdict of a study is due, the page shows only its validation measures. Paths, users and logins are never
-    on it.
+    Until a study's verdict is due, the page shows only validation measures. It never contains paths, users or logins.
 
     Parameters
     ----------
-    directories : study directory as `ablate run` wrote it, or ``s3://bucket/folder``; or several.
-    out : file of the page; by default `browse.html` in the study directory, or here for several studies or for one in
-        object storage.
+    directories : study directory that `ablate run` wrote, or ``s3://bucket/folder``; or several of these.
+    out : file for the page. By default, this is `browse.html` in the study directory, or in the current directory for
+        several studies and for a study in object storage.
     serve : serve the page at a local address instead of writing it; the page follows the study.
-    port : port of that address; 0 takes a free one.
-    unblind : show test measures before the verdict as well. The study records it, and its report says so.
-    hosts : show names of machines.
-    states : returns the state of runs in active sessions by run id; None shows runs without a row as waiting. The
-        command provides both this and `outputs`.
-    outputs : returns the kept output of runs of a study by run id; None shows none.
+    port : port of the local address; 0 uses a free port.
+    unblind : show test measures even before the verdict. The study records this, and its report mentions it.
+    hosts : show the names of machines.
+    states : returns the states of runs in active sessions, by run id; with None, runs without a row are shown as
+        waiting. The command provides both this and `outputs`.
+    outputs : returns the kept output of a study's runs, by run id; with None, no output is shown.
     announce : receives the address of the served page.
 
     Returns
     -------
-    The file, or None if the page was served.
+    The path of the file, or None if the page was served.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def browse(
     if not sources:
         raise UsageError("give at least one study directory")
     if serve and out is not None:
-        raise UsageError("--serve writes no file; omit --out, or write the page without --serve")
+        raise UsageError("--serve does not write a file; omit --out, or write the page without --serve")
     if port and not serve:
         raise UsageError("--port is only used with --serve")
     libraries()
@@ -92,7 +91,7 @@ def browse(
 def _studies(sources: list[str | Place], *, epochs: bool = True) -> Studies:
     from analysis.results import Studies  # noqa: PLC0415
 
-    return Studies.of([load(source, epochs=epochs) for source in sources])  # one by one, because each must be a study
+    return Studies.of([load(source, epochs=epochs) for source in sources])  # one by one: each must be a study
 
 
 def _default(sources: list[str | Place]) -> Path:
@@ -101,8 +100,8 @@ def _default(sources: list[str | Place]) -> Path:
 
 
 def _record(studies: Studies) -> None:
-    """Store in every study whose verdict is not due that its test measures are shown."""
-    from analysis.browse.content import is_early  # noqa: PLC0415 -- scipy only where it is needed
+    """Store a record that test measures are shown in every study whose verdict is not due."""
+    from analysis.browse.content import is_early  # noqa: PLC0415 -- imports scipy only if needed
     from analysis.reading import unblinding  # noqa: PLC0415
 
     for each in studies.results.values():

@@ -1,4 +1,4 @@
-"""The arms of the page: options, differences from the baseline, and the network."""
+"""The arms on the page: options, differences from the baseline, and the network."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _NETWORK = (
 
 
 def arm_entries(results: Mapping[str, Results], labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options that all arms share, and per arm its own options, differences and network.
+    """Return the options that all arms share, and each arm's own options, differences and network.
 
     Parameters
     ----------
-    labels : name of every study by its directory.
+    labels : every study's name, by directory.
     """
     options = {
         (labels[directory], arm.name): public_options(arm.config)
@@ -66,20 +66,20 @@ def _common(options: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal; True and 1 are not."""
+    """Return whether two values are equal; True and 1 are not equal."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _baseline(plan: Plan, arm: Arm) -> Arm | None:
-    """Return the arm that an arm is compared with: the baseline of the study, or else the arm that it varies."""
+    """Return the arm with which an arm is compared: the study's baseline, or otherwise the arm that it varies."""
     found = next((each for each in plan.arms if each.role == "baseline"), None)
     found = found or next((each for each in plan.arms if each.name == arm.of), None)
     return None if found is None or found.name == arm.name else found
 
 
 def _differences(base: dict[str, Any], own: dict[str, Any]) -> list[list[Any]]:
-    """Return each option with its value in the baseline and in the arm, None if it lacks the option."""
-    names = sorted({*base, *own})  # the parts of an option follow it
+    """Return each option with its values in the baseline and in the arm; None if an arm lacks the option."""
+    names = sorted({*base, *own})  # an option's parts follow it
     return [[name, base.get(name), own.get(name)] for name in names if not _same(base.get(name), own.get(name))]
 
 

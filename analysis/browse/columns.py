@@ -1,4 +1,4 @@
-"""The columns of the table of runs on the page: their types, meanings and groups, and which are shown at first."""
+"""The columns in the page's table of runs: their types, meanings and groups, and which are initially shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.browse.disclosure import is_local
 from analysis.reading import frames
 
 Group = Literal["run", "factor", "measure", "cost", "provenance"]
-STUDY = records.Column("study", "text", "", "study that the run belongs to")
+STUDY = records.Column("study", "text", "", "study to which the run belongs")
 _STATUS = records.Column(
     "status",
     "text",
@@ -32,20 +32,20 @@ _SHOWN = frozenset(
     ("study", "arm", "seed", "status", "validation_accuracy", "test_accuracy", "epochs_run", "seconds", "parameters")
 )
 _IN_THE_DETAILS = frozenset({"traceback", "config", "versions", "plugins", "schema_version"})
-"""Columns whose content a run shows when it is opened."""
+"""Columns whose content is shown when a run is opened."""
 _HOSTS = frozenset({"host", "device_uuid"})
 MOST_FACTORS = 8
-"""Number of factors that are shown at first; the others can be chosen."""
+"""Number of factors that are initially shown; the others can be chosen."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A column of the page.
+    """A column on the page.
 
     Attributes
     ----------
     group : heading under which the column can be chosen.
-    visible : whether it is shown at first.
+    visible : whether the column is initially shown.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Shown:
 
 
 def is_test_measure(name: str) -> bool:
-    """Return whether a stored column is a measure of the test images, on which the verdict depends."""
+    """Return whether a stored column is a measure on test images, on which the verdict depends."""
     return name.startswith("test_") and name != "test_images"
 
 
@@ -66,10 +66,10 @@ def shown_columns(factors: pd.DataFrame, *, several: bool, tested: bool, hosts: 
 
     Parameters
     ----------
-    factors : options in which the arms differ, as `Results.factors`.
-    several : whether the page has several studies.
-    tested : whether measures of the test images may be shown.
-    hosts : whether names of machines may be shown.
+    factors : options in which the arms differ, as in `Results.factors`.
+    several : whether the page contains several studies.
+    tested : whether measures on test images may be shown.
+    hosts : whether the names of machines may be shown.
     """
     stored = [c for c in records.RUN_COLUMNS if c.name not in _IN_THE_DETAILS and c.name != STUDY.name]
     stored = [c for c in stored if (hosts or c.name not in _HOSTS) and (tested or not is_test_measure(c.name))]
@@ -92,7 +92,7 @@ def _shown(column: records.Column) -> Shown:
 
 def _factors(factors: pd.DataFrame) -> Iterable[Shown]:
     public = factors[~factors["option"].map(is_local).astype(bool)]
-    # An option with a single value only differs by being absent in some arms, which the option above it shows as well.
+    # An option with a single value differs only by being absent in some arms, which its parent option also shows.
     ranked = public.assign(single=public["levels"] < 2).sort_values("single", kind="stable")
     first = set(ranked["column"][:MOST_FACTORS])
     for column, option, kind in zip(public["column"], public["option"], public["type"], strict=True):

@@ -1,6 +1,6 @@
-"""What the page shows, as plain values: runs, arms, curves and notes of one study or of several.
+"""The page's content as plain values: runs, arms, curves and notes for one or several studies.
 
-Measures of the test images of a study whose verdict is not due are left out here, so the page does not contain them.
+If a study's verdict is not due, its measures on test images are left out here, so the page does not contain them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from analysis.results import Results, Studies
 from analysis.statistics.blinding import is_screening, verdict_is_due
 
 States = Mapping[str, str]
-"""State of runs that are not settled, by run id: one of `aimlib.records.RUN_STATES`."""
+"""The states of runs that are not settled, by run id: each is one of `aimlib.records.RUN_STATES`."""
 _TRACEBACK = 4000
-"""Characters of a traceback that are shown: its end."""
+"""Number of characters shown from the end of a traceback."""
 _DISTRIBUTIONS = ("versions", "plugins")
 _NAMES = frozenset({"study", "also_in", "reused_from", "arm", "role", "run_id"})
-"""Columns of names, which are shown unchanged: `sgd@0.1` is not a login."""
+"""Columns with names, which are shown unchanged: `sgd@0.1` is not a login."""
 
 
 def content(
@@ -47,8 +47,8 @@ def content(
 
     Parameters
     ----------
-    unblind : whether to show measures of the test images of studies whose verdict is not due.
-    hosts : whether to show names of machines.
+    unblind : whether to show measures on test images for studies whose verdict is not due.
+    hosts : whether to show the names of machines.
     states : states of runs in active sessions.
     outputs : returns the kept output of runs.
     """
@@ -70,18 +70,18 @@ def content(
         "runs": _columns(_masked(frame, studies, hidden, labels, names), listed),
         "details": _details(frame, names) | {"logs": logs},
         "arms": arm_entries(studies.results, labels),
-        "curves": vars(found),  # not a deep copy of a million numbers
+        "curves": vars(found),  # avoids a deep copy of a million numbers
         "notes": _notes(found, frame, studies.results, labels, blind, unblind and bool(early)) + without,
     }
 
 
 def is_early(results: Results) -> bool:
-    """Return whether the test measures of a study stay unseen: before its verdict, and for the trials of a search."""
+    """Return whether a study's test measures stay unseen: before its verdict, and for a search's trials."""
     return is_screening(results.directory) or not verdict_is_due(results.plan, results.runs)
 
 
 def study_labels(results: Mapping[str, Results]) -> dict[str, str]:
-    """Return a short unique name of every study by its directory, which may not be shown: the name in its plan."""
+    """Return a short unique name for every study, by directory: its plan's name, because directories are not shown."""
     number: Counter[str] = Counter()
     labels = {}
     for directory, each in results.items():
@@ -92,7 +92,7 @@ def study_labels(results: Mapping[str, Results]) -> dict[str, str]:
 
 
 def _all_runs(studies: Studies, states: States) -> pd.DataFrame:
-    """Return one row per planned run in the order of the plans, with its state in the column `status`."""
+    """Return one row per planned run in the plans' order, with the run's state in the column `status`."""
     settled = studies.runs
     waiting = pd.concat([each.missing.assign(directory=directory) for directory, each in studies.results.items()])
     waiting = waiting[~waiting["run_id"].isin(settled["run_id"])].drop_duplicates("run_id")
@@ -124,7 +124,7 @@ def _roles(studies: Studies, runs: pd.DataFrame) -> list[str]:
 
 
 def _elsewhere(studies: Studies, frame: pd.DataFrame, blind: Mapping[str, bool]) -> pd.Series:
-    """Return by run id whether a study whose verdict is not due plans the run as well."""
+    """Return, by run id, whether a study whose verdict is not due also plans the run."""
     planned = {
         run_id for d, each in studies.results.items() if blind[d] for run_id in each.plan.runs["run_id"].tolist()
     }
@@ -134,7 +134,7 @@ def _elsewhere(studies: Studies, frame: pd.DataFrame, blind: Mapping[str, bool])
 def _masked(
     frame: pd.DataFrame, studies: Studies, hidden: pd.Series, labels: Mapping[str, str], hosts: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Return the runs as the page may show them: no hidden measure, no directory, no path in a message."""
+    """Return the runs as the page may show them: without hidden measures, directories, or paths in messages."""
     veiled = hidden.to_numpy(dtype=bool)
     masked = {name: frame[name].mask(veiled) for name in frame.columns if is_test_measure(name)}
     return frame.assign(
@@ -160,7 +160,7 @@ def _columns(frame: pd.DataFrame, listed: list[Shown]) -> list[Any]:
 
 
 def _column(series: pd.Series, column: Shown) -> Any:
-    """Return a column as a list, or a column of text as its different values and their numbers."""
+    """Return a column as a list, or a text column as its distinct values and their positions."""
     if column.type == "text":
         codes, texts = pd.factorize(series)
         option = column.meaning.removeprefix("option ") if column.group == "factor" else ""
@@ -175,7 +175,7 @@ def _column(series: pd.Series, column: Shown) -> Any:
 
 
 def _details(frame: pd.DataFrame, hosts: tuple[str, ...]) -> dict[str, Any]:
-    """Return what an opened run shows next to its columns: the end of its traceback, versions and plugins."""
+    """Return what an opened run shows besides its columns: the end of its traceback, versions and plugins."""
     tracebacks = {str(at): public_text(text[-_TRACEBACK:], hosts) for at, text in frame["traceback"].dropna().items()}
     details: dict[str, Any] = {"tracebacks": tracebacks}
     for name in _DISTRIBUTIONS:
@@ -218,27 +218,29 @@ def _notes(
     blind: Mapping[str, bool],
     unblinded: bool,
 ) -> list[str]:
-    """Return the sentences that say what the page leaves out."""
+    """Return sentences on what the page leaves out."""
     notes = []
     veiled = [directory for directory, hides in blind.items() if hides]
     trials = [directory for directory in veiled if is_screening(results[directory].directory)]
     for without, why in (
         ([each for each in veiled if each not in trials], "because the verdict is not due yet"),
-        (trials, "because the trials of a search are compared on validation images"),
+        (trials, "because a search’s trials are compared on validation images"),
     ):
-        whose = "" if len(labels) == 1 else f" of {', '.join(labels[each] for each in without)}"
+        whose = "" if len(labels) == 1 else f" for {', '.join(labels[each] for each in without)}"
         if without:
             notes.append(f"Test measures{whose} are not on this page, {why}.")
     if unblinded and not veiled:
         notes.append("Test measures are shown before the verdict. The study records this.")
     if len(found.epochs) < found.longest:
         notes.append(
-            f"Curves show {len(found.epochs)} of {found.longest} epochs, evenly spaced, so that the page stays small."
+            f"Curves show {len(found.epochs)} of {found.longest} epochs, evenly spaced, to keep the page small."
         )
     if stale := sum(len(each.stale) for each in results.values()):
-        notes.append(f"{counted(stale, 'row')} of runs outside the plan {'is' if stale == 1 else 'are'} left out.")
+        notes.append(f"{counted(stale, 'row')} from runs outside the plan {'is' if stale == 1 else 'are'} left out.")
     twice = sum(len(each.plan.runs) for each in results.values()) - len(frame)
     if twice:
         verb = "is" if twice == 1 else "are"
-        notes.append(f"{counted(twice, 'planned run')} {verb} also in another of these studies and shown once.")
+        notes.append(
+            f"{counted(twice, 'planned run')} {verb} also part of another of these studies and shown only once."
+        )
     return notes

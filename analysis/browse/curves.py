@@ -1,4 +1,4 @@
-"""Learning curves of all runs as short lists of numbers: what is left out, and how numbers are rounded."""
+"""The learning curves of all runs as short lists of numbers: which epochs are left out, and how numbers are rounded."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from aimlib import records
 from analysis.browse.columns import is_test_measure
 
 MOST_VALUES = 900_000
-"""Values of all curves of a page together: 2,000 runs of 50 epochs with nine measures are complete."""
+"""Maximum number of values in all curves on a page: enough for 2,000 runs of 50 epochs with nine measures."""
 _DIGITS = 5
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of a page.
+    """The curves on a page.
 
     Attributes
     ----------
     measures : name, unit and meaning of every measure.
-    epochs : epochs whose values are there, [points].
-    values : by measure and run, in the order of the runs: one value per point that the run reached.
-    longest : number of epochs of the longest run.
+    epochs : epochs with values, [points].
+    values : by measure and run, in the order of the runs: one value for each point that the run reached.
+    longest : number of epochs in the longest run.
     """
 
     measures: list[dict[str, str]]
@@ -40,8 +40,8 @@ def curves_of(epochs: pd.DataFrame, run_ids: pd.Series, hidden: pd.Series) -> Cu
 
     Parameters
     ----------
-    epochs : frame of `Results`.
-    hidden : by run id, whether measures of the test images must not be shown.
+    epochs : the frame of epochs from `Results`.
+    hidden : by run id, whether measures on test images must not be shown.
     """
     tested = not hidden.all()
     listed = [c for c in records.EPOCHS if c.name not in ("epoch",) and (tested or not is_test_measure(c.name))]
@@ -67,7 +67,7 @@ def curves_of(epochs: pd.DataFrame, run_ids: pd.Series, hidden: pd.Series) -> Cu
 
 
 def _points(longest: int, runs: int, measures: int) -> list[int]:
-    """Return the epochs to show: all, or as many evenly spaced ones as `MOST_VALUES` allows, at least two."""
+    """Return the epochs to show: all, or as many evenly spaced epochs as `MOST_VALUES` allows, but at least two."""
     most = max(2, MOST_VALUES // max(1, runs * measures))
     if longest <= most:
         return list(range(1, longest + 1))

@@ -1,4 +1,4 @@
-"""The scripts of the page, read from the installed packages of plotly and itables."""
+"""The page's scripts, read from the installed packages plotly and itables."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Libraries:
     Attributes
     ----------
     plotly, tables : classic scripts that define ``window.Plotly`` and ``window.Tables``.
-    style : style sheet of the tables.
-    versions : version of each package by its name.
+    style : style sheet for the tables.
+    versions : version of each package, by name.
     """
 
     plotly: str
@@ -38,7 +38,7 @@ def libraries() -> Libraries:
 
     Raises
     ------
-    UsageError: a package is not installed, or lacks the file.
+    UsageError: a package is not installed or lacks a file.
     """
     return Libraries(
         plotly=_file("plotly", "package_data/plotly.min.js"),
@@ -49,7 +49,7 @@ def libraries() -> Libraries:
 
 
 def _file(package: str, name: str) -> str:
-    """Return a file of a package without importing the package, because that would import much more."""
+    """Return a file from a package without importing the package, because that would import much more."""
     try:
         spec, installed = find_spec(package), version(package)
     except (PackageNotFoundError, ValueError):
@@ -62,23 +62,23 @@ def _file(package: str, name: str) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         raise UsageError(
-            f"`ablate browse` embeds {name} of {package}, which version {installed} does not have; {INSTALL} --upgrade"
+            f"`ablate browse` embeds {name} from {package}, which version {installed} lacks; {INSTALL} --upgrade"
         ) from None
 
 
 def as_classic_script(module: str, name: str) -> str:
-    """Return an ECMAScript module as a script that assigns its exports to a property of the window.
+    """Return an ECMAScript module as a script that assigns its exports to a property of `window`.
 
-    A page that is opened as a file can import no module, and importing one from a blob would need a weaker
+    A page that is opened as a file cannot import modules, and importing a module from a blob would need a weaker
     Content-Security-Policy.
 
     Raises
     ------
-    UsageError: the text has no list of exports at its end.
+    UsageError: the text does not end with a list of exports.
     """
     found = list(_EXPORT.finditer(module))
     if not found:
-        raise UsageError(f"the script of itables exports nothing, so that it cannot be embedded; {INSTALL} --upgrade")
+        raise UsageError(f"the itables script does not export anything, so it cannot be embedded; {INSTALL} --upgrade")
     exports = found[-1]
     pairs = [part.split(" as ") for part in exports[1].split(",") if part.strip()]
     members = ", ".join(f"{pair[-1].strip()}: {pair[0].strip()}" for pair in pairs)

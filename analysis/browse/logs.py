@@ -1,4 +1,4 @@
-"""The logs of runs on the page: the end of the output of the runs that need it most."""
+"""The logs on the page: the end of the output of those runs for which it is most useful."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from analysis.results import Results
 
 MOST_LOGS, MOST_LINES, _LONGEST_LINE = 200, 40, 300
 _READ = 5 * MOST_LOGS
-"""Number of runs whose logs are read."""
+"""Maximum number of runs whose logs are read."""
 _FIRST = ("failed", "retrying", "diverged", "stopped", "running", "pruned")
-"""States whose logs come first; the order of the plan decides within a state."""
+"""States in the order in which their logs are read; within a state, runs are in the plan's order."""
 
 
 class Entry(Protocol):
-    """A line of a log: when it was written, its kind (stdout, stderr or note of this package), and its text."""
+    """A line in a log: when it was written, its kind (stdout, stderr or a note from this package), and its text."""
 
     @property
     def at(self) -> datetime: ...  # noqa: D102
@@ -39,15 +39,15 @@ Outputs = Callable[[Place, Iterable[str]], Mapping[str, Iterable[Entry]]]
 def logs_of(
     results: Mapping[str, Results], frame: pd.DataFrame, hidden: pd.Series, outputs: Outputs | None, hosts: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the end of the logs by the number of the row, and sentences about what is left out.
+    """Return the end of the logs by row number, and sentences on what is left out.
 
-    Before the verdict, only the notes of this package are shown: a run's own output may state test measures.
+    Before the verdict, only this package's notes are shown, because a run's own output may contain test measures.
 
     Parameters
     ----------
     frame : all runs, with the columns run_id, directory, status and host.
     hidden : by run id, whether test measures must not be shown.
-    hosts : whether names of machines may be shown.
+    hosts : whether the names of machines may be shown.
     """
     if outputs is None:
         return {}, []
@@ -73,11 +73,14 @@ def _left_out(veiled: int, more: bool) -> list[str]:
     notes = []
     if veiled:
         notes.append(
-            f"The output of {counted(veiled, 'run')} is not on this page, because it may state test measures and the "
+            f"The output of {counted(veiled, 'run')} is not on this page, because it may contain test measures and the "
             "verdict is not due yet. `ablate logs` shows it."
         )
     if more:
-        notes.append(f"The page has the logs of at most {MOST_LOGS} runs, failed ones first. `ablate logs` shows all.")
+        notes.append(
+            f"The page contains the logs of at most {MOST_LOGS} runs, beginning with failed runs. `ablate logs` shows "
+            "all logs."
+        )
     return notes
 
 

@@ -1,7 +1,7 @@
 """The page as one self-contained HTML file.
 
-Scripts of the libraries and the data are compressed in it. A short script unpacks them; the Content-Security-Policy
-names the hash of every script, so that nothing else runs, and allows neither `eval` nor a request to another host.
+The library scripts and the data are compressed. A short script unpacks them. The Content-Security-Policy contains the
+hash of every script, so no other script can run, and allows neither `eval` nor requests to other hosts.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _SCRIPTS = ("data.js", "query.js", "format.js", "tables.js", "charts.js", "paral
 
 
 def packed(shown: Any) -> bytes:
-    """Return the content of the page as compressed JSON; the same content gives the same bytes."""
+    """Return the page's content as compressed JSON; the same content produces identical bytes."""
     text = json.dumps(_plain(shown), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return gzip.compress(text.encode("utf-8", "replace"), compresslevel=6, mtime=0)
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with NaN and infinite numbers as null; lists of numbers, which are long, have none."""
+    """Return a value with NaN and infinite numbers replaced by null; lists of numbers never contain them."""
     if isinstance(value, dict):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
@@ -47,13 +47,13 @@ def render(shown: Any, *, live: float = 0.0) -> str:
     Parameters
     ----------
     shown : what `analysis.browse.content.content` returns.
-    live : seconds between two requests for new data; 0 for a page that is a file.
+    live : seconds between two requests for new data; 0 for a page in a file.
     """
     return render_packed(packed(shown), shown["title"], live=live)
 
 
 def render_packed(data: bytes, title: str, *, live: float = 0.0) -> str:
-    """Return the HTML of the page for content that is packed already."""
+    """Return the HTML of the page for content that is already packed."""
     parts = _parts()
     return (
         _environment()
@@ -73,7 +73,7 @@ def render_packed(data: bytes, title: str, *, live: float = 0.0) -> str:
 
 
 def policy(*, live: bool) -> str:
-    """Return the Content-Security-Policy of the page."""
+    """Return the page's Content-Security-Policy."""
     found = libraries()
     scripts = " ".join(_source(text) for text in (_file("loader.js"), found.tables, found.plotly, _application()))
     return (

@@ -1,8 +1,8 @@
-"""The page on a local address, with data that are read again while a study runs.
+"""The page at a local address, with data that are reloaded while a study is running.
 
-Only this machine can connect. The address has a random token; requests without it, with another Host header or with
-a different method than GET are refused. There are two answers, the page and its data: no part of a request names a
-file, and none of it is evaluated.
+Only this machine can connect. The address contains a random token; requests without the token, with a different Host
+header or with a method other than GET are refused. There are two responses, the page and its data: no part of a request
+names a file or is evaluated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOOPBACK = "127.0.0.1"
 _TOKEN_BYTES = 24
 _REQUEST_S = 30.0
 _RESTS = 5
-"""Reading a large study takes at most 1 / (1 + this number) of the time."""
+"""Reading a large study takes up at most 1 / (1 + this number) of the time."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -36,12 +36,12 @@ _HEADERS = {
 
 
 class Feed:
-    """The packed content, read again at most every `interval` seconds and only on a request.
+    """The packed content, which is reloaded at most every `interval` seconds and only on request.
 
     Parameters
     ----------
-    read : returns the content of the page.
-    interval : in seconds.
+    read : returns the page's content.
+    interval : interval in seconds.
     """
 
     def __init__(self, read: Callable[[], Any], interval: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,9 +51,9 @@ class Feed:
         self.current()
 
     def current(self) -> tuple[bytes, str]:
-        """Return the packed content and the title of the page.
+        """Return the packed content and the page's title.
 
-        If the study cannot be read at the moment, the last content is returned. The first reading raises its error.
+        If the study temporarily cannot be read, the previous content is returned. The first reading raises the error.
         """
         with self._lock:
             if self._clock() - self._at >= self._pause:
@@ -74,12 +74,12 @@ class Feed:
 
 
 class Server(ThreadingHTTPServer):
-    """A server for one page on the loopback interface.
+    """A server for a single page on the loopback interface.
 
     Parameters
     ----------
-    port : 0 takes a free one.
-    interval : seconds between two requests of the page for new data.
+    port : port to use; 0 uses a free port.
+    interval : seconds between two requests for new data by the page.
     """
 
     daemon_threads = True
@@ -91,16 +91,16 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((LOOPBACK, port), _Handler)
         except OSError as error:
-            raise UsageError(f"--port {port}: cannot be opened ({error}); omit --port for a free one") from error
+            raise UsageError(f"--port {port}: cannot be opened ({error}); omit --port to use a free port") from error
         self.hosts = {f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost")}
 
     @property
     def address(self) -> str:
-        """URL of the page, with the token."""
+        """The page's URL, with the token."""
         return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore connections that break; a browser may close them at any time."""
+        """Ignore broken connections; a browser may close connections at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _REQUEST_S
 
     def do_GET(self) -> None:
-        """Answer with the page or its data."""
+        """Respond with the page or its data."""
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
         elif self._asks_for(f"/{self.server.token}/"):
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND)
 
     def _asks_for(self, path: str) -> bool:
-        """Compare in constant time, so that answers do not show how much of a token is right."""
+        """Compare in constant time, so that responses do not reveal how much of a token is correct."""
         return secrets.compare_digest(self.path.encode("utf-8", "replace"), path.encode())
 
     def _page(self) -> None:
@@ -162,4 +162,4 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(status)
 
     def log_message(self, *arguments: Any) -> None:
-        """Write no log: request lines contain the token."""
+        """Do not write a log, because request lines contain the token."""

@@ -1,4 +1,4 @@
-"""Reported claims as data, and whether a study is within the scope of one."""
+"""Reported claims as data, and whether a study is within a claim's scope."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FIELDS = {
 }
 _HERE = Path(__file__).parent
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The loader in C takes a tenth of the time, but PyYAML may be built without it."""
+"""The C loader takes a tenth of the time, but PyYAML may have been built without it."""
 _MOST_BYTES = 10_000_000
 _DEEPEST = 50
 _CURVES: dict[str, Any] = {
@@ -48,7 +48,7 @@ Accuracy = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Reported(Frozen):
-    """One reading of the reported accuracies."""
+    """One version of the reported accuracies."""
 
     source: str
     baseline: Accuracy
@@ -61,7 +61,7 @@ class _Source(Frozen):
 
 
 class _Scope(Frozen):
-    """What a study must have been run on: per field the values or patterns (``resnet50*``) that qualify."""
+    """The setting in which a study must have been run: the accepted values or patterns (``resnet50*``) by field."""
 
     dataset: list[str]
     classes: list[int]
@@ -76,7 +76,7 @@ _Role = Annotated[Role, BeforeValidator(lambda stored: role(stored) or stored)]
 
 
 class _Model(Frozen):
-    """A number of an arm's network, or by how much it exceeds that of the arm with the role `over`."""
+    """A number from an arm's network, or by how much it exceeds that of the arm with the role `over`."""
 
     kind: Literal["model"]
     role: _Role
@@ -102,7 +102,7 @@ class _Option(Frozen):
 
 
 class _Curve(Frozen):
-    """A number of the claim's own log."""
+    """A number from the claim's own log."""
 
     kind: Literal["curve"]
     arm: str
@@ -112,7 +112,7 @@ class _Curve(Frozen):
 
 
 class _Accuracy(Frozen):
-    """One run's accuracy agrees with the study's runs."""
+    """A single run's accuracy agrees with the study's runs."""
 
     kind: Literal["accuracy"]
     role: _Role
@@ -120,7 +120,7 @@ class _Accuracy(Frozen):
 
 
 class _Unchecked(Frozen):
-    """No study can check the statement, for this reason."""
+    """A study cannot check the statement, for the given reason."""
 
     kind: Literal["none"]
     why: str
@@ -150,14 +150,14 @@ class _Document(Frozen):
 
 @dataclass(frozen=True)
 class Statement:
-    """One sentence of a claim.
+    """A sentence in a claim.
 
     Attributes
     ----------
     says : the statement in our words; `source` names its origin.
-    check : how it is checked: key `kind`, and what that kind needs; see `analysis.claims.audit`.
-    protocols : protocols or patterns under which a study can check it: a statement about what somebody did is not
-        checked by a study that does something different.
+    check : how the statement is checked: the key `kind`, and what that kind needs; see `analysis.claims.audit`.
+    protocols : protocols or patterns with which a study can check the statement: a study that does something different
+        cannot check a statement about what somebody did.
     """
 
     says: str
@@ -166,7 +166,7 @@ class Statement:
     protocols: tuple[str, ...] = ("*",)
 
     def fits(self, protocol: str) -> bool:
-        """Return whether a study of this protocol can check it."""
+        """Return whether a study with this protocol can check the statement."""
         return any(fnmatchcase(protocol, pattern) for pattern in self.protocols)
 
 
@@ -178,13 +178,13 @@ class Claim:
     ----------
     statement : the claim in one sentence.
     source : where it was published.
-    gains_pp : reported gain in pp by source; the first decides.
+    gains_pp : reported gain in pp, by source; the first is used for the verdict.
     accuracies : (baseline, treatment) as fractions, by source.
     delta_pp : smallest effect of interest in pp.
-    scope : for each field of a plan's scope the values or patterns that qualify.
-    statements : what is said, sentence by sentence, for `analysis.claims.audit`.
+    scope : the values or patterns that qualify, for each field of a plan's scope.
+    statements : the claim's statements, sentence by sentence, for `analysis.claims.audit`.
     curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty if there are none.
-    facts : what was run and what was described, for `ablate check`; frozen with no study.
+    facts : what was run and what was described, for `ablate check`; not frozen with a study.
     """
 
     name: str
@@ -205,12 +205,12 @@ def names() -> list[str]:
 
 
 def read_claim(name: str | Path) -> Claim:
-    """Return a shipped claim by name, or the claim in a YAML file.
+    """Return a shipped claim by its name, or the claim in a YAML file.
 
     Raises
     ------
-    UsageError: unknown name, unreadable file, or a document with mistakes (all of them, each with its key
-    path).
+    UsageError: the name is unknown, the file is unreadable, or the document contains mistakes, which are all listed
+    with their key paths.
     """
     if str(name).endswith((".yaml", ".yml")):
         path = Path(name)
@@ -226,22 +226,22 @@ def claim_from(path: Place, read: Callable[[str], bytes]) -> Claim:
 
     Parameters
     ----------
-    path : where the file is, for messages.
-    read : returns the content of the claim's file, and of the table that it names, by name.
+    path : path of the file, for messages.
+    read : returns the content of the claim's file, and of the table that the file names, by name.
 
     Raises
     ------
-    UsageError: an unreadable file, or a document with mistakes.
+    UsageError: the file is unreadable, or the document contains mistakes.
     """
     return _claim(_document_of(path, read), path, read)
 
 
 def named_files(path: Path) -> dict[str, bytes]:
-    """Return the content of a claim's file and of the table of reported runs that it names, by name.
+    """Return the content of a claim's file and of the table of reported runs named in it, by name.
 
     Raises
     ------
-    UsageError: an unreadable file, or a document with mistakes.
+    UsageError: the file is unreadable, or the document contains mistakes.
     """
     found: dict[str, bytes] = {}
 
@@ -266,7 +266,7 @@ def _document_of(path: Place, read: Callable[[str], bytes]) -> _Document:
 
 @lru_cache(maxsize=8)
 def _content(text: str) -> Any:
-    """Return the content of a document, to be read only; cached, because parsing takes tens of milliseconds."""
+    """Return a document's content, which must not be modified; cached, because parsing takes tens of milliseconds."""
     _refuse_what_multiplies(text)
     return yaml.load(text, _Loader)  # noqa: S506 -- a safe loader
 
@@ -277,7 +277,7 @@ def _unreadable(path: Place, reason: str) -> UsageError:
 
 
 def _refuse_what_multiplies(text: str) -> None:
-    """Refuse aliases, whose values can multiply, and deep nesting, which YAML reads recursively."""
+    """Refuse aliases, whose values can multiply, and deep nesting, which YAML parses recursively."""
     depth = 0
     for event in yaml.parse(text, _Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -320,12 +320,12 @@ def _curves(name: str | None, claim: Place, read: Callable[[str], bytes]) -> pd.
 
 
 def accepts(allowed: Iterable[str | int], value: str | int) -> bool:
-    """Return whether a scope's values or patterns include a study's value."""
+    """Return whether a study's value matches one of a scope's values or patterns."""
     return any(fnmatchcase(str(value), str(pattern)) for pattern in allowed)
 
 
 def in_scope(claim: Claim, plan_scope: Scope) -> list[str]:
-    """Return the reasons why a study does not test the claim; none if it does."""
+    """Return the reasons why a study does not test the claim; empty if it does."""
     reasons = []
     for field, allowed in claim.scope.items():
         value = getattr(plan_scope, field)

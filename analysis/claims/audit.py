@@ -1,7 +1,7 @@
-"""Statement by statement: what a claim says, what is found, and whether the two agree.
+"""The audit of a claim, statement by statement: what is claimed, what is found, and whether they agree.
 
 Statements are data (`analysis/claims/*.yaml`), each with the kind of its check. Statements that a study cannot check
-are listed with the reason; none is skipped.
+are listed with the reason; no statement is skipped.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from analysis.wording import number_format
 
 AGREES, COMPATIBLE, CONTRADICTED, UNCHECKED = "agrees", "compatible", "contradicted", "not checked"
 _WIDEST_PP = 10.0
-"""A prediction interval wider than this is too imprecise to count as agreement."""
+"""A prediction interval that is wider than this is too imprecise to count as agreement."""
 _TYPES = dict.fromkeys(("statement", "source", "said", "found", "verdict", "evidence"), "str")
 _Line = tuple[str, str, str, str]
 """said, found, verdict, evidence"""
 
 
 def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Return statement, source, said, found, verdict, evidence: one row per statement of the claim, in its order.
+    """Return statement, source, said, found, verdict and evidence, with one row per statement, in the claim's order.
 
     Parameters
     ----------
-    outside : why the study is outside the scope of the claim; in that case only statements about the claim's own logs
-        are checked.
+    outside : why the study is outside the claim's scope; in that case, only statements about the claim's own logs are
+        checked.
     """
     rows = []
     for statement in claim.statements:
@@ -51,7 +51,7 @@ def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.D
                 _said(check),
                 "",
                 UNCHECKED,
-                f"the statement is about protocol {wanted}; this study follows {protocol}",
+                f"the statement is about the protocol {wanted}; this study follows {protocol}",
             )
         else:
             line = _CHECKS[str(check["kind"])](check, results)
@@ -75,16 +75,16 @@ def _model(check: Mapping[str, Any], results: Results) -> _Line:
     arm, said = _arm(results, check["role"]), _said(check)
     rows = results.models[results.models["arm"] == arm]
     if arm is None or rows.empty:
-        return said, "", UNCHECKED, f"the study has no {check['role']} arm with a record of its network"
+        return said, "", UNCHECKED, f"the study has no {check['role']} arm with a stored description of its network"
     value = _column(rows.to_dict("records")[0], str(check["column"]))
     words = f"{_COLUMN_WORDS[str(check['column'])]} of arm {arm}"
     if (over := check.get("over")) is not None:
         other = _arm(results, over)
         less = results.models[results.models["arm"] == other]
         if other is None or less.empty:
-            return said, "", UNCHECKED, f"the study has no {over} arm with a record of its network"
+            return said, "", UNCHECKED, f"the study has no {over} arm with a stored description of its network"
         value -= _column(less.to_dict("records")[0], str(check["column"]))
-        words += f", less those of arm {other}"
+        words += f", minus those of arm {other}"
     agrees = abs(value - check["equals"]) <= check["within"]
     return said, number_format.whole(value), AGREES if agrees else CONTRADICTED, words
 
@@ -93,8 +93,8 @@ _COLUMN_WORDS = {
     "keras_parameters": "parameters and running statistics",
     "memory_values": "numbers in the memory",
     "memory_degrees_of_freedom": "distinct values that the source can hold",
-    "readers": "layers that read",
-    "static_readers": "layers that read a memory that no update reaches",
+    "readers": "layers that read the memory",
+    "static_readers": "layers that read a memory that is never updated",
 }
 
 
@@ -122,10 +122,11 @@ def _same(check: Mapping[str, Any], results: Results) -> _Line:
     arm, said = _arm(results, "treatment"), "nothing differs"
     rows = results.models[results.models["arm"] == arm]
     if arm is None or rows.empty or _arm(results, "baseline") is None:
-        return said, "", UNCHECKED, "the study has no pair of a baseline and a treatment arm"
+        return said, "", UNCHECKED, "the study does not have both a baseline and a treatment arm"
     below = tuple(check["below"])
     found = [
-        f"{item['option']}: {number_format.option(item['baseline'])} against {number_format.option(item['value'])}"
+        f"{item['option']}: {number_format.option(item['baseline'])} in the baseline, "
+        f"{number_format.option(item['value'])} in the treatment"
         for item in _list(rows.iloc[0], "differences")
         if any(item["option"] == path or item["option"].startswith(f"{path}.") for path in below)
     ]
@@ -161,7 +162,7 @@ def _curve(check: Mapping[str, Any], claim: Claim) -> _Line:
     said = _said(check)
     rows = claim.curves[claim.curves["arm"] == check["arm"]]
     if rows.empty:
-        return said, "", UNCHECKED, f"no log of {check['arm']} comes with the claim"
+        return said, "", UNCHECKED, f"the claim does not include a log of {check['arm']}"
     if check["statistic"] == "epochs":
         value: float = len(rows)
         found = number_format.whole(value)
@@ -169,7 +170,7 @@ def _curve(check: Mapping[str, Any], claim: Claim) -> _Line:
     else:
         best = rows.to_dict("records")[int(rows["val_accuracy"].to_numpy().argmax())]
         value, found = float(best["val_accuracy"]), f"{number_format.percent(best['val_accuracy'])} %"
-        evidence = f"best epoch of the log, number {best['epoch']} of {len(rows)}"
+        evidence = f"best epoch in the log, number {best['epoch']} of {len(rows)}"
     return said, found, AGREES if abs(value - check["equals"]) <= check["within"] else CONTRADICTED, evidence
 
 
@@ -182,11 +183,12 @@ def _accuracy(check: Mapping[str, Any], results: Results) -> _Line:
         return said, "", UNCHECKED, f"fewer than {FEWEST_PAIRS} runs of the {check['role']} arm have an accuracy"
     low, high = found.prediction
     if high - low > _WIDEST_PP:
-        return said, "", UNCHECKED, f"too imprecise: one further run is expected within {high - low:.0f} pp"
+        return said, "", UNCHECKED, f"too imprecise: the interval for one further run is {high - low:.0f} pp wide"
     agrees = low <= 100 * check["equals"] <= high
     span = f"{number_format.decimal(low)} to {number_format.decimal(high)} %"
     evidence = (
-        f"prediction interval of one further run of arm {arm}, from {found.n} ({number_format.level(found.alpha)})"
+        f"prediction interval for one further run of arm {arm}, from {found.n} runs "
+        f"({number_format.level(found.alpha)})"
     )
     return said, span, COMPATIBLE if agrees else CONTRADICTED, evidence
 

@@ -1,7 +1,7 @@
-"""Facts of a claim: what was run and what was described, each with its source, and what a study has instead.
+"""A claim's facts: what was run and what was described, each with its source, and the corresponding values in a study.
 
-Facts are data (`facts` of a claim file, by topic). What a study has is read off its configuration, networks and data by
-`ablations.planning.claim_facts`; this module defines what a claim file may name.
+Facts are data (`facts` in a claim file, by topic). `ablations.planning.claim_facts` determines a study's values from
+its configuration, networks and data; this module defines what a claim file may name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aimlib.records import role
 from analysis.wording.number_format import listing, option
 
 Value = None | bool | int | float | str | list[int | float | str]
-"""What a fact says about an arm."""
+"""A fact's value for an arm."""
 Side = Literal["baseline", "treatment"]
 
 NetworkNumber = Literal[
@@ -47,19 +47,19 @@ NetworkNumber = Literal[
 ]
 """The properties of an arm's network that a fact can name.
 
-* ``keras_parameters``: parameters and running statistics, as Keras counts them; ``trainable_parameters``;
+* ``keras_parameters``: number of parameters and running statistics, as counted by Keras; ``trainable_parameters``;
   ``running_statistics``; ``multiply_adds`` per image.
-* ``stem_stride``: of the first convolution. ``maps``: rows of the map at the end of each stage. ``strided_kernels``:
-  rows of the kernels that shrink maps on the main path of the stages. ``convolution_biases``: whether all convolutions
-  of the network have biases.
-* ``batch_norm_epsilon``, ``batch_norm_momentum`` (PyTorch's) of the network without its updates; one number, or all
+* ``stem_stride``: stride of the first convolution. ``maps``: number of rows in the map at the end of each stage.
+  ``strided_kernels``: number of rows in the kernels that reduce the map size on the main path of the stages.
+  ``convolution_biases``: whether all convolutions in the network have biases.
+* ``batch_norm_epsilon``, ``batch_norm_momentum`` (PyTorch's) in the network without its updates; one number, or all
   that occur.
-* ``convolution_start``, ``dense_start``, ``memory_start``, ``update_end_start``: how weights of convolutions, of dense
-  layers, of memory sources and of the last layers of updates start.
-* ``memory_values``, ``memory_degrees_of_freedom``; ``source_parameters`` of each memory; ``readers``: layers that read;
-  ``static_readers``: those that read a memory which no update reaches; ``channels_added`` to each of them;
-  ``reading_weights``: how many there are in all; ``updates``: their number; ``update_parameters`` of each, as Keras
-  counts.
+* ``convolution_start``, ``dense_start``, ``memory_start``, ``update_end_start``: how the weights of convolutions, dense
+  layers, memory sources and the last layers of updates are initialized.
+* ``memory_values``, ``memory_degrees_of_freedom``; ``source_parameters`` of each memory; ``readers``: number of layers
+  that read the memory; ``static_readers``: number of layers that read a memory that is never updated;
+  ``channels_added`` to each reader; ``reading_weights``: their total number; ``updates``: number of updates;
+  ``update_parameters`` of each update, as counted by Keras.
 """
 
 DataNumber = Literal[
@@ -73,17 +73,17 @@ DataNumber = Literal[
     "shards",
     "block",
 ]
-"""The properties of the data of an arm that a fact can name, as training uses the data.
+"""The properties of an arm's data, as used in training, that a fact can name.
 
-``evaluated_images``: test images that count. ``first_classes``: classes of the first nine training images, if their
-order is fixed. ``left_out``: names of the test images that do not count, without their folders. ``shards``, ``block``:
-into how many parts the order ``tfds`` cuts a split, and how many images it reads from one part before it turns to the
-next.
+``evaluated_images``: number of test images that are evaluated. ``first_classes``: classes of the first nine training
+images, if their order is fixed. ``left_out``: names of the test images that are not evaluated, without their folders.
+``shards``, ``block``: number of parts into which the order ``tfds`` divides a split, and number of images that it reads
+from one part before it continues with the next.
 """
 
 
 class _Study(Frozen):
-    """Where a study's own value is: exactly one of these."""
+    """Where a study's own value is found: exactly one of these."""
 
     option: str | None = None
     network: NetworkNumber | None = None
@@ -92,7 +92,7 @@ class _Study(Frozen):
 
     @property
     def stated(self) -> list[tuple[str, str]]:
-        """The kinds that are given, each with its value."""
+        """The kinds that are set, each with its value."""
         return [(kind, value) for kind, value in self.model_dump().items() if value is not None]
 
     @model_validator(mode="after")
@@ -103,7 +103,7 @@ class _Study(Frozen):
 
 
 def _sides(given: Any) -> Any:
-    """Read a mapping by role, in which the treatment may be called ``aim``, as stored documents do."""
+    """Read a mapping by role, in which the treatment may be called ``aim``, as in stored documents."""
     return {role(str(name)) or name: value for name, value in given.items()} if isinstance(given, dict) else given
 
 
@@ -123,18 +123,18 @@ class FactDocument(Frozen):
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact of a claim.
+    """A fact in a claim.
 
     Attributes
     ----------
-    topic, name : of the fact.
-    as_run : what was done, by side; the key None holds what is said about both arms.
+    topic, name : topic and name of the fact.
+    as_run : what was done, by side; the key None contains what applies to both arms.
     as_described : what was described, in the same form.
-    source : where it is on record.
-    kind, key : how a study's own value is found: ``option`` and a key path of the configuration of its runs,
-        ``network`` and a `NetworkNumber`, ``data`` and a `DataNumber`, or ``plan`` and ``seeds``. Empty if a study has
-        no such value.
-    words : how values are written, by the value as text.
+    source : where the fact is recorded.
+    kind, key : how a study's own value is found: ``option`` and a key path in the configuration of its runs,
+        ``network`` and a `NetworkNumber`, ``data`` and a `DataNumber`, or ``plan`` and ``seeds``. Empty if a study does
+        not have a corresponding value.
+    words : wording of the values, by value as text.
     """
 
     topic: str
@@ -147,7 +147,7 @@ class Fact:
     words: Mapping[str, str] = field(default_factory=dict)
 
     def text(self, values: Mapping[Side | None, Value]) -> str:
-        """Return the values in words: one for both sides if they are equal, otherwise each with its side."""
+        """Return the values in words: a single one if both sides are equal, otherwise each with its side."""
         texts = {side: self._word(value) for side, value in values.items()}
         if len(set(texts.values())) == 1:
             return next(iter(texts.values()))
@@ -167,7 +167,7 @@ def _text(value: Value) -> str:
 
 
 def _grouped(texts: list[str]) -> str:
-    """Return texts as a list; those that are repeated are written once: ``4 (3 ×) and 16``."""
+    """Return texts as a list in which repeated texts are written once: ``4 (3 ×) and 16``."""
     runs: list[tuple[str, int]] = []
     for text in texts:
         if runs and runs[-1][0] == text:
@@ -178,7 +178,7 @@ def _grouped(texts: list[str]) -> str:
 
 
 def facts_of(documents: Mapping[str, list[FactDocument]]) -> tuple[Fact, ...]:
-    """Return the facts of a claim file, topic by topic."""
+    """Return the facts in a claim file, topic by topic."""
     return tuple(_fact(topic, each) for topic, given in documents.items() for each in given)
 
 

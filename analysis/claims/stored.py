@@ -1,4 +1,4 @@
-"""A copy of a user's own claim in the study that tests it, so that a report can be written wherever the study is."""
+"""A copy of a user's own claim in the study that tests it, so that a report can be written anywhere."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ _REMEDY = "restore it from a copy, or continue the study with `ablate run`, whic
 
 
 def is_own(claim: str | None) -> bool:
-    """Return whether a claim is a file, and not one that ships with the package."""
+    """Return whether a claim is a user's file, not a claim that ships with the package."""
     return claim is not None and claim.endswith(_SUFFIXES)
 
 
 def name_of(claim: str | None) -> str | None:
-    """Return a shipped claim's name, or the name of a claim's file: studies of earlier versions have its path."""
+    """Return a shipped claim's name, or the name of a claim's file; studies from earlier versions contain its path."""
     return claim if claim is None or not is_own(claim) else claim.replace("\\", "/").rpartition("/")[2]
 
 
 def document_of(claim: str) -> dict[str, Any]:
-    """Return what a study stores of a claim in a file.
+    """Return what a study stores from a claim's file.
 
     Raises
     ------
-    UsageError: the file cannot be read, or has mistakes.
+    UsageError: the file cannot be read or contains mistakes.
     """
     path = Path(claim)
     return {"claim": path.name, "files": {name: text.decode("utf-8") for name, text in named_files(path).items()}}
 
 
 def claim_of(claim: str | None, directory: Place) -> Claim | None:
-    """Return the claim of a study.
+    """Return a study's claim.
 
     Parameters
     ----------
-    claim : as the study's plan names it.
-    directory : the study's.
+    claim : the claim as named in the study's plan.
+    directory : the study's directory.
 
     Raises
     ------
     StoreError: the study's copy is missing or damaged.
-    UsageError: an unknown claim, or a document with mistakes.
+    UsageError: the claim is unknown, or the document contains mistakes.
     """
     if claim is None or not is_own(claim):
         return None if claim is None else read_claim(claim)
@@ -58,7 +58,7 @@ def claim_of(claim: str | None, directory: Place) -> Claim | None:
         return _of_earlier_version(claim, directory)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error}); {advice_on(error, _REMEDY)}") from error
-    stored = sealed_document(content)  # no version of this package wrote the file without a checksum
+    stored = sealed_document(content)  # all versions of this package wrote the file with a checksum
     files = stored.get("files") if stored is not None else None
     files = files if isinstance(files, dict) and all(type(text) is str for text in files.values()) else {}
     if stored is None or name_of(claim) not in files or stored.get("claim") != name_of(claim):
@@ -73,7 +73,7 @@ def _text(files: dict[str, str], name: str) -> bytes:
 
 
 def _of_earlier_version(claim: str, directory: Place) -> Claim:
-    """Return the claim at the path that the plan states, or the copy that an archive has next to the plan."""
+    """Return the claim at the path in the plan, or the copy that an archive contains beside the plan."""
     beside = directory / Path(claim).name if isinstance(directory, Path) else None
     if Path(claim).is_absolute() and Path(claim).exists():
         return read_claim(claim)

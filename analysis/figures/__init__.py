@@ -1,10 +1,10 @@
-"""Figures of a study, one module each with `summarise` (frames to one frame), `draw` and `caption`.
+"""The figures of a study, one module each with `summarise` (frames to one frame), `draw` and `caption`.
 
-Figures of sweeps and searches are also one call on the results: ``ranking(results)``, ``marginal_means(results)``,
-``heatmap(results, "placement", "batch_size")``, ``interaction(results, "placement", "batch_size")``,
-``parallel_coordinates(results)``, ``slices(results)``, ``curves_by_factor(results, "batch_size")`` and
-``pareto(results)``, on the caller's axes with ``ax=``. The modules of the same name are imported as
-``from analysis.figures.pareto import summarise``.
+Each figure of a sweep or search can also be drawn from the results with a single call: ``ranking(results)``,
+``marginal_means(results)``, ``heatmap(results, "placement", "batch_size")``, ``interaction(results, "placement",
+"batch_size")``, ``parallel_coordinates(results)``, ``slices(results)``, ``curves_by_factor(results, "batch_size")`` and
+``pareto(results)``, on the caller's axes with ``ax=``. Import the modules of the same names as in ``from
+analysis.figures.pareto import summarise``.
 
 Drawing never uses pyplot and does not change matplotlib's settings.
 """

@@ -1,4 +1,4 @@
-"""Names of arms in figures: of arms that factors make, the levels in which they differ."""
+"""Arm names in figures: factorial arms are named by the levels in which they differ."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from analysis.figures.canvas import labels
 from analysis.wording import number_format
 
 _ROOM = 26
-"""Names are shortened if one has more characters than this."""
+"""Arm names are shortened if any name has more characters than this."""
 _LINE = 70
-"""Characters that fit below an axis."""
+"""Number of characters that fit below an axis."""
 _MADE = re.compile(r"(?P<base>[^\[\]]*)\[(?P<levels>.*)\]", re.DOTALL)
 _COMMA = re.compile(r",\s*(?=[^\s,=()\[\]{}]+=)")
-"""Between two levels: a comma before the next factor."""
+"""The separator of two levels: a comma before the next factor."""
 
 
 def arm_labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return every name of an arm in a form fit for a figure; see `canvas.labels` and, for omissions, `short_names`."""
+    """Return arm names in a form suitable for figures; see `canvas.labels` and, for what is left out, `short_names`."""
     short = short_names(names)
     fit = labels([short[name] for name in names], width, lines)
     return {name: fit[short[name]] for name in names}
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Return names of arms without the parts that all arms made by factors share.
+    """Return arm names without the parts that all factorial arms share.
 
-    ``aim[learning_rate=0.01,batch_size=32,loss=hinge]`` is ``0.01, 32`` if all have that loss. All
-    names stay unchanged if none is long, if fewer than two are made by factors, or if two would look alike.
+    ``aim[learning_rate=0.01,batch_size=32,loss=hinge]`` becomes ``0.01, 32`` if all arms have that loss. All names stay
+    unchanged if no name is long, if fewer than two arms are factorial, or if two shortened names would be identical.
     """
     made = {name: parts for name in names if (parts := _parts(name)) is not None}
     if len(made) < 2 or max(map(len, names)) <= _ROOM:
@@ -41,19 +41,19 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def names_explained(names: Sequence[str]) -> str:
-    """Return a sentence on what `short_names` leaves of the names of arms; empty if they are whole."""
+    """Return a sentence on how `short_names` shortens the arm names; empty if they are unchanged."""
     short = short_names(names)
     if all(text == name for name, text in short.items()):
         return ""
     factors = _differing([parts[1] for name in names if (parts := _parts(name)) is not None])
     if len(factors) == 1:
-        return " Arms are named by what they differ in; the CSV has the full names."
+        return " Arms are named by the options in which they differ; the CSV file contains the full names."
     what = number_format.listing(factors) if len(factors) <= 6 else counted(len(factors), "factor")
-    return f" Arms are named by their levels of {what}, in this order; the CSV has the full names."
+    return f" Arms are named by their levels of {what}, in this order; the CSV file contains the full names."
 
 
 def names_note(names: Sequence[str]) -> str:
-    """Return the factors whose levels `short_names` keeps, as a further line of the label of an axis."""
+    """Return the factors whose levels `short_names` keeps, as an additional line for an axis label."""
     short = short_names(names)
     factors = _differing([parts[1] for name in names if (parts := _parts(name)) is not None])
     if len(factors) < 2 or all(text == name for name, text in short.items()):
@@ -63,7 +63,7 @@ def names_note(names: Sequence[str]) -> str:
 
 
 def _parts(name: str) -> tuple[str, dict[str, str]] | None:
-    """Return what an arm varies and its level of every factor; None if its name has another form."""
+    """Return the base of an arm and its level of every factor; None if the arm's name has a different form."""
     found = _MADE.fullmatch(name)
     if found is None:
         return None
@@ -74,7 +74,7 @@ def _parts(name: str) -> tuple[str, dict[str, str]] | None:
 
 
 def _split(text: str) -> list[str]:
-    """Return the parts of a text between the commas that come before the next factor, outside all brackets."""
+    """Split a text at the commas that precede a factor and are outside all brackets."""
     parts, start = [], 0
     for comma in _COMMA.finditer(text):
         before = text[start : comma.start()]
@@ -85,7 +85,7 @@ def _split(text: str) -> list[str]:
 
 
 def _differing(levels: Sequence[dict[str, str]]) -> list[str]:
-    """Return the factors in which arms differ, in the order of their names."""
+    """Return the factors in which arms differ, in the order in which arm names list them."""
     factors = dict.fromkeys(factor for each in levels for factor in each)
     return [factor for factor in factors if len({each.get(factor) for each in levels}) > 1]
 

@@ -1,4 +1,4 @@
-"""Expected validation performance: what a search of a given size would have found."""
+"""Expected validation performance: the accuracy that a search of a given size would have reached."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _TYPES: dict[str, Any] = {"searched": "str", "trials": "int64", "expected": "flo
 
 
 def summarise(tried: pd.DataFrame) -> pd.DataFrame:
-    """Return searched, trials, expected (best validation accuracy, percent) and stopped from what a search tried.
+    """Return searched, trials, expected (best validation accuracy, percent) and stopped for a search's trials.
 
-    A trial that was stopped early counts with the accuracy that it had reached. It would hardly have become worse, so
-    the expected best is not overstated, as it would be if only the completed trials counted. `stopped` is the number of
-    such trials.
+    A trial that was stopped early counts with the accuracy that it had reached. Its accuracy would hardly have become
+    worse, so the expected best is not overstated, as it would be if only completed trials counted. `stopped` is the
+    number of trials that were stopped early.
 
     Parameters
     ----------
-    tried : frame of `analysis.findings.searches.tried`, or `trials` of a screening: an arm per
-        trial, its value the mean.
+    tried : frame from `analysis.findings.searches.tried`, or `trials` of a screening, with one arm per trial and the
+        mean as its value.
     """
     tried = tried if "searched" in tried else tried.assign(searched="")
     rows = tried[tried["status"].isin((*OUTCOMES, "pruned")) & tried["validation_accuracy"].notna()]
@@ -47,11 +47,11 @@ def summarise(tried: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figure:
-    """Return the figure of a summary that has rows: a line per arm that was searched.
+    """Return the figure for a summary that has rows: one line per searched arm.
 
     Parameters
     ----------
-    known : marks of the study's arms; an arm that is not among them, or none, gets its own mark.
+    known : marks of the study's arms; if a searched arm is not among them, all searched arms get new marks.
     """
     figure = new_figure(2.5)
     axes = figure.subplots()
@@ -79,21 +79,21 @@ def draw(summary: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figu
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return the expected best accuracy with one and with all trials, and how to compare arms fairly."""
+    """Return the expected best accuracy with one trial and with all trials, and how to compare arms fairly."""
     if summary.empty:
-        return "The screening has no trial with a result."
+        return "No trial in the screening has a result."
     searches = {str(name): own for name, own in summary.groupby("searched", sort=False)}
     each = "; ".join(
-        f"{f'{name}: ' if name else ''}{number_format.decimal(own['expected'].iloc[0])} % with one, "
-        f"{number_format.decimal(own['expected'].iloc[-1])} % with all"
+        f"{f'{name}: ' if name else ''}{number_format.decimal(own['expected'].iloc[0])} % with one trial, "
+        f"{number_format.decimal(own['expected'].iloc[-1])} % with all trials"
         for name, own in searches.items()
     )
     count = counted(int(summary.groupby("searched")["trials"].max().sum()), "trial")
-    text = f"Expected best validation accuracy by number of trials, of {count} in the screening (unbiased): {each}."
+    text = f"Expected best validation accuracy by number of trials (unbiased; {count} in the screening): {each}."
     if len(searches) > 1:
-        text += " Compare arms at equal numbers of trials."
+        text += " Compare arms at the same number of trials."
     else:
-        text += " Compare a baseline that was not searched with the value of one trial."
+        text += " Compare a baseline that was not searched with the value for one trial."
     stopped = int(summary.groupby("searched")["stopped"].max().sum())
     if stopped:
         verb = (

@@ -1,4 +1,4 @@
-"""Difference by epoch: whether the gain depends on the epoch."""
+"""The difference by epoch: whether the gain depends on the epoch."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def summarise(
     alpha: float = 0.05,
     measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
-    """Return epoch, n, mean, lower, upper of the paired difference in test accuracy, pp, or in another measure.
+    """Return epoch, n, mean, lower and upper of the paired difference in test accuracy (pp) or in a different measure.
 
     A run that stopped or diverged keeps the value of its last epoch.
 
     Parameters
     ----------
-    epochs : frame of `Results`.
-    seeds : the pairs that are drawn, those of the look that decides.
+    epochs : the frame of epochs from `Results`.
+    seeds : the seeds of the pairs to draw, which are those of the deciding look.
     """
     own = epochs[epochs["arm"].isin([treatment, control]) & epochs["seed"].isin(list(seeds))]
     if own.empty:
@@ -54,7 +54,7 @@ def summarise(
 
 @styled
 def draw(summary: pd.DataFrame, mark: Mark, delta: float, measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary that has rows."""
+    """Return the figure for a summary that has rows."""
     figure = new_figure(2.7)
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=0.9)
@@ -70,7 +70,7 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, measure: PrimaryMeasur
     rule(axes, "y")
     entries = {"mean of the pairs": legends.line(1.6, colour=mark.colour, marker=mark.marker)}
     if summary["n"].max() > 2:
-        entries["t interval of each epoch"] = legends.band(mark.colour)
+        entries["t interval for each epoch"] = legends.band(mark.colour)
     legends.below(figure, {**entries, legends.DELTA: legends.dashed()})
     return figure
 
@@ -78,14 +78,14 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, measure: PrimaryMeasur
 def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05, measure: PrimaryMeasure = ACCURACY) -> str:
     """Return the range of the difference over the second half of the epochs."""
     if summary.empty:
-        return f"No epoch of {name} is on record in both arms of a pair."
+        return f"No epoch of {name} is recorded for both arms of a pair."
     late = summary[summary["epoch"] > summary["epoch"].max() / 2]
     span = f"{measure.points(late['mean'].min())} and {measure.points(late['mean'].max())}"
     above = int((late["lower"] > 0).sum())
     few, many = int(summary["n"].min()), int(summary["n"].max())
     pairs = counted(many, "pair") if few == many else f"{few} to {many} pairs"
     return (
-        f"Mean of {name} over {pairs}, with the {number_format.level(alpha)} t interval of each epoch. In the second "
-        f"half of training it is between {measure.in_unit(span)}; the whole interval lies above 0 in {above} of "
-        f"{counted(len(late), 'epoch')}."
+        f"Mean of {name} over {pairs}, with the {number_format.level(alpha)} t interval for each epoch. In the second "
+        f"half of training, the mean is between {measure.in_unit(span)}; the entire interval lies above 0 in {above} "
+        f"of {counted(len(late), 'epoch')}."
     )

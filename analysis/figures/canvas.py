@@ -1,4 +1,4 @@
-"""The look of figures: sizes, fonts, labels, and how a figure becomes SVG or PNG, with the same bytes each time."""
+"""The look of figures: sizes, fonts, labels, and reproducible conversion to SVG or PNG, byte for byte."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.figures.palette import GRID, INK, MUTED, PAPER
 
 P = ParamSpec("P")
 WIDTH = 6.4
-"""Inches; a text column."""
+"""Width of a text column in inches."""
 SMALL = 8
 _SETTINGS: Any = {
     "axes.axisbelow": True,
@@ -62,7 +62,7 @@ _SETTINGS: Any = {
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let a function draw under these settings, whatever the user's own are, and restore those afterwards."""
+    """Let a function draw with these settings instead of the user's, and restore the user's settings afterward."""
 
     @wraps(draw)
     def with_settings(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -75,16 +75,16 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def new_figure(height: float) -> Figure:
-    """Return an empty figure of column width and `height` inches."""
+    """Return an empty figure with the width of a column and a height of `height` inches."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return every name in a form fit for a figure: printable, wrapped at `width` characters, shortened in the middle.
+    """Return names in a form suitable for figures: printable, wrapped at `width` characters, shortened in the middle.
 
-    Names that would look alike begin with their number, from 1.
+    Names that would look identical begin with their number, counted from 1.
     """
     short = {name: _short(name, width, lines) for name in names}
     numbers = {name: number for number, name in enumerate(names, start=1)}
@@ -96,7 +96,7 @@ def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, s
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """Breaks lines between words and after the signs that join the parts of names, such as ``block_entry``."""
+    """Breaks lines between words and after the characters that join parts of names, as in ``block_entry``."""
 
     wordsep_re = re.compile(r"(\s+|[^\s_.,=/\])]+[_.,=/\])]+)")
 
@@ -117,7 +117,7 @@ def _short(name: str, width: int, lines: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text on one line, with a replacement character for every one that the font lacks or that is hidden."""
+    """Return a text on one line, in which characters that are invisible or missing in the font are replaced."""
     return " ".join("".join(map(_printable, text)).split())
 
 
@@ -131,26 +131,26 @@ def _printable(character: str) -> str:
 
 @cache
 def _font() -> FT2Font:
-    """Return the font of all figures: characters that it lacks would look alike, so names need their number."""
+    """Return the font of all figures; characters that it lacks look identical, so such names need their number."""
     return get_font(findfont(_SETTINGS["font.family"]))
 
 
 def rule(axes: Axes, axis: str = "x") -> None:
-    """Draw faint rules for reading values off one axis."""
+    """Draw faint grid lines for reading values off one axis."""
     axes.grid(visible=True, axis="x" if axis == "x" else "y")
     axes.tick_params(length=0, axis="y" if axis == "x" else "x")
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Put the ticks of the horizontal axis at whole numbers only; call it when everything is plotted."""
+    """Put ticks on the horizontal axis at whole numbers only; call this after everything is plotted."""
     low, high = axes.get_xlim()
-    if high - low < 1:  # a single point: no two whole numbers are in sight
+    if high - low < 1:  # a single point: the axis does not contain two whole numbers
         axes.set_xlim((low + high) / 2 - 0.6, (low + high) / 2 + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def name_line(axes: Axes, name: str, place: float) -> None:
-    """Write the name of a horizontal line at its right end, outside the axes."""
+    """Write a horizontal line's name at its right end, outside the axes."""
     where: Any = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
     axes.annotate(name, (1, place), va="center", annotation_clip=False, **where)
 
@@ -158,7 +158,7 @@ def name_line(axes: Axes, name: str, place: float) -> None:
 def arranged(figure: Figure) -> Figure:
     """Fix the layout of a figure and return it.
 
-    With a layout engine, even an idle one, `savefig` would draw the figure twice per format.
+    With a layout engine, even an inactive one, `savefig` would draw the figure twice per format.
     """
     engine = figure.get_layout_engine()
     with mpl.rc_context({**_SETTINGS, "figure.autolayout": False, "figure.constrained_layout.use": False}):
@@ -182,14 +182,14 @@ def svg(figure: Figure, name: str) -> str:
     empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=empty)
-    # Names of arms appear in comments only (text is drawn as paths); nobody needs them there.
+    # Text is drawn as paths, so arm names appear only in comments, where they are not needed.
     return re.sub(r"\s*<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
 
 
 def inline(document: str, name: str) -> str:
     """Return an SVG document as an element for a page that defines --ink, --muted, --grid and --paper.
 
-    Ids carry `name`, so that several figures share one page; the size is left to the page.
+    Its ids contain `name`, so several figures can be on one page; the page determines the size.
     """
     text = document[document.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

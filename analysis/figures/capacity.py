@@ -1,4 +1,4 @@
-"""Accuracy against size and cost: whether capacity alone explains it."""
+"""Accuracy against size and cost: whether capacity alone explains the accuracy."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def summarise(
 ) -> pd.DataFrame:
     """Return arm, n, accuracy, lower, upper (percent), parameters, multiply_adds (millions), seconds (per epoch).
 
-    Means over an arm's runs that have an accuracy, or another measure, in its unit; time is the wall time of a run over
-    its epochs.
+    Means are over those of an arm's runs that have an accuracy (or a different measure, in its own unit). Time is a
+    run's wall time divided by its number of epochs.
     """
     rows = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     found, by_arm = [], dict(iter(rows[["arm", measure.column, "epochs_run", *_PANELS]].groupby("arm")))
@@ -52,7 +52,7 @@ def summarise(
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary that has rows: a panel each for parameters, multiply-adds and time."""
+    """Return the figure for a summary that has rows: one panel each for parameters, multiply-adds and time."""
     short = arm_labels(list(marks), 22)
     columns = max(1, min(len(summary), 88 // (max(len(short[arm].split("\n")[0]) for arm in summary["arm"]) + 7)))
     lines = max(short[arm].count("\n") + 1 for arm in summary["arm"])
@@ -76,20 +76,21 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
         for arm in summary["arm"]
     ]
     figure.legend(handles, [short[arm] for arm in summary["arm"]], loc="outside lower center", ncols=columns)
-    panels[0].set_title("Vertical lines: intervals of the means", fontsize=SMALL)
+    panels[0].set_title("Vertical lines: intervals for the means", fontsize=SMALL)
     return figure
 
 
 def caption(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> str:
-    """Return the best arm, and how its size compares with the smallest."""
+    """Return the best arm, and how its size compares with the smallest size."""
     if summary.empty:
-        return "No run has an accuracy yet." if measure.is_accuracy else f"No run has a {measure.words} yet."
+        value = "an accuracy" if measure.is_accuracy else f"a value for the {measure.words}"
+        return f"No run has {value} yet."
     values = summary["accuracy"].to_numpy()
     best = summary.to_dict("records")[int(values.argmin() if measure.lower_is_better else values.argmax())]
     first = "the most accurate" if measure.is_accuracy else f"the arm with the {measure.better[:-2]}est {measure.words}"
     ratios = {words: float(best[name]) / float(summary[name].min()) for name, words in _TIMES.items()}
     known = [f"{number_format.decimal(ratio)} times the {words}" for words, ratio in ratios.items() if ratio == ratio]  # noqa: PLR0124
     return (
-        f"Means of {counted(len(summary), 'arm')}. Compared with the smallest value of any arm, {first}, "
+        f"Means for {counted(len(summary), 'arm')}. Compared with the smallest value of any arm, {first}, "
         f"{best['arm']}, has {number_format.listing(known)}."
     )

@@ -1,4 +1,4 @@
-"""Difference per class, which shows whether a few classes account for the whole."""
+"""The difference per class, which shows whether a few classes account for the overall difference."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from analysis.wording import number_format
 
 TITLE = "Difference per class"
 _NAMED = 24
-"""With at most this many classes every class is labeled; with more, five of them are."""
+"""With at most this many classes, every class is labeled; with more classes, only five are."""
 
 
 @styled
 def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
-    """Return the figure of a non-empty frame of `class_differences`: raw (gray) and shrunken (colored), sorted."""
+    """Return the figure for a non-empty frame from `class_differences`: raw (gray) and shrunken (colored), sorted."""
     count = len(summary)
     step = 0.19 if count <= _NAMED else 3.6 / count
     figure = new_figure(1.25 + step * count)
@@ -47,9 +47,9 @@ def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
 
 
 def caption(summary: pd.DataFrame, name: str) -> str:
-    """Return the range of the shrunken differences, and in how many classes they differ clearly from 0."""
+    """Return the range of the shrunken differences, and in how many classes they clearly differ from 0."""
     if summary.empty:
-        return "No predictions of both arms are on record."
+        return "No predictions are recorded for both arms."
     if not summary["shrunken"].notna().any():
         return _unshrunken(summary, name)
     span = number_format.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
@@ -68,7 +68,7 @@ def _found(summary: pd.DataFrame) -> str:
         return f"The 95 % posterior interval lies above 0 in {up} and below 0 in {down}"
     if summary["se"].eq(0).all() and summary["shrunken"].nunique() > 1:
         return "Seeds and images of a class do not differ at all, so there are no intervals"
-    return "Classes differ by no more than noise, so each is assigned the overall mean"
+    return "Differences between classes are no larger than noise, so each class is assigned the overall mean"
 
 
 def _unshrunken(summary: pd.DataFrame, name: str) -> str:
@@ -81,9 +81,9 @@ def _unshrunken(summary: pd.DataFrame, name: str) -> str:
 
 
 def _reversed(summary: pd.DataFrame) -> str:
-    """Return a sentence where most classes, or their mean, lie on the other side of 0 than all images together.
+    """Return a sentence if most classes or their mean have the opposite sign from all images together.
 
-    Both arms have the same test images, so not all classes can.
+    Both arms have the same test images, so this cannot apply to all classes.
     """
     raw, images = summary["raw"].to_numpy(float), summary["images"].to_numpy(float)
     whole, mean = float(raw @ images / images.sum()), float(raw.mean())
@@ -91,7 +91,7 @@ def _reversed(summary: pd.DataFrame) -> str:
     if 2 * against <= len(raw) and mean * whole >= 0:
         return ""
     return (
-        f" All images together give {number_format.points(whole)} pp, but {against} of "
-        f"{counted(len(raw), 'class', 'classes')} lie on the other side of 0 before shrinkage; the mean over classes, "
-        f"each counting the same, is {number_format.points(mean)} pp."
+        f" The difference over all images is {number_format.points(whole)} pp, but {against} of "
+        f"{counted(len(raw), 'class', 'classes')} lie on the opposite side of 0 before shrinkage. The mean over "
+        f"classes, with equal weights, is {number_format.points(mean)} pp."
     )

@@ -1,4 +1,4 @@
-"""Learning curves: whether the budget decides."""
+"""Learning curves: whether the training budget determines the result."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from analysis.wording import number_format
 
 TITLE = "Accuracy by epoch"
 _FEW = 6
-"""With more arms than this, single runs are drawn paler."""
+"""With more arms than this, individual runs are drawn paler."""
 _MANY = 12
-"""With more arms than this, only the first two of the plan, the best and the worst are drawn in full."""
+"""With more arms than this, only the first two in the plan, the best and the worst are drawn in full."""
 _FIRST, _BEST, _WORST = 2, 4, 2
 _GREY = 40
-"""Up to this many other arms are gray lines; more of them are one gray band."""
+"""Up to this many other arms are drawn as gray lines; more are drawn as one gray band."""
 _LINES = 400
-"""With more runs than this, bands replace the single curves and markers, which would be indistinguishable."""
+"""With more runs than this, bands replace the individual curves and markers, which would be indistinguishable."""
 _SPREAD = (0.05, 0.95)
 _OTHERS = "#b8bcc4"
 _BAND = 3
-"""The t interval of two runs is wider than any curve; it is drawn from three runs on."""
+"""Minimum number of runs for drawing a t interval; with two runs, the interval is wider than any curve."""
 _DOTS = ((1, 1.5), (4, 1.2, 1, 1.2), (6, 1.5))
 _PANELS = ("validation", "test")
 _TYPES: dict[str, Any] = (
@@ -53,18 +53,18 @@ def summarise(
     alpha: float = 0.05,
     measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
-    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in percent.
+    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower and upper, with accuracies in percent.
 
-    Kinds: ``run`` (one run's curve), ``mean`` (of an arm's finished runs with its t interval, at epochs that
-    all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only). With more than
-    400 runs, ``run`` and ``selected`` are replaced by a ``spread`` per arm: median, 5 % and 95 % quantiles of its
-    runs at every epoch.
+    The kinds are ``run`` (a single run's curve), ``mean`` (of an arm's finished runs, with its t interval),
+    ``selected`` (the epoch that each run reports) and ``reported`` (only in the test panel). A mean covers the epochs
+    that all these runs reached. With more than 400 runs, ``run`` and ``selected`` are replaced by a ``spread`` for each
+    arm: the median and the 5 % and 95 % quantiles of its runs at every epoch.
 
     Parameters
     ----------
-    reported : `Claim.curves`, inside the claim's scope.
-    measure : if it is not accuracy, `accuracy`, `lower` and `upper` are in its unit, and a measure without a validation
-        column has no validation panel.
+    reported : `Claim.curves`, within the claim's scope.
+    measure : if this is not the accuracy, `accuracy`, `lower` and `upper` are in its unit; there is no validation panel
+        if the measure does not have a validation column.
     """
     parts = [
         _panel(runs, epochs, arms, panel, column, alpha, measure.scale)
@@ -80,7 +80,7 @@ def summarise(
 
 
 def _columns_of(measure: PrimaryMeasure) -> dict[str, str]:
-    """Return the column of every panel."""
+    """Return the column for every panel."""
     validation = measure.column.replace("test_", "validation_", 1)
     return ({"validation": validation} if validation != measure.column else {}) | {"test": measure.column}
 
@@ -100,7 +100,7 @@ def _panel(
     drawn = drawn.assign(position=drawn["arm"].map({arm: i for i, arm in enumerate(arms)})).sort_values(
         ["position", "run_id"]
     )
-    reporting = drawn[drawn["status"] != "pruned"]  # a run that was stopped early reports no epoch
+    reporting = drawn[drawn["status"] != "pruned"]  # a run that was stopped early does not report an epoch
     chosen = reporting[(reporting["epoch"] == reporting["selected_epoch"]).fillna(False).astype(bool)]
     chosen = chosen.assign(kind="selected")
     means = _means(drawn[drawn["status"] == "finished"], alpha).assign(panel=panel, kind="mean", run_id="")
@@ -127,7 +127,7 @@ def _means(runs: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary: a panel each for validation and test, where there are any, on one scale."""
+    """Return the figure for a summary: one panel each for validation and test, if available, on the same scale."""
     every = [arm for arm in marks if (summary["arm"] == arm).any()]
     shown = highlighted(summary, list(marks))
     if shown != every:
@@ -162,9 +162,9 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
 
 
 def highlighted(summary: pd.DataFrame, arms: Sequence[str]) -> list[str]:
-    """Return the arms that are drawn in full: all, or of more than twelve the first two, the best and the worst.
+    """Return the arms to draw in full: all, or if there are more than twelve, the first two, the best and the worst.
 
-    Best and worst go by the last mean validation accuracy (test accuracy if there is no other).
+    Best and worst are determined by the last mean validation accuracy (test accuracy if there is none).
     """
     shown = [arm for arm in arms if (summary["arm"] == arm).any()]
     means = summary[(summary["kind"] == "mean") & summary["arm"].isin(shown)]
@@ -189,13 +189,13 @@ def _draw_others(axes: Axes, means: pd.DataFrame) -> None:
 
 
 def _label(measure: PrimaryMeasure) -> str:
-    """Return the label of the axis, which both panels share."""
+    """Return the label of the axis that both panels share."""
     words = measure.words.replace("test ", "", 1).replace(" on test images", "")
     return words[:1].upper() + words[1:] + (f", {measure.unit}" if measure.unit else "")
 
 
 def _limits(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> tuple[float, float]:
-    """Return the range of the curves themselves: a t interval of two runs would dwarf them."""
+    """Return the range of the curves themselves, because a t interval from two runs would dwarf them."""
     spread = summary[summary["kind"] == "spread"]
     low = float(pd.concat([summary["accuracy"], spread["lower"]]).min())
     high = float(pd.concat([summary["accuracy"], spread["upper"]]).max())
@@ -244,13 +244,13 @@ def _draw_panel(axes: Axes, summary: pd.DataFrame, marks: Mapping[str, Mark]) ->
 
 
 def _reported(summary: pd.DataFrame) -> dict[str, Any]:
-    """Return the line style of every arm of the claim's own log."""
+    """Return the line style of every arm in the claim's own log."""
     arms = summary.loc[summary["kind"] == "reported", "arm"].unique()
     return {str(arm): (0, _DOTS[i % len(_DOTS)]) for i, arm in enumerate(arms)}
 
 
 def caption(summary: pd.DataFrame, alpha: float = 0.05, measure: PrimaryMeasure = ACCURACY) -> str:
-    """Return the number of runs, what is drawn, and the range of the reported epochs."""
+    """Return the number of runs, what is drawn, and the range of the selected epochs."""
     runs = summary.loc[summary["kind"] == "run", "run_id"].nunique()
     spread = summary[summary["kind"] == "spread"]
     if not runs and spread.empty:
@@ -260,24 +260,24 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05, measure: PrimaryMeasure 
     banded = summary[(summary["kind"] == "mean") & (summary["n"] >= _BAND)]
     cut = bool((banded["lower"] < low).any() or (banded["upper"] > high).any())
     band = f" with its {number_format.level(alpha)} t interval" if len(banded) else ""
-    cuts = " The axis cuts intervals that are wider than the range of the curves." if cut else ""
+    cuts = " Intervals that extend beyond the range of the curves are cut off at the edge of the axis." if cut else ""
     cuts += _left_grey(summary)
-    means = f"the mean of each arm's finished runs{band}, at the epochs that all of them reached"
+    means = f"the mean of each arm's finished runs{band}, for epochs that all these runs reached"
     if len(spread):
         return f"The middle 90 % of each arm's runs (pale), and {means} (line).{cuts}"
     return f"{counted(runs, 'run')} (thin); {means} (thick); and the reported {_span(chosen)} (markers).{cuts}"
 
 
 def _left_grey(summary: pd.DataFrame) -> str:
-    """Return which arms are drawn in full, if not all are."""
+    """Return which arms are drawn in full, unless all are."""
     arms = list(dict.fromkeys(summary.loc[summary["kind"] != "reported", "arm"]))
     shown = highlighted(summary, arms)
     if shown == arms:
         return ""
-    look = "thin gray lines" if len(arms) - len(shown) <= _GREY else "a gray band, the middle 90 % of them"
+    look = "thin gray lines" if len(arms) - len(shown) <= _GREY else "a gray band that contains their middle 90 %"
     return (
-        f" Of {len(arms)} arms, the first {_FIRST} of the plan, the {_BEST} best and the {_WORST} worst are drawn in "
-        f"full; the means of the others are {look}."
+        f" Of {len(arms)} arms, the first {_FIRST} in the plan, the {_BEST} best and the {_WORST} worst are drawn in "
+        f"full; the means of the other arms are drawn as {look}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Learning curves in small multiples: how the levels of a factor learn."""
+"""Learning curves in small multiples: how training progresses at each level of a factor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORDS = {
     "validation_loss": "Validation loss",
     "train_loss": "Training loss",
 }
-"""Columns of `epochs` that are curves, as labels of an axis."""
+"""The columns of `epochs` that are curves, with their axis labels."""
 _SPREAD = (0.05, 0.95)
 _EVERY = "(all runs)"
 _TYPES: dict[str, Any] = {
@@ -53,19 +53,19 @@ def curves_by_factor(
     value: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the learning curves of each level of a factor in its own panel, and return the figure.
+    """Draw the learning curves for each level of a factor in a separate panel, and return the figure.
 
     Parameters
     ----------
-    factor : column of `runs`. Numbers that are too many to be levels are divided into quarters.
+    factor : column of `runs`. If it has too many numbers to be levels, they are divided into quarters.
     hue : a second factor; each of its levels is a line in every panel.
-    value : column of `epochs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
-        the validation accuracy.
-    ax : axes whose place the panels take; None: a new figure with title and caption.
+    value : column of `epochs`. None means the test accuracy once the pairs for the verdict are settled, and the
+        validation accuracy before that.
+    ax : axes that the panels replace; None: a new figure with a title and a caption.
 
     Raises
     ------
-    UsageError: an unknown column, a factor with one level, or no finished run.
+    UsageError: a column is unknown, a factor has only one level, or no run has finished.
     """
     column = value or measure_of(results).column
     runs = with_named_levels(results, results.runs)
@@ -82,15 +82,15 @@ def curves_by_factor(
 def summarise(
     runs: pd.DataFrame, epochs: pd.DataFrame, factor: str, hue: str | None = None, value: str = "validation_accuracy"
 ) -> pd.DataFrame:
-    """Return level, line, epoch, n, mean, lower, upper and whole of the finished runs, accuracies in percent.
+    """Return level, line, epoch, n, mean, lower, upper and whole for the finished runs, with accuracies in percent.
 
-    The rows of a level and line are the mean of its runs at every epoch, with the range of the middle 90 % of them;
-    `line` is the level of `hue`, or empty. `n` is the number of runs that reached the epoch, and `whole` says that
-    all of them did. The level ``(all runs)`` has the mean of all runs.
+    The rows for a level and line contain the mean of their runs at every epoch, with the range of the middle 90 % of
+    these runs; `line` is the level of `hue`, or empty. `n` is the number of runs that reached the epoch, and `whole` is
+    true if all of them did. The level ``(all runs)`` contains the mean of all runs.
 
     Raises
     ------
-    UsageError: an unknown column, one that is not a curve, or a hue with more than six levels.
+    UsageError: a column is unknown or is not a curve, or the hue has more than six levels.
     """
     if value not in _WORDS:
         raise UsageError(unknown_name("curve", value, _WORDS))
@@ -126,7 +126,7 @@ def draw(
     value: str = "validation_accuracy",
     ax: Axes | None = None,
 ) -> Figure:
-    """Return the figure of a summary that has rows: a panel per level, in place of `ax` if it is given."""
+    """Return the figure for a summary that has rows: one panel per level, in place of `ax` if that is given."""
     levels = shown_levels(summary)
     across = min(_ACROSS, len(levels))
     down = -(-len(levels) // across)
@@ -153,7 +153,7 @@ def draw(
 
 
 def shown_levels(summary: pd.DataFrame) -> list[str]:
-    """Return the levels that have a panel: the twelve with the most runs, in their order."""
+    """Return the levels that get a panel: the twelve with the most runs, in the order of the levels."""
     own = summary[summary["level"] != _EVERY]
     runs = own.groupby(["level", "line"], sort=False)["n"].max().groupby(level="level", sort=False).sum()
     kept = set(runs.sort_values(ascending=False, kind="stable").index[:_PANELS])
@@ -194,7 +194,7 @@ def _legend(looks: Mapping[str, Mark], lines: Sequence[str], hue: str | None) ->
     else:
         colour = looks[""].colour
         found["mean of the level"] = Line2D([], [], color=colour, linewidth=1.5)
-        found["middle 90 % of its runs"] = Patch(facecolor=colour, alpha=0.15)
+        found["middle 90 % of these runs"] = Patch(facecolor=colour, alpha=0.15)
     found["mean of all runs"] = Line2D([], [], color=MUTED, linewidth=1, linestyle=(0, (1, 1.5)))
     return found
 
@@ -202,7 +202,7 @@ def _legend(looks: Mapping[str, Mark], lines: Sequence[str], hue: str | None) ->
 def caption(
     summary: pd.DataFrame, runs: pd.DataFrame, factor: str, hue: str | None = None, value: str = "validation_accuracy"
 ) -> str:
-    """Return which runs the lines average, and what is not shown."""
+    """Return which runs the lines are averages of, and what is not shown."""
     if summary.empty:
         return "No run has finished yet."
     every = summary[summary["level"] == _EVERY]
@@ -210,15 +210,15 @@ def caption(
     by = f"{factor} and {hue}" if hue else factor
     number = counted(int(every["n"].max()), "finished run")
     text = (
-        f"{_WORDS[value].removesuffix(', %')} by epoch and by {by}: means of {number} of "
-        f"{counted(finished['arm'].nunique(), 'arm')}, over the levels of all other options."
+        f"{_WORDS[value].removesuffix(', %')} by epoch and by {by}: means of {number} from "
+        f"{counted(finished['arm'].nunique(), 'arm')}, averaged over the levels of all other options."
     )
     if not summary["whole"].all():
-        text += " A line is thin where some of its runs have already stopped, and ends where half of them have."
+        text += " A line is thin where some of its runs have stopped, and ends where half of them have stopped."
     lost = len(runs) - len(finished)
     if lost:
         text += f" {counted(lost, 'run')} that did not finish {'is' if lost == 1 else 'are'} left out."
     levels, shown = summary.loc[summary["level"] != _EVERY, "level"].nunique(), len(shown_levels(summary))
     if shown < levels:
-        text += f" The {shown} levels with the most runs, of {levels}; all are in the CSV."
+        text += f" Of {levels} levels, the {shown} with the most runs are shown; the CSV file contains all levels."
     return text + (" Numbers are divided into quarters." if is_continuous(runs[factor]) else "")

@@ -1,4 +1,4 @@
-"""Forest plot of the differences, with their intervals relative to 0, δ and the reported gain."""
+"""A forest plot of the differences and their intervals, relative to 0, δ and the reported gain."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _COLUMNS = [
 ]
 _ENDS = ["lower", "upper", "prediction_lower", "prediction_upper"]
 _LINE = 9.0
-"""Height of a line of small text in points."""
+"""Line height of small text in points."""
 _MANY = 12
-"""With more comparisons than this, rows are one line high."""
+"""With more comparisons than this, each row is one line high."""
 _CUT = 4.0
-"""An interval is cut if it is more than this many times as wide as the span of the others."""
+"""An interval is cut off if it is more than this many times as wide as the span of the other intervals."""
 _TYPES = dict.fromkeys(_COLUMNS[:3], "str") | {"n": "int64"} | dict.fromkeys(_COLUMNS[4:], "float64")
 
 
 def summarise(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """Return one row per comparison: its names, n, mean, interval and prediction interval in pp."""
+    """Return one row per comparison: the arms, n, mean, interval and prediction interval in pp."""
     rows = [
         (c.name, c.treatment, c.control, i.n, i.mean, i.lower, i.upper, *i.prediction)
         for c, i in ((c, c.interval) for c in comparisons)
@@ -58,14 +58,14 @@ def draw(
     reported: float | None = None,
     measure: PrimaryMeasure = ACCURACY,
 ) -> Figure:
-    """Return the figure of a summary.
+    """Return the figure for a summary.
 
     Parameters
     ----------
-    marks : mark of each arm; a row has the mark of its treatment.
+    marks : the mark of each arm; a row has the mark of its treatment.
     delta : smallest effect of interest in pp.
     reported : reported gain in pp, or None outside the scope of the claim.
-    measure : what the differences are of.
+    measure : the measure in which the arms differ.
     """
     figure = new_figure(1.25 + (0.27 if len(summary) > _MANY else 0.46) * max(len(summary), 1))
     axes = figure.subplots()
@@ -94,7 +94,7 @@ def draw(
 def _legend(summary: pd.DataFrame, references: Mapping[str, float]) -> dict[str, Line2D]:
     entries = {}
     if summary["lower"].notna().any():
-        entries["interval of the mean"] = legends.line(3.0)
+        entries["interval for the mean"] = legends.line(3.0)
     if summary["prediction_lower"].notna().any():
         entries["prediction for one further pair"] = legends.line(0.9)
     entries[legends.DELTA] = legends.dashed()
@@ -112,12 +112,12 @@ def _references(delta: float, reported: float | None) -> dict[str, float]:
 
 
 def cut_rows(summary: pd.DataFrame, delta: float, reported: float | None = None) -> list[bool]:
-    """Return for each row whether it is so much wider than the others that `draw` cuts it at the edge."""
+    """Return, for each row, whether it is so much wider than the other rows that `draw` cuts it off at the edge."""
     core = list(_references(delta, reported).values())
     rows = summary[_ENDS].to_numpy()
-    widths = rows.max(axis=1) - rows.min(axis=1)  # NaN if not known
+    widths = rows.max(axis=1) - rows.min(axis=1)  # NaN if unknown
     order = sorted((i for i in range(len(rows)) if not math.isnan(widths[i])), key=lambda i: widths[i])
-    kept = (len(order) + 1) // 2  # most rows are drawn whole, however narrow the narrowest is
+    kept = (len(order) + 1) // 2  # most rows are drawn in full, even if the narrowest is very narrow
     while kept < len(order):
         ends = core + [end for i in order[:kept] for end in _finite(rows[i])]
         if widths[order[kept]] > _CUT * (max(ends) - min(ends)):
@@ -131,7 +131,7 @@ def _finite(values: Iterable[float]) -> list[float]:
 
 
 def _limits(summary: pd.DataFrame, references: list[float], cut: Sequence[bool]) -> tuple[float, float]:
-    """Return limits that contain the references and every row that is not cut."""
+    """Return limits that contain the references and every row that is not cut off."""
     whole = summary.loc[[not each for each in cut]]
     ends = references + _finite(whole[["mean", *_ENDS]].to_numpy().ravel())
     low, high = min(ends), max(ends)
@@ -141,7 +141,7 @@ def _limits(summary: pd.DataFrame, references: list[float], cut: Sequence[bool])
 def _segment(
     axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float], mark: Mark, width: float
 ) -> None:
-    """Draw an interval, with an arrowhead at each edge of the axes that it crosses."""
+    """Draw an interval, with an arrowhead wherever it crosses an edge of the axes."""
     if not ends[0] <= ends[1]:  # not known
         return
     shown = max(ends[0], limits[0]), min(ends[1], limits[1])
@@ -155,7 +155,7 @@ def _segment(
 def _print_cut_ends(
     axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float], measure: PrimaryMeasure
 ) -> None:
-    """Print the ends of a cut prediction interval below its arrowheads."""
+    """Print the limits of a cut prediction interval below its arrowheads."""
     style: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": SMALL, "annotation_clip": False}
     if ends[0] < limits[0]:
         axes.annotate(measure.points(ends[0]), (limits[0], row), (4, -4), ha="left", **style)
@@ -164,14 +164,14 @@ def _print_cut_ends(
 
 
 def _shared_side(summary: pd.DataFrame) -> str:
-    """Return the side (treatment or control) that all of many rows share, and that their names leave out."""
+    """Return the side (treatment or control) that is the same in all of many rows and is left out of their names."""
     if len(summary) <= _MANY:
         return ""
     return next((side for side in ("treatment", "control") if summary[side].nunique() == 1), "")
 
 
 def _common(summary: pd.DataFrame, measure: PrimaryMeasure) -> str:
-    """Return the arm that the names of the rows leave out, as an addition to the label of the axis."""
+    """Return the arm that is left out of the row names, as an addition to the axis label."""
     side = _shared_side(summary)
     if not side:
         return ""
@@ -216,7 +216,7 @@ def _numbers(row: Mapping[Any, Any], rows: int, measure: PrimaryMeasure, limits:
 
 
 def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
-    """Draw and label the vertical lines; a label too close to its neighbor moves one line up."""
+    """Draw and label the vertical lines; a label that is too close to its neighbor moves up one line."""
     low, high = axes.get_xlim()
     level, last = 0, low - (high - low)
     for name, place in references.items():
@@ -235,12 +235,12 @@ def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
 
 
 def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
-    """Return what is shown, how many intervals lie above 0 and above δ, and which comparisons are `cut`."""
+    """Return what is shown, how many intervals lie above 0 and above δ, and which comparisons are cut off (`cut`)."""
     if not comparisons:
-        return "The study has no two arms to compare."
+        return "The study does not have two arms to compare."
     known = [c for c in comparisons if c.interval.n > 1]
     if not known:
-        return "No comparison has two complete pairs yet, so there is no interval."
+        return "No comparison has two complete pairs yet, so there are no intervals."
     first = comparisons[0]
     above = sum(c.interval.lower > 0 for c in known)
     material = sum(c.interval.lower >= c.delta for c in known)
@@ -257,7 +257,7 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
         lies = (
             f"lies above {delta}"
             if material
-            else f"lies above 0, not above {delta}"
+            else f"lies above 0 but not above {delta}"
             if above
             else "does not lie above 0"
         )
@@ -267,8 +267,8 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
             f"Of {len(known)} intervals, {above} {'lies' if above == 1 else 'lie'} above 0 and {material} above {delta}"
         )
     return (
-        "Thick: interval of the mean difference; thin: prediction interval for one further pair with one seed for both "
-        f"arms. {found}.{_without_verdict(known)}{gain}{_cut(cut)}"
+        "Thick: interval for the mean difference; thin: prediction interval for one further pair with one seed for "
+        f"both arms. {found}.{_without_verdict(known)}{gain}{_cut(cut)}"
     )
 
 
@@ -286,6 +286,6 @@ def _cut(names: Sequence[str]) -> str:
     if not names:
         return ""
     return (
-        f" The intervals of {number_format.listing(list(names))} are too wide for the axis. Arrowheads mark where they "
-        "are cut, with the ends of the prediction interval below."
+        f" The intervals of {number_format.listing(list(names))} are too wide for the axis. Arrowheads mark where the "
+        "intervals are cut off; the limits of the prediction intervals are printed below."
     )

@@ -1,4 +1,4 @@
-"""Heat map of a measure by the levels of two factors."""
+"""A heat map of a measure by the levels of two factors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from analysis.wording import number_format
 
 TITLE = "Two factors"
 _LEVELS = 16
-"""Levels of a factor that have a row or column; of more, those with the most runs."""
+"""Maximum number of levels of a factor that get a row or column; these are the levels with the most runs."""
 
 
 def heatmap(
@@ -37,20 +37,20 @@ def heatmap(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the mean of a measure at every pair of levels of two factors, and return the figure.
+    """Draw the mean of a measure for every pair of levels of two factors, and return the figure.
 
     Parameters
     ----------
-    rows, columns : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
+    rows, columns : columns of `runs`. If a column has too many numbers to be levels, they are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; None: a new figure with title and caption.
+    ax : axes to draw on; None: a new figure with a title and a caption.
 
     Raises
     ------
-    UsageError: an unknown column, a factor with one level or used twice, or no run with a value.
+    UsageError: a column is unknown, a factor has only one level or is used twice, or no run has a value.
     """
     if rows == columns:
-        raise UsageError(f"heatmap: {rows!r} is both rows and columns; name two factors")
+        raise UsageError(f"heatmap: {rows!r} is used for both rows and columns; name two different factors")
     measure = measure_of(results, value)
     runs, beside = of_design(results, named_arms(results))
     factor_columns(results, runs, [rows, columns])
@@ -65,12 +65,12 @@ def heatmap(
 
 
 def summarise(runs: pd.DataFrame, rows: str, columns: str, measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
-    """Return the rows of `level_means` of two factors; pairs of levels that were not run have none."""
+    """Return the rows of `level_means` for two factors; pairs of levels that were not run do not have a row."""
     return level_means(runs, [rows, columns], measure, alpha)
 
 
 def shown_levels(summary: pd.DataFrame, factor: str) -> list[str]:
-    """Return the levels that are drawn, in their order: all, or those with the most runs."""
+    """Return the levels to draw, in the order of the levels: all, or those with the most runs."""
     counts = summary.groupby(factor, sort=False)["runs"].sum()
     kept = set(counts.sort_values(ascending=False, kind="stable").index[:_LEVELS])
     order = summary[factor] if factor == summary.columns[0] else _column_order(summary, factor)
@@ -78,7 +78,7 @@ def shown_levels(summary: pd.DataFrame, factor: str) -> list[str]:
 
 
 def _column_order(summary: pd.DataFrame, factor: str) -> list[str]:
-    """Return the levels of the second factor in their order; each level of the first has some, in the same order."""
+    """Return the second factor's levels in order; each level of the first factor has some of these, in this order."""
     known: list[str] = []
     for _, part in summary.groupby(summary.columns[0], sort=False):
         place = 0
@@ -93,7 +93,7 @@ def _column_order(summary: pd.DataFrame, factor: str) -> list[str]:
 
 @styled
 def draw(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, ax: Axes | None = None) -> Figure:
-    """Return the figure of a summary that has rows."""
+    """Return the figure for a summary that has rows."""
     down, across = shown_levels(summary, rows), shown_levels(summary, columns)
     table = summary.pivot(index=rows, columns=columns, values="mean").reindex(index=down, columns=across)
     upright = _room(across) if _is_upright(across) else 0
@@ -114,7 +114,7 @@ def draw(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, ax: A
         annot_kws={"fontsize": SMALL},
         linewidths=0.6,
         linecolor=PAPER,
-        xticklabels=False,  # seaborn would lay the figure out with whole names; `_name` shortens them
+        xticklabels=False,  # seaborn would lay out the figure with the full names; `_name` shortens them
         yticklabels=False,
         cbar_kws={"label": measure.words, "pad": 0.02},
         **limits,
@@ -125,21 +125,21 @@ def draw(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, ax: A
     _name(axes, down, across, rows, columns)
     if len(missing):
         handle = Patch(facecolor=PAPER, edgecolor=MUTED, hatch="////", linewidth=0.4)
-        legend_above([axes], {"no run with a value": handle})
+        legend_above([axes], {"no run has a value": handle})
     return figure
 
 
 def _numbers(values: Any) -> Any:
-    """Return the texts in the cells, with one digit more than their spread needs."""
+    """Return the texts in the cells, with one more digit than the spread of the values requires."""
     spread = float(np.nanmax(values) - np.nanmin(values)) or 1.0
     digits = int(np.clip(1 - np.floor(np.log10(spread)), 0, 4))
     return np.array([["" if np.isnan(each) else number_format.decimal(each, digits) for each in row] for row in values])
 
 
 _UPRIGHT = 18
-"""Characters of a name that is written upright."""
+"""Maximum number of characters of a name that is rotated to run vertically."""
 _LETTER = 0.07
-"""Inches of a character of such a name."""
+"""Height of one character of a rotated name, in inches."""
 
 
 def _width(across: list[str]) -> int:
@@ -152,7 +152,7 @@ def _is_upright(across: list[str]) -> bool:
 
 
 def _room(across: list[str]) -> int:
-    """Return the number of characters of the longest upright name."""
+    """Return the number of characters of the longest rotated name."""
     return min(_UPRIGHT, max(map(len, across)))
 
 
@@ -168,7 +168,7 @@ def _name(axes: Axes, down: list[str], across: list[str], rows: str, columns: st
 
 
 def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the cells average, the best one, and what is left out."""
+    """Return what the cells are averages of, the best cell, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     down, across = shown_levels(summary, rows), shown_levels(summary, columns)
@@ -177,23 +177,23 @@ def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, al
     better = "lowest" if measure.lower_is_better else "highest"
     row, column = (labels([str(best[name])], 40, 1)[str(best[name])] for name in (rows, columns))
     text = (
-        f"{basis(shown, measure, alpha, '')} The {better} is {number_format.decimal(best['mean'])}"
+        f"{basis(shown, measure, alpha, '')} The {better} mean is {number_format.decimal(best['mean'])}"
         f"{f' {measure.unit}' if measure.unit else ''} at {rows} {row} and {columns} {column}."
     )
     lost = len(down) * len(across) - len(shown)
     if lost:
-        text += f" {counted(lost, 'pair')} of levels {'has' if lost == 1 else 'have'} no run with a value (hatched)."
+        text += f" For {counted(lost, 'pair')} of levels, no run has a value (hatched)."
     for factor, levels in ((rows, down), (columns, across)):
         every = summary[factor].nunique()
         if every > len(levels):
-            text += f" The {len(levels)} levels of {factor} with the most runs are shown, of {every}."
+            text += f" Of {every} levels of {factor}, the {len(levels)} with the most runs are shown."
     return text
 
 
 def strongest_pair(runs: pd.DataFrame, factors: Sequence[str], measure: Measure) -> tuple[str, str] | None:
-    """Return the two factors with the most pairs of levels that were run; among several, those whose means differ most.
+    """Return the two factors with the largest share of level pairs that were run; if tied, with the most diverse means.
 
-    None if there are no two factors of two levels each.
+    None unless at least two factors have two or more levels.
     """
     own = measured_runs(runs, measure)
     texts = {name: group_texts(own[name]) for name in factors}

@@ -1,4 +1,4 @@
-"""Interaction plot: how the effect of one factor changes with the level of another."""
+"""An interaction plot: how the effect of one factor changes with the level of a second factor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.results import Results, Studies
 TITLE = "Interaction"
 MOST_LINES = 6
 _BESIDE = 0.36
-"""Width over which the lines are set side by side, in levels, so that their bars do not cover each other."""
+"""Width over which the lines are offset, in levels, so that their bars do not overlap."""
 
 __all__ = ["MOST_LINES", "TITLE", "caption", "draw", "interaction", "summarise"]
 
@@ -36,23 +36,23 @@ def interaction(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the mean of a measure by the levels of a factor, a line per level of a second one, and return the figure.
+    """Draw the mean of a measure by the levels of a factor, with one line per level of a second factor.
 
     Parallel lines mean that the two factors do not interact.
 
     Parameters
     ----------
-    factor, hue : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
+    factor, hue : columns of `runs`. If a column has too many numbers to be levels, they are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; None: a new figure with title and caption.
+    ax : axes to draw on; None: a new figure with a title and a caption.
 
     Raises
     ------
-    UsageError: an unknown column, a factor with one level or used twice, a hue with more than six levels, or no run
-        with a value.
+    UsageError: a column is unknown, a factor has only one level or is used twice, the hue has more than six levels, or
+    no run has a value.
     """
     if factor == hue:
-        raise UsageError(f"interaction: {factor!r} is both factor and hue; name two factors")
+        raise UsageError(f"interaction: {factor!r} is used for both factor and hue; name two different factors")
     measure = measure_of(results, value)
     runs, beside = of_design(results, named_arms(results))
     factor_columns(results, runs, [factor, hue])
@@ -61,8 +61,8 @@ def interaction(
         raise UsageError(f"no run has {measure.short} yet; there is nothing to draw")
     if summary[hue].nunique() > MOST_LINES:
         raise UsageError(
-            f"{hue!r} has {summary[hue].nunique()} levels; at most {MOST_LINES} lines can be told apart: use it as the "
-            f"factor, or draw heatmap(results, {factor!r}, {hue!r})"
+            f"{hue!r} has {summary[hue].nunique()} levels; at most {MOST_LINES} lines can be distinguished: use it as "
+            f"the factor, or draw heatmap(results, {factor!r}, {hue!r})"
         )
     figure = draw(summary, factor, hue, measure, ax)
     if ax is not None:
@@ -73,7 +73,7 @@ def interaction(
 
 @styled
 def draw(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, ax: Axes | None = None) -> Figure:
-    """Return the figure of a summary that has rows."""
+    """Return the figure for a summary that has rows."""
     levels, lines = shown_levels(summary, factor), list(dict.fromkeys(summary[hue]))
     figure, axes = sheet(ax, 3.0)
     looks = marks(lines)
@@ -83,7 +83,7 @@ def draw(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, ax: Axe
         rows = summary[(summary[hue] == line) & summary[factor].isin(levels)].set_index(factor)[
             ["mean", "lower", "upper"]
         ]
-        rows = rows.reindex(levels)  # a pair that was not run interrupts the line
+        rows = rows.reindex(levels)  # the line has a gap at a pair of levels that was not run
         look, places = looks[line], np.arange(len(levels)) + offset
         style: dict[str, Any] = {"color": look.colour, "dashes": look.dashes or (1, 0)}
         axes.plot(places, rows["mean"], marker=look.marker, markersize=5, linewidth=1.2, zorder=3, **style)
@@ -102,14 +102,14 @@ def draw(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, ax: Axe
 
 
 def caption(summary: pd.DataFrame, factor: str, hue: str, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the points average, and what is left out."""
+    """Return what the points are averages of, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     levels = shown_levels(summary, factor)
     shown = summary[summary[factor].isin(levels)]
-    text = f"{basis(shown, measure, alpha, 'Bars')} Where the lines are parallel, the factors do not interact."
+    text = f"{basis(shown, measure, alpha, 'Bars')} Parallel lines mean that the factors do not interact."
     if len(shown) < len(levels) * shown[hue].nunique():
-        text += " A line is interrupted where a pair of levels has no run with a value."
+        text += " A line has a gap where no run of a pair of levels has a value."
     if summary[factor].nunique() > len(levels):
-        text += f" The {len(levels)} levels of {factor} with the most runs are shown, of {summary[factor].nunique()}."
+        text += f" Of {summary[factor].nunique()} levels of {factor}, the {len(levels)} with the most runs are shown."
     return text

@@ -1,4 +1,4 @@
-"""Legends below a figure that say what its lines and marks mean, so that it can be read without its caption."""
+"""Legends below a figure that explain its lines and marks, so that it can be read without its caption."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from analysis.figures.canvas import WIDTH
 from analysis.figures.palette import INK, MUTED
 
 _PER_INCH = 14.2
-"""Characters of small text."""
+"""Width of a figure in characters of small text."""
 _HANDLE = 6
-"""Characters that the sample of a line and the space around it take."""
+"""Width of a line sample and the space around it, in characters."""
 ROW = 0.2
-"""Height of a row in inches."""
+"""Height of a legend row in inches."""
 DELTA = "δ: smallest effect of interest"
 REPORTED = "r: reported gain"
 
 
 def below(figure: Figure, entries: Mapping[str, Line2D]) -> None:
-    """Put a legend below the figure, which becomes taller by its rows, in as many columns as fit."""
+    """Put a legend below the figure, in as many columns as fit, and make the figure taller to fit the legend."""
     columns = _columns(list(entries))
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + ROW * -(-len(entries) // columns))
@@ -29,7 +29,7 @@ def below(figure: Figure, entries: Mapping[str, Line2D]) -> None:
 
 
 def _columns(texts: list[str]) -> int:
-    """Return the largest number of columns that fit; they are filled one after the other."""
+    """Return the largest number of columns that fit; columns are filled one after another."""
     for columns in range(len(texts), 1, -1):
         rows = -(-len(texts) // columns)
         widths = [max(map(len, texts[start : start + rows])) + _HANDLE for start in range(0, len(texts), rows)]
@@ -39,7 +39,7 @@ def _columns(texts: list[str]) -> int:
 
 
 def line(width: float, *, colour: str = INK, marker: str = "") -> Line2D:
-    """Return the sample of a solid line, with a marker in its middle if one is given."""
+    """Return the sample of a solid line, with a marker in its middle if `marker` is given."""
     style = {} if not marker else {"marker": marker, "markersize": 4}
     return Line2D([], [], color=colour, linewidth=width, **style)  # type: ignore[arg-type]
 
@@ -55,12 +55,12 @@ def band(colour: str) -> Line2D:
 
 
 def upright(size: float = 9) -> Line2D:
-    """Return the sample of a short upright bar."""
+    """Return the sample of a short vertical bar."""
     return Line2D([], [], color=INK, linestyle="none", marker="|", markersize=size, markeredgewidth=2)
 
 
 def level(size: float = 9) -> Line2D:
-    """Return the sample of a short level bar."""
+    """Return the sample of a short horizontal bar."""
     return Line2D([], [], color=INK, linestyle="none", marker="_", markersize=size, markeredgewidth=2)
 
 

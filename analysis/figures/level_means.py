@@ -1,4 +1,4 @@
-"""Means of a measure at the levels of factors, blocked by seed: the basis of heat maps and plots of effects."""
+"""Means of a measure at the levels of factors, blocked by seed: the basis of heat maps and effect plots."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ NUMBERS: dict[str, Any] = dict.fromkeys(("arms", "runs", "n"), "int64") | dict.f
 
 
 def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
-    """Return one row per combination of levels of the given factors that has a value, in the order of the levels.
+    """Return one row per combination of the factors' levels that has a value, in the order of the levels.
 
     Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
-    one of these arms has no value is left out, unless every seed lacks one; then the mean is over runs, and there is no
-    interval.
+    one of these arms does not have a value is left out. If every seed lacks a value, the mean is over runs, and there
+    is no interval.
 
     Parameters
     ----------
-    runs : frame of `Results.runs`.
-    factors : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
+    runs : the frame `Results.runs`.
+    factors : columns of `runs`. If a column has too many numbers to be levels, they are divided into quarters.
 
     Returns
     -------
-    a column per factor with its levels as text; arms, runs and n (seeds) of the mean; mean, lower, upper.
+    one column per factor with its levels as text; the arms, runs and n (seeds) of the mean; mean, lower, upper.
     """
     own = measured_runs(runs, measure)
     texts = pd.DataFrame({name: group_texts(own[name]) for name in factors})
@@ -62,10 +62,10 @@ def _mean(rows: pd.DataFrame, alpha: float) -> tuple[Any, ...]:
 
 
 def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the runs of the arms that a study's factors make, with a sentence that names the other arms.
+    """Return the runs of a study's factorial arms, with a sentence that names the other arms.
 
-    An arm outside the design, such as a baseline without any of the options, would have its own level, with which no
-    other arm can be compared. Several studies, and studies without factors, keep all runs; the sentence is then empty.
+    An arm outside the design, such as a baseline without any of the options, would have a level of its own that no
+    other arm shares. For several studies and for studies without factors, all runs are kept and the sentence is empty.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
         return runs, ""
@@ -79,16 +79,15 @@ def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFr
         if len(beside) <= _NAMED
         else counted(len(beside), "arm")
     )
-    verb = "is" if len(beside) == 1 else "are"
-    return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} not part of the design."
+    return runs[runs["arm"].isin(inside)], f" Not part of the design and therefore left out: {named}."
 
 
 def aliases(results: Results | Studies, *effects: str) -> str:
-    """Return a sentence on the effects that the design cannot distinguish from these; empty if there are none.
+    """Return a sentence on the effects from which the design cannot distinguish these effects; empty if there are none.
 
     Parameters
     ----------
-    effects : factors, or two of them as ``a × b``. Columns that are not factors of the study have no aliases.
+    effects : factors, or two factors as ``a × b``. Columns that are not factors of the study do not have aliases.
     """
     if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
         return ""
@@ -100,14 +99,15 @@ def aliases(results: Results | Studies, *effects: str) -> str:
 
 
 def interaction_aliases(results: Results | Studies, one: str, two: str) -> str:
-    """Return the sentence of `aliases` on the interaction of two factors, named in either order."""
+    """Return the sentence from `aliases` on the interaction of two factors, which may be named in either order."""
     return aliases(results, f"{one} × {two}", f"{two} × {one}")
 
 
 def is_unbalanced(runs: pd.DataFrame, factor: str, others: Sequence[str], measure: Measure) -> bool:
     """Return whether the levels of a factor were run with different combinations of the other factors.
 
-    A difference between their means is then also one of the others; `Results.effects` compares all else equal.
+    In that case, a difference between their means is also due to the other factors; `Results.effects` compares levels
+    with all else equal.
     """
     own = measured_runs(runs, measure)
     rest = [name for name in others if name != factor]
@@ -119,22 +119,22 @@ def is_unbalanced(runs: pd.DataFrame, factor: str, others: Sequence[str], measur
 
 
 def basis(summary: pd.DataFrame, measure: Measure, alpha: float, drawn: str) -> str:
-    """Return the sentences of a caption on what is averaged, and what the intervals are.
+    """Return a caption's sentences on what is averaged and what the intervals are.
 
     Parameters
     ----------
-    drawn : how an interval is drawn, such as "Bars"; empty if it is not.
+    drawn : how an interval is drawn, such as "Bars"; empty if it is not drawn.
     """
     arms, seeds = int(summary["arms"].sum()), summary["n"]
     low, high = int(seeds.min()), int(seeds.max())
     number = counted(high, "seed") if low == high else f"{low} to {counted(high, 'seed')}"
     text = (
-        f"Mean {measure.short} of {counted(arms, 'arm')} over {number}, averaged over the levels of all other options."
+        f"Mean {measure.short} for {counted(arms, 'arm')} and {number}, averaged over the levels of all other options."
     )
     if drawn and high > 1:
-        text += f" {drawn}: {number_format.level(alpha)} t interval over seeds, for each mean alone."
+        text += f" {drawn}: {number_format.level(alpha)} t interval over seeds, for each mean individually."
     elif drawn:
-        text += " One seed gives no interval."
+        text += " There are no intervals with a single seed."
     if measure.blinded:
-        text += " The test accuracy is not shown before the pairs of the verdict are settled."
+        text += " The test accuracy is not shown before the pairs for the verdict are settled."
     return text

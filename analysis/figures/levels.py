@@ -1,4 +1,4 @@
-"""Levels of a factor on an axis: their order, place and text, whether they are words, switches or numbers."""
+"""The levels of a factor on an axis: their order, place and text, for words, switches and numbers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from analysis.results import Results, Studies
 from analysis.wording import number_format
 
 _FEW = 8
-"""Up to this many different numbers are levels, each at the same distance from the next."""
+"""Up to this many distinct numbers are treated as equally spaced levels."""
 _LOGARITHMIC = 50
-"""Numbers whose largest is at least this many times the smallest get a logarithmic axis."""
+"""The axis is logarithmic if the largest number is at least this many times the smallest."""
 _TICKS = 20
 
 
@@ -32,11 +32,11 @@ class Scale:
 
     Attributes
     ----------
-    levels : the values if each has its own place; empty for a continuous axis.
-    ticks : places with their text.
-    step : distance of neighboring levels.
-    low, high : ends of a continuous axis; its logarithm's if `is_log`.
-    has_none : some arms do not have the option; they are drawn at the bottom.
+    levels : the values, if each has its own place; empty for a continuous axis.
+    ticks : places with their texts.
+    step : distance between neighboring levels.
+    low, high : limits of a continuous axis, as logarithms if `is_log`.
+    has_none : whether some arms do not have the option; these are drawn at the bottom.
     """
 
     levels: tuple[Any, ...]
@@ -53,7 +53,7 @@ class Scale:
         return bool(self.levels)
 
     def places(self, values: pd.Series) -> npt.NDArray[np.float64]:
-        """Return the places of values."""
+        """Return the places of the values."""
         missing = values.isna().to_numpy(dtype=bool)
         if self.is_ordinal:
             at = {level: i + self.has_none for i, level in enumerate(self.levels)}
@@ -68,12 +68,12 @@ class Scale:
 
 
 def ordered_levels(values: pd.Series, ranked_by: pd.Series | None = None) -> list[Any]:
-    """Return the different values without null: numbers and switches ascending, words as they occur.
+    """Return the distinct values except null: numbers and switches in ascending order, words in order of appearance.
 
     Parameters
     ----------
-    ranked_by : numbers next to `values`; words are then ordered by their mean, the smallest first. Words that are all
-        numbers are ordered as such.
+    ranked_by : numbers, one for each of `values`; words are then ordered by the mean of their numbers, the smallest
+        first. Words that are all numbers are ordered as numbers.
     """
     known = values.dropna().unique().tolist()
     if pd.api.types.is_numeric_dtype(values):
@@ -88,17 +88,17 @@ def ordered_levels(values: pd.Series, ranked_by: pd.Series | None = None) -> lis
 
 
 def null_text(values: pd.Series) -> str:
-    """Return the name of arms without the option, or with null: ``none``, or ``n/a`` if a level has that name."""
+    """Return the name for arms without the option or with null: ``none``, or ``n/a`` if a level is called ``none``."""
     return "n/a" if (values.astype("object") == "none").any() else "none"
 
 
 def level_text(value: object, null: str = "none") -> str:
-    """Return a level as the study's file has it, and `null` for null."""
+    """Return a level as written in the study file, and `null` for null."""
     return null if value is None or value is pd.NA or value != value else number_format.option(value)  # noqa: PLR0124
 
 
 def level_texts(levels: Sequence[object]) -> list[str]:
-    """Return a different text for every level; numbers have three digits if that keeps them different."""
+    """Return a distinct text for every level; numbers have three digits if that keeps them distinct."""
     numbers = [number_text(level) if isinstance(level, float) else level_text(level) for level in levels]
     for texts in (numbers, [level_text(level) for level in levels]):
         if len(set(texts)) == len(texts):
@@ -114,7 +114,7 @@ def number_text(value: float) -> str:
 
 
 def name_levels(axes: Axes, ticks: Sequence[tuple[float, str]], room: int) -> None:
-    """Write the names of levels below an axis of `room` characters: side by side, or upright if they are too long."""
+    """Write the level names below an axis of `room` characters: horizontally, or vertically if they are too long."""
     texts = [text for _, text in ticks]
     width = max(1, room // max(1, len(texts)) - 1)
     upright = max(map(len, texts), default=0) > width
@@ -123,19 +123,19 @@ def name_levels(axes: Axes, ticks: Sequence[tuple[float, str]], room: int) -> No
 
 
 def is_continuous(values: pd.Series) -> bool:
-    """Return whether a factor has so many numbers that they are not levels."""
+    """Return whether a factor has too many numbers to be treated as levels."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     return bool(numeric and values.nunique() > _FEW)
 
 
 def is_logarithmic(values: pd.Series) -> bool:
-    """Return whether numbers span so much that a logarithmic axis shows them better."""
+    """Return whether numbers span such a wide range that a logarithmic axis shows them better."""
     known = values.dropna().astype("float64")
     return bool(len(known) and known.min() > 0 and known.max() / known.min() >= _LOGARITHMIC)
 
 
 def group_texts(values: pd.Series) -> pd.Series:
-    """Return the level of every run as text; numbers that are too many to be levels by their quarter."""
+    """Return every run's level as text; if there are too many numbers to be levels, the quarter in which it lies."""
     if is_continuous(values):
         quarters = pd.qcut(values.astype("float64"), 4, duplicates="drop")
         known = {part: f"{number_text(part.left)} to {number_text(part.right)}" for part in quarters.cat.categories}
@@ -146,7 +146,7 @@ def group_texts(values: pd.Series) -> pd.Series:
 
 
 def group_order(values: pd.Series) -> list[str]:
-    """Return the texts of `group_texts` in the order of the levels; the first is that of arms without the option."""
+    """Return the texts from `group_texts` in the order of the levels, beginning with arms that lack the option."""
     if is_continuous(values):
         ordered = values.dropna().astype("float64").sort_values()
         texts = group_texts(ordered)
@@ -183,12 +183,13 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
 
     Parameters
     ----------
-    wanted : columns chosen by the caller. Without them, the factors that the study names, or else every option in which
-        its arms differ; factors with one level are left out, and so are those that split the arms like an earlier one.
+    wanted : columns chosen by the caller. If empty, the factors that the study names are used, or else every option in
+        which its arms differ. Factors with only one level are left out, and so are factors that split the arms in the
+        same way as an earlier factor.
 
     Raises
     ------
-    UsageError: an unknown column, or no factor with two levels.
+    UsageError: a column is unknown, or no factor has two levels.
     """
     refuse_unknown(runs, wanted)
     if wanted:
@@ -205,14 +206,16 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
             seen.add(split)
             kept.append(name)
     if not kept:
-        raise UsageError("the arms that were run do not differ in any option; a figure of factors needs two levels")
+        raise UsageError(
+            "the arms that were run do not differ in any option; a figure of factors needs two or more levels"
+        )
     return kept
 
 
 def with_named_levels(results: Results | Studies, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with the study's own name of a level in place of null, as its tables have it.
+    """Return the runs with the study's own name for a level in place of null, as in its tables.
 
-    A default such as the cross-entropy is null in the configuration. Columns of numbers stay unchanged.
+    A default such as the cross-entropy is null in the configuration. Numeric columns stay unchanged.
     """
     if isinstance(results, Studies):
         return runs
@@ -231,7 +234,7 @@ def with_named_levels(results: Results | Studies, runs: pd.DataFrame) -> pd.Data
 
 
 def _named_by(results: Results | Studies) -> list[str]:
-    """Return the columns of the factors that the study itself names; empty for several studies, or if it has none."""
+    """Return the columns of the factors that the study itself names; empty without factors and for several studies."""
     if isinstance(results, Studies):
         return []
     columns = dict(zip(results.factors["option"], results.factors["column"], strict=True))
@@ -242,7 +245,7 @@ def _named_by(results: Results | Studies) -> list[str]:
 
 
 def separation(values: pd.Series, measure: pd.Series) -> float:
-    """Return the share of the measure's variance that lies between levels (eta squared); quarters of many numbers."""
+    """Return the share of the measure's variance between levels (eta squared), or between quarters of many numbers."""
     groups = pd.qcut(values.astype("float64"), 4, duplicates="drop") if is_continuous(values) else values
     total = float(((measure - measure.mean()) ** 2).sum())
     if not total > 0:

@@ -1,4 +1,4 @@
-"""Marginal means: the mean of a measure at every level of a factor, over all other factors."""
+"""Marginal means: the mean of a measure at every level of a factor, averaged over all other factors."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def marginal_means(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the mean of a measure at every level of the factors, one group of rows per factor; return the figure.
+    """Draw the mean of a measure at every level of the factors, with one group of rows per factor; return the figure.
 
     Parameters
     ----------
-    factors : columns of `runs`; by default the factors of the study, or all options in which arms differ. Numbers that
-        are too many to be levels are divided into quarters.
+    factors : columns of `runs`; by default, the study's factors, or all options in which arms differ. If a column has
+        too many numbers to be levels, they are divided into quarters.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; None: a new figure with title and caption.
+    ax : axes to draw on; None: a new figure with a title and a caption.
 
     Raises
     ------
-    UsageError: an unknown column, no factor with two levels, or no run with a value.
+    UsageError: a column is unknown, no factor has two levels, or no run has a value.
     """
     measure = measure_of(results, value)
     runs, beside = of_design(results, named_arms(results))
@@ -62,8 +62,8 @@ def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alph
 
     Returns
     -------
-    factor, level, arms, runs, n (seeds), mean, lower, upper, overall (mean of all these runs), balanced (all levels of
-    the factor were run with the same combinations of the other factors).
+    factor, level, arms, runs, n (seeds), mean, lower, upper, overall (mean of all these runs), balanced (whether all
+    levels of the factor were run with the same combinations of the other factors).
     """
     overall = float(measured_runs(runs, measure)["measured"].mean())
     parts = [
@@ -77,7 +77,7 @@ def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alph
 
 
 def shown(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that are drawn: of each factor the levels with the most runs, of many factors the first ones."""
+    """Return the rows to draw: for each factor, the levels with the most runs; if there are many factors, the first."""
     many = summary.groupby("factor", sort=False)["runs"].rank(method="first", ascending=False) > _LEVELS
     kept = summary[~many]
     rows = kept.groupby("factor", sort=False).size().cumsum()
@@ -87,7 +87,7 @@ def shown(summary: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Figure:
-    """Return the figure of a summary that has rows."""
+    """Return the figure for a summary that has rows."""
     rows = shown(summary)
     groups = rows["factor"].ne(rows["factor"].shift()).cumsum().to_numpy()
     places = np.arange(len(rows)) + 1.1 * groups
@@ -108,7 +108,7 @@ def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Fig
     axes.margins(x=0.06)
     rule(axes)
     handles = {
-        "mean of the level": Line2D([], [], color=INK, marker="o", markersize=5, linewidth=1.2),
+        "mean at the level": Line2D([], [], color=INK, marker="o", markersize=5, linewidth=1.2),
         "mean of all runs": Line2D([], [], color=MUTED, linewidth=0.9, linestyle=(0, (3, 2))),
     }
     legend_above([axes], handles)
@@ -116,25 +116,25 @@ def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Fig
 
 
 def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str:
-    """Return what the points average, which factor's levels differ most, and what is left out."""
+    """Return what the points are averages of, which factor's levels differ most, and what is left out."""
     if summary.empty:
         return f"No run has {measure.short} yet."
     first = summary[summary["factor"] == summary["factor"].iloc[0]]
     spans = summary.groupby("factor", sort=False)["mean"].agg(lambda means: means.max() - means.min())
     unit = " pp" if measure.unit == "%" else f" {measure.unit}" if measure.unit else ""
     text = (
-        f"{basis(first, measure, alpha, 'Bars')} The means of {spans.idxmax()} differ most, by "
+        f"{basis(first, measure, alpha, 'Bars')} The means at the levels of {spans.idxmax()} differ most, by "
         f"{number_format.decimal(spans.max())}{unit}."
     )
     if not summary["balanced"].all():
         text += (
             " The levels of an unbalanced factor were run with different combinations of the other factors, so their "
-            "means differ for that reason, too. The table of effects compares levels with all else equal."
+            "means also differ for that reason. The table of effects compares levels with all else equal."
         )
     drawn = shown(summary)
     if len(drawn) < len(summary):
         text += (
-            f" {counted(len(drawn), 'level')} of {len(summary)} are shown: for each factor those with the most runs"
-            f"{', and only the first factors' if drawn['factor'].nunique() < len(spans) else ''}."
+            f" {len(drawn)} of {counted(len(summary), 'level')} are shown: for each factor, those with the most runs"
+            f"{', and only for the first factors' if drawn['factor'].nunique() < len(spans) else ''}."
         )
     return text

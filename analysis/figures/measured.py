@@ -1,4 +1,4 @@
-"""What the figures of a sweep have in common: the measure, the values of every arm, and the sheet they are drawn on."""
+"""What all figures of a sweep share: the measure, the values of every arm, and the axes on which they are drawn."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from analysis.statistics.paired import OUTCOMES
 _OF_SELECTED_EPOCH = ("test_accuracy", "validation_accuracy", "test_loss", "validation_loss", "test_top5_accuracy")
 _COSTS = ("loss", "seconds", "parameters", "multiply_adds", "bytes")
 _CHARACTERS = 92
-"""Characters of small text that fit into a line across a figure."""
+"""Number of characters of small text that fit on a line across a figure."""
 _LEGEND_SPACING = 1.5
-"""Of the lines that reserve the space of a legend: its rows are 12.4 points apart at this size of letters."""
+"""Line spacing of the text that reserves space for a legend, whose rows are 12.4 points apart at this font size."""
 _LINE = 0.145
-"""Height of such a line in inches."""
+"""Height of a line of the caption, in inches."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a figure shows of every run.
+    """The measure that a figure shows for every run.
 
     Attributes
     ----------
-    column : of `Results.runs`.
-    words : label of an axis, with the unit.
-    short : the measure inside a sentence, with its epoch and without the unit.
-    unit : of the values drawn, as in "72.1 %"; empty for numbers without a unit.
-    scale : by which the stored values are multiplied.
-    lower_is_better : for losses and costs.
-    blinded : the measure was chosen because the test accuracies must not be looked at yet.
+    column : column of `Results.runs`.
+    words : axis label, with the unit.
+    short : the measure's name for use within a sentence, with the epoch and without the unit.
+    unit : unit of the values as drawn, as in "72.1 %"; empty for numbers without a unit.
+    scale : factor by which the stored values are multiplied.
+    lower_is_better : true for losses and costs.
+    blinded : whether the measure was chosen because test accuracies must not be shown yet.
     """
 
     column: str
@@ -58,7 +58,7 @@ class Measure:
 
     @property
     def difference(self) -> str:
-        """Unit of differences: percentage points of what is drawn in percent."""
+        """Unit of differences: percentage points if the values are drawn in percent."""
         return "pp" if self.unit == "%" else self.unit
 
     @property
@@ -67,7 +67,7 @@ class Measure:
         return "lowest" if self.lower_is_better else "highest"
 
     def heading(self, name: str) -> str:
-        """Return the heading of a column of differences, with their unit."""
+        """Return the heading for a column of differences, with their unit."""
         return f"{name}, {self.difference}" if self.difference else name
 
 
@@ -76,8 +76,9 @@ def measure_of(results: Results | Studies, value: str | None = None) -> Measure:
 
     Parameters
     ----------
-    value : column of `runs`. None is the test accuracy once the pairs of the verdict are settled and, before that, the
-        validation accuracy, so that the test images stay unseen. A search is always shown by the validation accuracy.
+    value : column of `runs`. None means the test accuracy once the pairs for the verdict are settled and, before that,
+        the validation accuracy, so that test results stay unseen. For a search, it always means the validation
+        accuracy.
 
     Raises
     ------
@@ -93,7 +94,7 @@ def measure_of(results: Results | Studies, value: str | None = None) -> Measure:
     unit = "%" if accuracy else "" if unit in ("", "fraction", column) else unit
     name = column.replace("_", " ")
     words = name[:1].upper() + name[1:] + (f", {unit}" if unit else "")
-    short = f"{name} of the selected epoch" if column in _OF_SELECTED_EPOCH else name
+    short = f"{name} at the selected epoch" if column in _OF_SELECTED_EPOCH else name
     blinded = value is None and not due
     return Measure(column, words, short, unit, 100.0 if accuracy else 1.0, column.endswith(_COSTS), blinded)
 
@@ -103,15 +104,15 @@ def _studies(results: Results | Studies) -> list[Results]:
 
 
 def measured_runs(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """Return the runs that ended on their own and have the measure, which the column `measured` contains."""
+    """Return the runs that ended on their own and have a value for the measure, with the value in column `measured`."""
     kept = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     return kept.assign(measured=measure.scale * kept[measure.column].astype("float64"))
 
 
 def by_arm(runs: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
-    """Return arm, n, mean, lower, upper: the measure's mean over the runs of every arm with its t interval.
+    """Return arm, n, mean, lower and upper: the mean of the measure over each arm's runs, with its t interval.
 
-    Arms are in the order of their first run; those without a measured run are left out.
+    Arms are in the order of their first run; arms without a measured run are left out.
     """
     found = [
         (arm, i.n, i.mean, i.lower, i.upper)
@@ -123,7 +124,7 @@ def by_arm(runs: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> pd.Data
 
 
 def sheet(ax: Axes | None, height: float) -> tuple[Figure, Axes]:
-    """Return the caller's axes with their figure, or new ones of column width and `height` inches."""
+    """Return the caller's axes with their figure, or new axes of column width that are `height` inches high."""
     if ax is None:
         figure = new_figure(height)
         return figure, figure.subplots()
@@ -131,7 +132,7 @@ def sheet(ax: Axes | None, height: float) -> tuple[Figure, Axes]:
 
 
 def whole_figure(ax: Axes) -> Figure:
-    """Return the whole figure that contains the axes, not a part of it."""
+    """Return the entire figure that contains the axes, not a subfigure."""
     figure: Figure | SubFigure | None = ax.figure
     while isinstance(figure, SubFigure):
         figure = figure.figure
@@ -157,18 +158,18 @@ def panels(ax: Axes | None, rows: int, columns: int, height: float) -> tuple[Fig
 
 
 def explained(figure: Figure, title: str, caption: str) -> Figure:
-    """Write the title above and the caption below a new figure, which becomes taller to make room for them."""
+    """Write the title above and the caption below a new figure, and make the figure taller to fit them."""
     lines = textwrap.wrap(printable(caption), _CHARACTERS)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + _LINE * (len(lines) + 2))
-    literal: Any = {"x": 0.01, "ha": "left", "parse_math": False}  # names of arms may hold a dollar sign
+    literal: Any = {"x": 0.01, "ha": "left", "parse_math": False}  # arm names may contain a dollar sign
     figure.suptitle(printable(title), fontsize=10, fontweight="bold", **literal)
     figure.supxlabel("\n".join(lines), fontsize=SMALL, color=MUTED, **literal)
     return figure
 
 
 def named_arms(results: Results | Studies) -> pd.DataFrame:
-    """Return the runs; an arm that several studies have under one name is called ``directory: arm``."""
+    """Return the runs; if several studies have arms with the same name, they are called ``directory: arm``."""
     runs = results.runs
     if "directory" not in runs or not len(runs):
         return runs
@@ -177,12 +178,12 @@ def named_arms(results: Results | Studies) -> pd.DataFrame:
 
 
 def left_out(results: Results | Studies, runs: pd.DataFrame, summary: pd.DataFrame) -> str:
-    """Return a sentence on the planned arms that have no value and are in no figure; empty if all have one.
+    """Return a sentence on the planned arms that are not shown because they lack a value; empty if all have one.
 
     Parameters
     ----------
-    runs : frame of `named_arms`.
-    summary : frame with the column `arm`.
+    runs : the frame from `named_arms`.
+    summary : a frame with the column `arm`.
     """
     planned = runs["arm"].nunique() if isinstance(results, Studies) else len(results.plan.arms)
     lost = planned - summary["arm"].nunique()
@@ -190,12 +191,12 @@ def left_out(results: Results | Studies, runs: pd.DataFrame, summary: pd.DataFra
 
 
 def without_wide_intervals(rows: pd.DataFrame, also: pd.Series) -> tuple[float, float]:
-    """Return limits of an axis that contain all means, and every interval that would not dwarf them.
+    """Return axis limits that contain all means, and every interval that would not dwarf the means.
 
     Parameters
     ----------
-    rows : mean, lower, upper; intervals that are not known are NaN.
-    also : further means.
+    rows : mean, lower, upper; unknown intervals are NaN.
+    also : further means to include.
     """
     means = pd.concat([rows["mean"], also]).to_numpy(dtype=float)
     low, high = float(np.nanmin(means)), float(np.nanmax(means))
@@ -209,7 +210,7 @@ def without_wide_intervals(rows: pd.DataFrame, also: pd.Series) -> tuple[float, 
 
 
 def bars(axes: Axes, rows: pd.DataFrame, at: str, limits: tuple[float, float], colour: str) -> None:
-    """Draw the interval of every row, upright at column `at`, with an arrowhead where the axis cuts it."""
+    """Draw every row's interval vertically at column `at`, with an arrowhead where the interval is cut off."""
     for place, lower, upper in rows[[at, "lower", "upper"]].to_numpy(dtype=float):
         if not lower <= upper:
             continue
@@ -221,9 +222,9 @@ def bars(axes: Axes, rows: pd.DataFrame, at: str, limits: tuple[float, float], c
 
 
 def legend_above(axes: Sequence[Axes], handles: Mapping[str, Any], title: str = "") -> None:
-    """Put a legend above the first of several axes, and above its title, without widening it.
+    """Put a legend above the first of several axes and its title, without making the axes wider.
 
-    A blank title at the right reserves the space. There are as many columns as fit into the width of the figure.
+    A blank title on the right reserves the space. There are as many columns as fit into the width of the figure.
     """
     if not handles:
         return

@@ -1,4 +1,4 @@
-"""The memory of one trained network: its content, its size over the epochs, and the layers that read it."""
+"""The memory of a trained network: its content, its magnitude by epoch, and the layers that read it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw(content: npt.NDArray[Any], epochs: pd.DataFrame, weights: pd.DataFrame,
     Parameters
     ----------
     content : the memory at the start of a forward pass, [channels, rows, columns].
-    epochs, weights, contributions : as `ablations.execution.inference.memory.LearnedMemory` has them.
+    epochs, weights, contributions : attributes of `ablations.execution.inference.memory.LearnedMemory`.
     """
     layers = list(contributions["layer"])
     figure = new_figure(3.4 + 0.17 * len(layers))
@@ -69,7 +69,7 @@ def _sizes(axes: Axes, epochs: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.set_xlabel("Epoch (0: start)")
     axes.set_ylabel("Root mean square")
-    axes.set_title("Size of its values")
+    axes.set_title("Magnitude of its values")
 
 
 def _weights(axes: Axes, table: pd.DataFrame) -> None:
@@ -103,13 +103,14 @@ def caption(
     share = 100 * contributions["read"] / contributions["own"]
     most = int(share.to_numpy().argmax())
     ratio = weights.assign(ratio=weights["read"] / weights["own"]).groupby("epoch")["ratio"].mean()
-    sources = "" if epochs["source"].nunique() == 1 else " The first of two sources is shown as a map."
+    sources = "" if epochs["source"].nunique() == 1 else " Only the first of two sources is shown as a map."
     return (
-        f"Above: the memory at the start of a forward pass, before any update, {counted(content.size, 'value')}, and "
-        f"the root mean square of its values from the start to epoch {int(epochs['epoch'].max())}.{sources} Below: for "
-        f"each of {counted(len(contributions), 'layer')} that read, the norm of the weights that read the memory "
-        f"divided by the norm of its own weights (on average {number_format.significant(ratio.iloc[0])} at the start, "
-        f"{number_format.significant(ratio.iloc[-1])} at the end), and the root mean square of the memory's part of "
-        f"its output over {counted(images, 'test image')}, as a percentage of the input's part. "
-        f"{contributions['layer'].iloc[most]} uses the memory most ({number_format.significant(share.iloc[most])} %)."
+        f"Above: the memory at the start of a forward pass, before any update ({counted(content.size, 'value')}), and "
+        f"the root mean square of its values from the start to epoch {int(epochs['epoch'].max())}.{sources} Below, for "
+        f"each of {counted(len(contributions), 'layer')} that read the memory: the norm of the weights that read the "
+        f"memory divided by the norm of the layer's own weights (on average {number_format.significant(ratio.iloc[0])} "
+        f"at the start, {number_format.significant(ratio.iloc[-1])} at the end); and the root mean square of the "
+        f"memory's part of the layer's output over {counted(images, 'test image')}, as a percentage of the input's "
+        f"part. {contributions['layer'].iloc[most]} uses the memory most "
+        f"({number_format.significant(share.iloc[most])} %)."
     )

@@ -24,15 +24,15 @@ from analysis.wording import number_format
 
 TITLE = "Arms by their options"
 _ALL = 40
-"""With more arms than this, not all are drawn."""
+"""With more arms than this, only some are drawn."""
 _BEST, _WORST = 20, 5
 _AXES = 8
-"""Factors that fit side by side."""
+"""Number of factors that fit side by side."""
 _TYPES: dict[str, Any] = {"arm": "str", "rank": "int64", "drawn": "bool", "n": "int64"} | dict.fromkeys(
     ("mean", "lower", "upper"), "float64"
 )
 _BAND = 0.62
-"""Share of the distance between two levels over which the lines through a level are spread."""
+"""Width over which the lines through a level are spread, as a share of the distance between two levels."""
 
 
 def parallel_coordinates(
@@ -43,18 +43,18 @@ def parallel_coordinates(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw every arm as a line through the levels of its factors, ending at its measure, and return the figure.
+    """Draw every arm as a line through its levels of the factors that ends at its measure, and return the figure.
 
     Parameters
     ----------
-    factors : columns of `runs`, an axis each. By default the factors of the study, or else all options in which its
-        arms differ, and no more than eight: those whose levels differ most in the measure.
+    factors : columns of `runs`, with one axis each. By default, these are the study's factors, or else all options in
+        which its arms differ, limited to the eight whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; None: a new figure with title and caption.
+    ax : axes to draw on; None: a new figure with a title and a caption.
 
     Raises
     ------
-    UsageError: an unknown column, no factor with two levels, or no run with the measure.
+    UsageError: a column is unknown, no factor has two levels, or no run has a value for the measure.
     """
     measure = measure_of(results, value)
     runs = with_named_levels(results, named_arms(results))
@@ -70,13 +70,13 @@ def parallel_coordinates(
 
 
 def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
-    """Return one row per arm, the best first: arm, rank, drawn, n, mean, lower, upper, and its factors.
+    """Return one row per arm, the best first: arm, rank, drawn, n, mean, lower, upper, and the factors.
 
-    With more than 40 arms, only the 20 best and the 5 worst have `drawn`.
+    With more than 40 arms, `drawn` is true only for the 20 best and the 5 worst.
 
     Raises
     ------
-    UsageError: a factor that is not a column.
+    UsageError: a factor is not a column.
     """
     refuse_unknown(runs, factors)
     found = by_arm(runs, measure, alpha)
@@ -89,9 +89,9 @@ def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alph
 
 
 def most_telling(summary: pd.DataFrame, factors: Sequence[str], most: int = _AXES) -> list[str]:
-    """Return the factors, in their order, whose levels differ most in the measure, or all if there are at most `most`.
+    """Return the factors whose levels differ most in the measure, in the given order; all if there are at most `most`.
 
-    They are ranked by the share of the variance among arms that lies between levels.
+    Factors are ranked by the share of the variance among arms that lies between levels.
     """
     shares = {factor: separation(summary[factor], summary["mean"]) for factor in factors}
     kept = sorted(factors, key=lambda factor: -shares[factor])[:most]
@@ -100,7 +100,7 @@ def most_telling(summary: pd.DataFrame, factors: Sequence[str], most: int = _AXE
 
 @styled
 def draw(summary: pd.DataFrame, factors: Sequence[str], measure: Measure, ax: Axes | None = None) -> Figure:
-    """Return the figure of a summary that has rows: an axis per factor, and the measure at the right."""
+    """Return the figure for a summary that has rows: one axis per factor, and the measure on the right."""
     figure, axes = sheet(ax, 3.6)
     rows = summary[summary["drawn"]].reset_index(drop=True)
     good = -summary["mean"] if measure.lower_is_better else summary["mean"]
@@ -112,7 +112,7 @@ def draw(summary: pd.DataFrame, factors: Sequence[str], measure: Measure, ax: Ax
     lines = np.stack([*places, ends], axis=1)
     colours = _colours()(ends if not measure.lower_is_better else 1 - ends)
     worst = set(rows.index[rows["rank"] > len(summary) - _WORST]) if len(rows) < len(summary) else set()
-    for row in reversed(range(len(rows))):  # the best on top
+    for row in reversed(range(len(rows))):  # so the best is drawn on top
         style: dict[str, Any] = {"linestyle": (0, (3, 2)) if row in worst else "-", "solid_joinstyle": "round"}
         axes.plot(range(len(factors) + 1), lines[row], color=colours[row], linewidth=0.9 if row else 2.2, **style)
     inches = (axes.get_window_extent().width / figure.dpi if ax is not None else WIDTH - 0.7) / max(len(factors), 1)
@@ -124,12 +124,12 @@ def draw(summary: pd.DataFrame, factors: Sequence[str], measure: Measure, ax: Ax
 
 
 def _colours() -> Colormap:
-    """Return colors from pale (worst) to dark (best), which differ in lightness as well."""
+    """Return colors from pale (worst) to dark (best), which also differ in lightness."""
     return ListedColormap(mpl.colormaps["cividis"](np.linspace(0.92, 0.0, 256)))
 
 
 def _spread(scale: Scale, places: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the heights of lines, those through one level side by side in the order of the measure."""
+    """Return the heights of the lines; lines through one level are placed side by side in the order of the measure."""
     if not scale.is_ordinal:
         return places
     found = places.copy()
@@ -178,7 +178,7 @@ def caption(summary: pd.DataFrame, factors: Sequence[str], measure: Measure) -> 
         return f"No run has {measure.short} yet."
     drawn, every = int(summary["drawn"].sum()), len(summary)
     which = (
-        f"The {_BEST} best and, dashed, the {_WORST} worst of {every} arms; all are in the CSV. "
+        f"Of {every} arms, the {_BEST} best and (dashed) the {_WORST} worst are shown; the CSV file contains all arms. "
         if drawn < every
         else ""
     )
@@ -187,11 +187,11 @@ def caption(summary: pd.DataFrame, factors: Sequence[str], measure: Measure) -> 
     low, high = int(summary["n"].min()), int(summary["n"].max())
     runs = counted(low, "run") if low == high else f"{low} to {counted(high, 'run')}"
     text = (
-        f"{which}A line is an arm; it ends at the mean {measure.short} of its runs ({runs} each). Darker is better. "
-        "Lines through one level are spread in the order of the measure, and words are ordered by their mean. "
+        f"{which}Each line is an arm and ends at its mean {measure.short} ({runs} each). Darker is better. "
+        "Lines through one level are spread in the order of the measure, and words are ordered by their means. "
         f"Best (thick): {one}, {number_format.decimal(best['mean'])}{f' {measure.unit}' if measure.unit else ''}."
     )
     left = [name for name in summary.columns if name not in _TYPES and name not in factors]
     if left:
-        text += f" Without an axis, because their levels differ less: {number_format.listing(left)}."
+        text += f" Options without an axis, because their levels differ less: {number_format.listing(left)}."
     return text

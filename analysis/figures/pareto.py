@@ -1,4 +1,4 @@
-"""Pareto front: which arms are the most accurate for their size or cost."""
+"""The Pareto front: which arms are the most accurate for their size or cost."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _STATES = ("front", "undecided", "dominated")
 _TIED = "#0072b2"
 _PREFIXES = {1e9: "G", 1e6: "M", 1e3: "k"}
 _FEW = 60
-"""With more arms than this behind the front, they are drawn as counts in hexagons."""
+"""With more arms than this behind the front, these arms are drawn as counts in hexagons."""
 _WIDE = 20
-"""A cost whose largest value is this many times its smallest has a logarithmic axis."""
+"""The axis is logarithmic if the largest cost is at least this many times the smallest."""
 _NAMED = 12
-"""Arms of one front that the caption names."""
+"""Maximum number of arms on a front that the caption names."""
 _TYPES: dict[str, Any] = (
     {"cost": "str", "arm": "str", "n": "int64"}
     | dict.fromkeys(("amount", "mean", "lower", "upper"), "float64")
@@ -62,17 +62,17 @@ def pareto(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw the arms of a study by cost and measure, with their Pareto front, and return the figure.
+    """Draw a study's arms by cost and measure, with their Pareto front, and return the figure.
 
     Parameters
     ----------
-    cost : ``parameters``, ``multiply_adds``, ``seconds`` (per epoch), or several of them, one panel each.
+    cost : ``parameters``, ``multiply_adds``, ``seconds`` (per epoch), or several of these, with one panel each.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes to draw on; None: a new figure with title and caption.
+    ax : axes to draw on; None: a new figure with a title and a caption.
 
     Raises
     ------
-    UsageError: an unknown cost or column, or no arm with both numbers.
+    UsageError: a cost or column is unknown, or no arm has both numbers.
     """
     costs = [cost] if isinstance(cost, str) else list(cost)
     measure = measure_of(results, value)
@@ -89,22 +89,22 @@ def pareto(
 def summarise(
     runs: pd.DataFrame, measure: Measure, costs: Sequence[str] = tuple(COSTS), alpha: float = 0.05
 ) -> pd.DataFrame:
-    """Return one row per cost and arm, from the cheapest arm to the most expensive.
+    """Return one row per cost and arm, from the cheapest to the most expensive arm.
 
-    Arms that are as good as the front at no higher cost are compared with the best arm of the front that costs no more
-    than they do, pair by pair with the same seed.
+    Every arm behind the front is compared, pair by pair with the same seed, with the best arm on the front that does
+    not cost more.
 
     Returns
     -------
     cost, arm, n (runs), amount (number, or seconds per epoch), mean, lower, upper (of the measure over runs), state
-    (``front``: no arm is as cheap and better, or cheaper and as good; ``dominated``: the interval of the paired
-    difference shows the arm behind; ``undecided``: it is behind on average, but the interval contains 0 or needs more
-    pairs), dominated_by, pairs, and behind with its interval, adjusted for all pairs of arms with that cost, since the
-    arm that others are compared with is chosen by its mean.
+    (``front``: no other arm is better at no higher cost, or as good at a lower cost; ``dominated``: the interval for
+    the paired difference shows that the arm is worse; ``undecided``: the arm is worse on average, but the interval
+    contains 0 or needs more pairs), dominated_by, pairs, and behind with its interval, adjusted for all pairs of arms
+    with that cost, since the arm that others are compared with is chosen by its mean.
 
     Raises
     ------
-    UsageError: a cost that is not among `COSTS`.
+    UsageError: a cost is not among `COSTS`.
     """
     for name in costs:
         if name not in COSTS:
@@ -126,7 +126,7 @@ def _amounts(runs: pd.DataFrame, cost: str) -> dict[str, float]:
 
 
 def _judged(arms: pd.DataFrame, table: pd.DataFrame, measure: Measure, alpha: float) -> pd.DataFrame:
-    """Return the arms of one cost with their state."""
+    """Return the arms for one cost with their states."""
     sign = -1.0 if measure.lower_is_better else 1.0
     arms = arms[arms["amount"].notna()].assign(good=sign * arms["mean"])
     arms = arms.sort_values(["amount", "good"], ascending=[True, False], kind="stable", ignore_index=True)
@@ -147,9 +147,9 @@ def _judged(arms: pd.DataFrame, table: pd.DataFrame, measure: Measure, alpha: fl
 
 
 def _references(amounts: Any, good: Any) -> list[int]:
-    """Return for every arm, cheapest first, the best arm that dominates it, or itself on the front.
+    """Return, for every arm from the cheapest on, the best arm that dominates it, or the arm itself if on the front.
 
-    Arms with equal cost and equal measure are on the front together.
+    Arms with equal costs and equal measures are on the front together.
     """
     found, best = [], -1
     for at in range(len(amounts)):
@@ -165,7 +165,7 @@ def _references(amounts: Any, good: Any) -> list[int]:
 
 @styled
 def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Figure:
-    """Return the figure of a summary that has rows: a panel per cost, in place of `ax` if it is given."""
+    """Return the figure for a summary that has rows: one panel per cost, in place of `ax` if that is given."""
     costs = list(dict.fromkeys(summary["cost"]))
     figure, axes = panels(ax, 1, len(costs), 3.1)
     numbers = numbered(summary)
@@ -181,7 +181,7 @@ def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Fig
 
 
 def numbered(summary: pd.DataFrame) -> dict[str, int]:
-    """Return the number of every arm on a front: from 1, in the order in which the panels show them."""
+    """Return the number of every arm on a front, from 1, in the order in which the panels show the arms."""
     arms = summary.loc[summary["state"] == "front", "arm"]
     return {arm: number for number, arm in enumerate(dict.fromkeys(arms), start=1)}
 
@@ -210,17 +210,17 @@ def _draw_panel(
 
 
 def _too_many(rows: pd.DataFrame) -> bool:
-    """Return whether so many arms of one cost lie behind its front that their marks would cover each other."""
+    """Return whether so many arms lie behind the front for one cost that their marks would overlap."""
     return int((rows["state"] != "front").sum()) > _FEW
 
 
 def _prefix(amounts: pd.Series) -> tuple[float, str]:
-    """Return the divisor of the numbers on an axis, and the words for it in the label."""
+    """Return the divisor for the numbers on an axis, and its wording in the label."""
     return next(((each, f", {sign}") for each, sign in _PREFIXES.items() if amounts.max() >= each), (1.0, ""))
 
 
 def _count(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the density of arms as gray hexagons within the limits of the axes."""
+    """Draw the density of arms as gray hexagons within the axis limits."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     across = np.log10([left, right]) if axes.get_xscale() == "log" else (left, right)
     drawn = axes.hexbin(
@@ -235,7 +235,7 @@ def _count(axes: Axes, rows: pd.DataFrame) -> None:
         zorder=1.5,
     )
     most = float(np.max(np.asarray(drawn.get_array())))
-    drawn.set_clim(-1, max(8.0, 1.3 * most))  # a single arm stays pale, and the front darker than all
+    drawn.set_clim(-1, max(8.0, 1.3 * most))  # a single arm stays pale, and the front is darkest
     axes.set(xlim=(left, right), ylim=(low, high))
 
 
@@ -255,7 +255,7 @@ def _scale(axes: Axes, amounts: pd.Series) -> None:
 
 
 def _write_numbers(axes: Axes, front: pd.DataFrame, numbers: Mapping[str, int]) -> None:
-    """Write the number of every arm next to its point; points that lie too close share one label."""
+    """Write the number of every arm next to its point; points that are too close together share one label."""
     shown = axes.transAxes.inverted().transform(
         axes.transData.transform(front[["amount", "mean"]].to_numpy(dtype=float))
     )
@@ -273,7 +273,7 @@ def _write_numbers(axes: Axes, front: pd.DataFrame, numbers: Mapping[str, int]) 
 
 
 def _runs_of(numbers: Sequence[int]) -> str:
-    """Return ``3`` or ``3–5``; numbers that do not follow one another are listed."""
+    """Return ``3`` or ``3–5``; numbers that are not consecutive are listed."""
     if len(numbers) > 2 and list(numbers) == list(range(numbers[0], numbers[0] + len(numbers))):
         return f"{numbers[0]}–{numbers[-1]}"
     return ",".join(map(str, numbers)) if len(numbers) <= 3 else f"{numbers[0]},…,{numbers[-1]}"
@@ -302,28 +302,28 @@ def _legend(summary: pd.DataFrame) -> dict[str, Any]:
 
 
 def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str:
-    """Return which arms are on each front, and how many arms are dominated or not distinguishable from it."""
+    """Return which arms are on each front, and how many are dominated or not distinguishable from the front."""
     if summary.empty:
-        return f"No run has {measure.short} and a cost yet."
+        return f"No run has both {measure.short} and a cost yet."
     every = summary["arm"].nunique()
     better = "lower" if measure.lower_is_better else "higher"
     text = (
-        f"Mean {measure.short} of {counted(every, 'arm')} ({_runs_per_arm(summary)}). An arm is on the front if no "
+        f"Mean {measure.short} for {counted(every, 'arm')} ({_runs_per_arm(summary)}). An arm is on the front if no "
         f"other arm has a {better} value at no higher cost. "
     )
     for cost in dict.fromkeys(summary["cost"]):
         states = summary.loc[summary["cost"] == cost, "state"]
         counts = [int((states == state).sum()) for state in _STATES]
-        text += "By {}: {} on the front, {} not distinguishable from it, {} dominated. ".format(
+        text += "By {}: {} on the front, {} not distinguishable from the front, {} dominated. ".format(
             _SENTENCE[cost], *counts
         )
     text += (
-        "An arm is dominated if its paired difference from the best arm of the front that costs no more has an "
-        f"interval without 0 ({number_format.level(alpha)}, adjusted for all pairs of arms, since any of "
-        "them may be the best)."
+        "Each arm behind the front is compared with the best arm on the front that does not cost more. It is "
+        f"dominated if the interval for the paired difference excludes 0 ({number_format.level(alpha)}, adjusted for "
+        "all pairs of arms, because any of them may be the best)."
     )
     if (summary.loc[summary["state"] == "front", "n"] > 2).any():
-        text += f" Bars: {number_format.level(alpha)} t interval of the mean."
+        text += f" Bars: {number_format.level(alpha)} t interval for the mean."
     return f"{text} {_named(summary)}"
 
 
@@ -332,7 +332,7 @@ def _named(summary: pd.DataFrame) -> str:
     short = arm_labels(summary["arm"].drop_duplicates().tolist(), 60, 1)
     named = [f"{number} {short[arm]}" for arm, number in numbers.items() if number <= _NAMED]
     left = len(numbers) - len(named)
-    return f"Front: {'; '.join(named)}" + (f"; and {left} more, which the CSV names." if left else ".")
+    return f"Front: {'; '.join(named)}" + (f"; and {left} more, which are listed in the CSV file." if left else ".")
 
 
 def _runs_per_arm(summary: pd.DataFrame) -> str:

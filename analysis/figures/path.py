@@ -1,4 +1,4 @@
-"""Interval against the number of pairs: how the verdict came about, and at which looks it was read."""
+"""The interval against the number of pairs: how the verdict came about, and at which looks it was read."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from analysis.wording import number_format
 
 TITLE = "The interval, pair by pair"
 _INSIDE = 0.015
-"""Share of the axis by which an arrowhead is inside, so that it does not touch the numbers of pairs."""
+"""Distance of an arrowhead from the edge, as a share of the axis, so that it does not touch the tick labels."""
 _TYPES: dict[str, Any] = (
     {"pairs": "int64"} | dict.fromkeys(("mean", "lower", "upper"), "float64") | {"look": "bool", "verdict": "str"}
 )
 
 
 def summarise(comparison: Comparison) -> pd.DataFrame:
-    """Return pairs, mean, lower, upper (pp), look, verdict after 2, 3, ... complete pairs in the order of the plan.
+    """Return pairs, mean, lower, upper (pp), look and verdict after 2, 3, ... complete pairs in the plan's order.
 
-    Intervals are at the level of the look that decides, or each at its own where looks have their own levels; there
-    is a verdict only at looks that were planned and taken.
+    All intervals have the level of the deciding look, unless each look has its own level. Only looks that were planned
+    and taken have a verdict.
     """
     differences = complete(comparison.pairs)["difference"].to_numpy()
     level = _levels(comparison)
@@ -45,7 +45,7 @@ def summarise(comparison: Comparison) -> pd.DataFrame:
 
 
 def _levels(comparison: Comparison) -> dict[int, float]:
-    """Return the level by the number of pairs where looks have their own levels; empty where they share one."""
+    """Return the level by number of pairs if each look has its own level; empty if all looks share one level."""
     schedule = comparison.schedule
     if schedule is None or schedule.planned:
         return {}
@@ -61,14 +61,14 @@ def draw(
     reported: float | None = None,
     measure: PrimaryMeasure = ACCURACY,
 ) -> Figure:
-    """Return the figure of a summary that has rows: thick intervals at planned looks, arrowheads where one is cut."""
+    """Return the figure for a summary that has rows: thick intervals at planned looks, arrowheads at the edges."""
     figure = new_figure(2.9)
     axes = figure.subplots()
     lines = {"0": 0.0, "δ": delta} | ({} if reported is None else {"r": reported})
     core = [*lines.values(), *summary["mean"]]
     span = max(max(core) - min(core), 1.0 if measure.difference == "pp" else delta)
     looks, others = summary[summary["look"]], summary[~summary["look"]]
-    # Intervals of very few pairs may leave the figure, but those that are read may not.
+    # Intervals from very few pairs may extend beyond the figure, but intervals that are read may not.
     read = looks[np.isfinite(looks["lower"]) & np.isfinite(looks["upper"])]
     lowest = min([min(core) - 1.2 * span, *(read["lower"] - 0.1 * span)])
     highest = max([max(core) + 1.2 * span, *(read["upper"] + 0.1 * span)])
@@ -80,7 +80,7 @@ def draw(
         if not solid:
             name_line(axes, name, place)
     for row in summary.to_dict("records"):
-        bounded = math.isfinite(row["lower"])  # an unbounded interval crosses the figure
+        bounded = math.isfinite(row["lower"])  # an unbounded interval spans the entire figure
         low, high = (row["lower"], row["upper"]) if bounded else (lowest, highest)
         ends = max(low, lowest), min(high, highest)
         axes.vlines(row["pairs"], *ends, color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
@@ -113,19 +113,19 @@ def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
     said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in looks.to_dict("records")]
     taken = number_format.listing(said) if said else "no look is complete yet"
     return (
-        f"{comparison.name} after each further pair, with its {number_format.level(comparison.interval.alpha)} "
+        f"{comparison.name} after each additional pair, with its {number_format.level(comparison.interval.alpha)} "
         f"interval. The interval is read only at the planned looks (thick): {taken}."
     )
 
 
 def _caption_of_levels(summary: pd.DataFrame, comparison: Comparison, looks: pd.DataFrame) -> str:
-    """Return the verdict at each look where looks have their own levels, with one entry per change of the verdict."""
+    """Return the verdicts if each look has its own level, with one entry per change of the verdict."""
     turns = looks[looks["verdict"] != looks["verdict"].shift()]
     said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in turns.to_dict("records")]
     taken = number_format.listing(said) if said else "no look is complete yet"
     anytime = comparison.schedule is not None and comparison.schedule.anytime
     when = "may be read after any number of pairs (thick)" if anytime else "is read only at the planned looks (thick)"
     unbounded = int((~np.isfinite(summary["lower"])).sum())
-    early = f" After at most {1 + unbounded} pairs it is unbounded." if unbounded else ""
+    early = f" With up to {1 + unbounded} pairs, the interval is unbounded." if unbounded else ""
     each = "interval of a confidence sequence" if anytime else "interval at the level of each look"
-    return f"{comparison.name} after each further pair, with its {each}. The interval {when}: {taken}.{early}"
+    return f"{comparison.name} after each additional pair, with its {each}. The interval {when}: {taken}.{early}"

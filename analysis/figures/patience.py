@@ -1,4 +1,4 @@
-"""Full budget against early stopping: whether the stopping rule explains the difference."""
+"""The full budget compared with early stopping: whether the stopping rule explains the difference."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _TYPES: dict[str, Any] = {"arm": "str", "position": "int64", "seed": "int64", "s
 def summarise(
     runs: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure = ACCURACY
 ) -> pd.DataFrame:
-    """Return arm, position, seed, stopped (epoch), full and early (test accuracy, percent) of every run.
+    """Return arm, position, seed, stopped (epoch), full and early (test accuracy, percent) for every run.
 
-    Only runs that completed their full budget and have validation accuracies count; see `statistics.replay`.
+    Only runs that completed their full budget and have validation accuracies are used; see `statistics.replay`.
     """
     column, scale = measure.column, measure.scale
     early = replayed(runs, epochs, value=column).merge(runs[["run_id", column]], on="run_id", suffixes=("", "_full"))
@@ -39,7 +39,7 @@ def summarise(
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary that has rows: a line per run from early stopping to the full budget."""
+    """Return the figure for a summary that has rows: one line per run from early stopping to the full budget."""
     arms = [arm for arm in marks if (summary["arm"] == arm).any()]
     height = max(0.46, 0.055 * summary.groupby("arm").size().max())
     figure = new_figure(1.3 + height * len(arms))
@@ -54,7 +54,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
     short = arm_labels(list(marks), 26)
     axes.set_yticks(range(len(arms)), [short[arm] for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(measure.axis("of the selected epoch"))
+    axes.set_xlabel(measure.axis("at the selected epoch"))
     rule(axes)
     handles = [
         Line2D([], [], linestyle="none", marker="o", markersize=5, color=INK, markerfacecolor=face)
@@ -76,8 +76,8 @@ def caption(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> str:
     name = "accuracy" if measure.is_accuracy else measure.words
     said = f"{'lowers' if lost.mean() > 0 else 'raises'} the {name} by {mean} on average, by {largest} at most"
     if not lost.any():
-        said = f"leaves every {name} as it is"
+        said = f"does not change any {name}"
     return (
         f"Early stopping with a patience of {PATIENCE} epochs, replayed on {counted(len(summary), 'run')}, changes the "
-        f"reported epoch of {changed} and {said}."
+        f"reported epoch for {changed} and {said}."
     )

@@ -25,14 +25,14 @@ _TYPES: dict[str, Any] = {"effect": "float64", "pairs": "int64", "power": "float
 
 
 def summarise(sd: float, effects: Sequence[float], level: float, most: int = 40) -> pd.DataFrame:
-    """Return effect (pp), pairs, power of the paired t test at `level` for differences with SD `sd` (pp)."""
+    """Return effect (pp), pairs, and the paired t test's power at `level` for differences with SD `sd` (pp)."""
     rows = [(effect, n, power_of(effect, sd, n, level)) for effect in effects for n in range(3, most + 1)]
     return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
 
 
 @styled
 def draw(summary: pd.DataFrame, planned: int, measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary: a curve per effect; the planned number of pairs as a line."""
+    """Return the figure for a summary: one curve per effect, and the planned number of pairs as a line."""
     figure = new_figure(2.8)
     styles = _styles(summary)
     _draw_panel(figure.subplots(), summary, planned, styles)
@@ -42,7 +42,7 @@ def draw(summary: pd.DataFrame, planned: int, measure: PrimaryMeasure = ACCURACY
 
 @styled
 def draw_by_spread(curves: pd.DataFrame, planned: int, measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of several summaries with a column `seed_sd` (pp): a panel each, on one scale."""
+    """Return the figure for several summaries with a column `seed_sd` (pp): one panel each, on the same scale."""
     spreads = curves["seed_sd"].unique().tolist()
     rows = -(-len(spreads) // 2)
     figure = new_figure(0.7 + 2.2 * rows)
@@ -88,7 +88,7 @@ def _legend(styles: Mapping[float, Mark], measure: PrimaryMeasure) -> tuple[list
 
 
 def caption(sd: float, effects: Sequence[float], level: float, planned: int, measure: PrimaryMeasure = ACCURACY) -> str:
-    """Return the number of pairs that gives 80 % power for each effect."""
+    """Return the number of pairs needed for 80 % power, for each effect."""
     needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
     least = {effect: n if n is None else max(n, FEWEST_PAIRS) for effect, n in needed.items()}
     words = [
@@ -98,7 +98,7 @@ def caption(sd: float, effects: Sequence[float], level: float, planned: int, mea
     ]
     fewest = f" A verdict needs at least {FEWEST_PAIRS} pairs." if least != needed else ""
     return (
-        f"The differences have an SD of {measure.in_unit(measure.decimal(sd))} over seeds (upper end of its 80 % "
+        f"The differences have an SD of {measure.in_unit(measure.decimal(sd))} over seeds (upper limit of its 80 % "
         f"interval). A look at the {number_format.level(level)} level then has 80 % power (dashed) with "
-        f"{number_format.listing(words)}. Planned: {counted(planned, 'pair')} (line).{fewest}"
+        f"{number_format.listing(words)}. The plan contains {counted(planned, 'pair')} (line).{fewest}"
     )

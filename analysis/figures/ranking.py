@@ -1,4 +1,4 @@
-"""Ranking: how far every arm is behind the first one, and which arms the pairs do not separate from it."""
+"""The ranking: how far every arm is behind the first, and from which arms the pairs do not separate the first."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from analysis.wording import number_format
 
 TITLE = "Ranking"
 FIRST, LAST = 20, 5
-"""With more than 30 arms, only these are drawn."""
+"""With more than 30 arms, only this many of the first and the last are drawn."""
 _ALL = 30
 
 
 def ranking(
     results: Results | Studies, *, value: str | None = None, alpha: float = 0.05, ax: Axes | None = None
 ) -> Figure:
-    """Draw the arms from the best to the worst with their paired differences from the first, and return the figure.
+    """Draw the arms from best to worst with their paired differences from the first arm, and return the figure.
 
     Parameters
     ----------
     value : column of `runs`; see `measured.measure_of` for the default.
-    alpha : error of all intervals together.
-    ax : axes to draw on; None: a new figure with title and caption.
+    alpha : joint error rate of all intervals.
+    ax : axes to draw on; None: a new figure with a title and a caption.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def ranking(
     runs = named_arms(results)
     summary = summarise(runs, measure, alpha)
     if len(summary) < 2:
-        raise UsageError(f"a ranking needs two arms with {measure.short}; this study has only {len(summary)}")
+        raise UsageError(f"a ranking needs at least two arms with {measure.short}; this study has only {len(summary)}")
     figure = draw(summary, measure, ax)
     if ax is not None:
         return figure
@@ -62,9 +62,9 @@ def ranking(
 
 
 def summarise(runs: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
-    """Return the frame of `statistics.ranking` of the measure, the best arm first; `behind` is positive if worse.
+    """Return the frame from `statistics.ranking` for the measure, the best arm first; `behind` is positive if worse.
 
-    The columns `lower` and `upper` are the ends of the interval of `behind` for this arm alone, not adjusted.
+    The columns `lower` and `upper` are the limits of the unadjusted interval for `behind`, for this arm alone.
     """
     own = measured_runs(runs, measure)
     sign = -1.0 if measure.lower_is_better else 1.0
@@ -78,13 +78,13 @@ def summarise(runs: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> pd.D
 
 
 def shown(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that are drawn: all, or both ends of many."""
+    """Return the rows to draw: all, or if there are many, the first and the last."""
     return summary if len(summary) <= _ALL else pd.concat([summary[:FIRST], summary[-LAST:]])
 
 
 @styled
 def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Figure:
-    """Return the figure of a summary that has rows."""
+    """Return the figure for a summary that has rows."""
     rows = shown(summary)
     cut = len(rows) < len(summary)
     places = np.arange(len(rows)) + (cut * (np.arange(len(rows)) >= FIRST))
@@ -108,7 +108,7 @@ def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None) -> Fig
 
 
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return limits that contain all differences, and the intervals that do not dwarf them."""
+    """Return limits that contain all differences and the intervals that do not dwarf them."""
     behind = rows["behind"].to_numpy(dtype=float)
     low, high = min(0.0, float(np.nanmin(behind))), float(np.nanmax(behind))
     span = (high - low) or 1.0
@@ -161,18 +161,18 @@ def caption(summary: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> str
     if summary.empty:
         return f"No run has {measure.short} yet."
     tied = int(summary["tied"].sum()) - 1
-    text = f"{counted(len(summary), 'arm')} by their mean {measure.short} (right). "
+    text = f"{counted(len(summary), 'arm')}, ordered by mean {measure.short} (right). "
     if int(summary["pairs"][1:].max() if len(summary) > 1 else 0) < 2:
-        return text + "One seed separates no arms." + _omission(summary)
+        return text + "A single seed does not separate any arms." + _omission(summary)
     level = number_format.level(alpha)
     text += (
-        f"The pairs with the same seed do not separate {counted(tied, 'arm')} from the first, at a level adjusted for "
-        f"all pairs of arms, since any of them may come first ({level} together). Bars: {level} t interval of the "
-        "paired difference, for each arm alone. The mean of the first arm is biased upwards, because it is the best "
-        "of many."
+        f"The pairs with the same seed do not separate {counted(tied, 'arm')} from the first arm. The level is "
+        f"adjusted for all pairs of arms, because any arm may come first ({level} jointly). Bars: {level} t interval "
+        "for the paired difference, for each arm individually. The mean of the first arm is biased upwards, because "
+        "it is the best of many."
     )
     if measure.blinded:
-        text += " The test accuracy is not shown before the pairs of the verdict are settled."
+        text += " The test accuracy is not shown before the pairs for the verdict are settled."
     return text + _omission(summary)
 
 
@@ -180,4 +180,4 @@ def _omission(summary: pd.DataFrame) -> str:
     drawn = len(shown(summary))
     if drawn == len(summary):
         return ""
-    return f" The {FIRST} first and the {LAST} last of {len(summary)} arms are drawn."
+    return f" Of {len(summary)} arms, the first {FIRST} and the last {LAST} are drawn."

@@ -1,4 +1,4 @@
-"""The reported runs of a claim, epoch by epoch: accuracy, and the epochs in which the learning rate fell.
+"""A claim's reported runs, epoch by epoch: the accuracy, and the epochs in which the learning rate fell.
 
 ``python -m analysis.figures.reported FOLDER [CLAIM]`` writes ``reported-curves.svg`` and ``reported-curves.png``.
 """
@@ -23,13 +23,13 @@ _MARGIN = 1.2
 
 
 def summarise(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return arm, epoch, accuracy (percent), learning_rate, falls, best; one row per epoch of a reported run.
+    """Return arm, epoch, accuracy (percent), learning_rate, falls and best, with one row per epoch of a reported run.
 
-    `falls` is true in the first epoch at a lower learning rate, `best` in the first epoch of highest accuracy.
+    `falls` is true in the first epoch with a lower learning rate, `best` in the first epoch with the highest accuracy.
 
     Parameters
     ----------
-    curves : `Claim.curves`: columns arm, epoch, val_accuracy (fraction), learning_rate (in force in the epoch).
+    curves : `Claim.curves`, with the columns arm, epoch, val_accuracy (fraction) and learning_rate (during the epoch).
     """
     frame = curves.sort_values(["arm", "epoch"], kind="stable").reset_index(drop=True)
     by_arm = frame.groupby("arm", sort=False)
@@ -47,11 +47,11 @@ def summarise(curves: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, arms: Mapping[str, Mark], chance: float | None = None) -> Figure:
-    """Return the figure: one curve per arm, its learning rates along the bottom, its best epoch marked.
+    """Return the figure: one curve per arm with its best epoch marked, and the learning rates along the bottom.
 
     Parameters
     ----------
-    arms : the look of every arm, in the order of the legend.
+    arms : the mark of every arm, in the order of the legend.
     chance : accuracy of guessing, in percent.
     """
     figure = new_figure(3.4)
@@ -85,7 +85,7 @@ def draw(summary: pd.DataFrame, arms: Mapping[str, Mark], chance: float | None =
 
 
 def _mark_falls(axes: Axes, rows: pd.DataFrame, mark: Mark) -> None:
-    """Draw a short line, across the curve, before every epoch in which the learning rate is lower than before."""
+    """Draw a short line across the curve before every epoch in which the learning rate is lower than before."""
     for _, row in rows[rows["falls"]].iterrows():
         before = rows.loc[rows["epoch"] == row["epoch"] - 1, "accuracy"].iloc[0]
         middle = (before + row["accuracy"]) / 2
@@ -108,7 +108,7 @@ def _mark_best(axes: Axes, rows: pd.DataFrame, mark: Mark, *, above: bool) -> No
     axes.annotate(
         f"{best['accuracy']:.2f} %, epoch {best['epoch']}",
         (best["epoch"], best["accuracy"]),
-        (0, 8) if above else (8, -46),  # below the lower curve there is space; a thin line leads there
+        (0, 8) if above else (8, -46),  # there is space below the lower curve; a thin line leads to the label
         textcoords="offset points",
         ha="right" if at_end else "left",
         fontsize=8,
@@ -117,7 +117,7 @@ def _mark_best(axes: Axes, rows: pd.DataFrame, mark: Mark, *, above: bool) -> No
 
 
 def _leads(summary: pd.DataFrame, arm: str) -> bool:
-    """Return whether no other curve is above that of `arm` in its best epoch."""
+    """Return whether no other curve is above that of `arm` in the arm's best epoch."""
     best = summary[(summary["arm"] == arm) & summary["best"]].iloc[0]
     others = summary[(summary["epoch"] == best["epoch"]) & (summary["arm"] != arm)]
     return bool((others["accuracy"] <= best["accuracy"]).all())
@@ -131,7 +131,7 @@ def _label_curves(axes: Axes, arms: Mapping[str, Mark]) -> None:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return the best epoch of each run, and the epochs after which its learning rate fell."""
+    """Return each run's best epoch, and the epochs after which its learning rate fell."""
     parts = []
     for arm, rows in summary.groupby("arm", sort=False):
         best = rows[rows["best"]].iloc[0]

@@ -1,4 +1,4 @@
-"""Effects of several studies: each on its own, partially pooled, their mean, and what a further setting may bring."""
+"""Effects in several studies: each alone, partially pooled, their mean, and the effect expected in a new setting."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ TITLE = "Effects of several studies"
 _TYPES = dict.fromkeys(("kind", "name"), "str") | dict.fromkeys(("mean", "lower", "upper"), "float64")
 _STUDY, _POOLED, _TOGETHER = "study", "partially pooled", "together"
 _BESIDE = 0.26
-"""How far below a study its partially pooled effect is drawn, in rows."""
+"""Distance, in rows, at which a study's partially pooled effect is drawn below the study."""
 
 
 def several_studies(found: Across, *, ax: Axes | None = None) -> Figure:
-    """Draw the effects of several studies; return the figure.
+    """Draw the effects in several studies, and return the figure.
 
     Parameters
     ----------
-    found : of `analysis.across`.
-    ax : axes to draw on; None: a new figure with title and caption.
+    found : the result of `analysis.across`.
+    ax : axes to draw on; None: a new figure with a title and a caption.
     """
     summary = summarise(found)
     figure = draw(summary, found, ax)
@@ -39,7 +39,7 @@ def several_studies(found: Across, *, ax: Axes | None = None) -> Figure:
 
 
 def summarise(found: Across) -> pd.DataFrame:
-    """Return one row per drawn interval: kind (study, partially pooled, together), name, mean, lower, upper."""
+    """Return one row per interval to draw: kind (study, partially pooled, together), name, mean, lower, upper."""
     rows: list[tuple[str, str, float, float, float]] = [
         (_STUDY, name, each.mean, each.lower, each.upper) for name, each in zip(found.names, found.effects, strict=True)
     ]
@@ -61,7 +61,7 @@ def _ends(interval: Interval) -> tuple[float, float, float]:
 
 @styled
 def draw(summary: pd.DataFrame, found: Across, ax: Axes | None = None) -> Figure:
-    """Return the figure of a summary."""
+    """Return the figure for a summary."""
     studies, together = len(found.names), summary[summary["kind"] == _TOGETHER]
     last = studies + len(together) - 0.4
     figure, axes = sheet(ax, 1.0 + 0.36 * last)
@@ -104,7 +104,7 @@ def caption(found: Across) -> str:
     """Return what is drawn and what partial pooling assumes."""
     without = f" {found.without}." if found.left_out else ""
     return (
-        f"{number_format.level(found.effects[0].alpha)} intervals of mean differences, {len(found.names)} studies. "
-        f"{found.assumptions[2]} The row “a further setting” shows where the effect of a further draw is expected."
+        f"{number_format.level(found.effects[0].alpha)} intervals for mean differences in {len(found.names)} studies. "
+        f"{found.assumptions[2]} The row “a further setting” shows where the effect in a new setting is expected."
         + without
     )

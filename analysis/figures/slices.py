@@ -1,4 +1,4 @@
-"""Slices of a search: each of its dimensions against the measure."""
+"""Slices of a search: each dimension plotted against the measure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from analysis.wording import number_format
 TITLE = "Each option against the measure"
 _PANELS, _ACROSS = 9, 3
 _BANDS = 24
-"""From this many trials on, a panel shows the median and the middle half as well."""
+"""With at least this many trials, a panel also shows the median and the middle half."""
 _DOTS = 1000
 """With more trials than this, only the bands are drawn."""
 _BINS = 8
@@ -52,19 +52,19 @@ def slices(
     value: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw each option of a search, or of any study, against the measure, and return the figure.
+    """Plot each option of a search, or of any study, against the measure, and return the figure.
 
     Parameters
     ----------
-    results : of the directory ``screening`` of a search, whose arms are its trials.
-    dimensions : columns of `runs`, a panel each. By default every option in which trials differ, and no more than nine:
-        those whose levels differ most in the measure.
+    results : results from the ``screening`` directory of a search, whose arms are the trials.
+    dimensions : columns of `runs`, with one panel each. By default, these are the options in which trials differ,
+        limited to the nine whose levels differ most in the measure.
     value : column of `runs`; see `measured.measure_of` for the default.
-    ax : axes whose place the panels take; None: a new figure with title and caption.
+    ax : axes that the panels replace; None: a new figure with a title and a caption.
 
     Raises
     ------
-    UsageError: an unknown column, no option that differs, or no run with the measure.
+    UsageError: a column is unknown, no option differs, or no run has a value for the measure.
     """
     measure = measure_of(results, value)
     runs = named_arms(results)
@@ -77,14 +77,15 @@ def slices(
 
 
 def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -> pd.DataFrame:
-    """Return one row per trial, in their order: searched, arm, n, mean, stopped, and its dimensions.
+    """Return one row per trial, in order: searched, arm, n, mean, stopped, and the dimensions.
 
-    `searched` is the arm of which a trial is a configuration, n the number of its runs with a value, and mean the mean
-    of the measure over them. A trial that was stopped early has `stopped` and the mean that it had reached.
+    `searched` is the arm that was searched in the trial, n is the number of the trial's runs with a value, and mean is
+    the measure's mean over these runs. For a trial that was stopped early, `stopped` is true and mean is what it had
+    reached.
 
     Raises
     ------
-    UsageError: a dimension that is not a column.
+    UsageError: a dimension is not a column.
     """
     refuse_unknown(runs, dimensions)
     kept = runs[runs["status"].isin((*OUTCOMES, "pruned")) & runs[measure.column].notna()]
@@ -99,7 +100,7 @@ def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -
 
 
 def shown_dimensions(summary: pd.DataFrame, wanted: Sequence[str] = ()) -> list[str]:
-    """Return the dimensions that have a panel: the requested ones, or the nine whose levels differ most."""
+    """Return the dimensions that get a panel: the requested ones, or the nine whose levels differ most."""
     every = [name for name in summary.columns if name not in _TYPES]
     whole = summary[~summary["stopped"]]
     shares = {str(name): separation(whole[str(name)], whole["mean"]) for name in every}
@@ -108,7 +109,7 @@ def shown_dimensions(summary: pd.DataFrame, wanted: Sequence[str] = ()) -> list[
 
 @styled
 def draw(summary: pd.DataFrame, measure: Measure, ax: Axes | None = None, dimensions: Sequence[str] = ()) -> Figure:
-    """Return the figure of a summary that has rows: a panel per dimension, in place of `ax` if it is given."""
+    """Return the figure for a summary that has rows: one panel per dimension, in place of `ax` if that is given."""
     names = shown_dimensions(summary, dimensions)
     across = min(_ACROSS, len(names))
     down = -(-len(names) // across)
@@ -166,7 +167,7 @@ def _draw_trials(axes: Axes, rows: pd.DataFrame, places: npt.NDArray[Any], looks
 
 
 def _jitter(number: int) -> npt.NDArray[Any]:
-    """Return offsets within a level that are the same each time and never bunch (the golden ratio's sequence)."""
+    """Return offsets within a level that are deterministic and evenly spread (the golden ratio sequence)."""
     return 0.5 * (np.arange(1, number + 1) * 0.6180339887498949 % 1.0) - 0.25
 
 
@@ -243,17 +244,19 @@ def caption(summary: pd.DataFrame, measure: Measure, runs: pd.DataFrame, dimensi
         name = labels([best["arm"]], 60, 1)[best["arm"]]
         text += f" Best: {name}, {number_format.decimal(best['mean'])}{unit}."
     if summary["stopped"].any():
-        text += f" {counted(int(summary['stopped'].sum()), noun)} stopped early: hollow, and not in the medians."
+        stopped = int(summary["stopped"].sum())
+        text += f" {counted(stopped, noun)} stopped early (hollow; not part of the medians)."
     if len(summary) > _DOTS:
-        text += f" Single {noun}s are not drawn; all are in the CSV."
+        text += f" Individual {noun}s are not drawn; the CSV file contains all of them."
     lost = runs["arm"].nunique() - len(summary)
     if lost:
         text += f" {counted(lost, noun)} without a value {'is' if lost == 1 else 'are'} not shown."
     every = [name for name in summary.columns if name not in _TYPES]
     partly = [name for name in every if is_continuous(summary[name]) and summary[name].isna().any()]
     if partly:
-        text += f" A {noun} without a value of {number_format.listing(partly)} has no dot there."
+        one, options = "An arm" if noun == "arm" else "A trial", number_format.listing(partly)
+        text += f" {one} without a value for {options} is not shown in that panel."
     left = [name for name in every if name not in shown_dimensions(summary, dimensions)]
     if left:
-        text += f" Without a panel, because their levels differ less: {number_format.listing(left)}."
+        text += f" Options without a panel, because their levels differ less: {number_format.listing(left)}."
     return text

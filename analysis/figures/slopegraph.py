@@ -1,4 +1,4 @@
-"""Seed slopegraph: whether every pair improves."""
+"""A slopegraph by seed: whether every pair improves."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from analysis.statistics.paired import OUTCOMES
 
 TITLE = "Accuracy by arm, seed by seed"
 _FEW = 4
-"""Number of arms up to which they are placed side by side and lines slope; more arms are listed from top to bottom."""
+"""Up to this many arms are placed side by side, with sloping lines; more arms are listed from top to bottom."""
 _MANY = 12
-"""With more arms than this, rows are one line high, and no line connects the runs of a seed."""
+"""With more arms than this, each row is one line high, and no lines connect the runs with the same seed."""
 
 
 def summarise(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure = ACCURACY) -> pd.DataFrame:
-    """Return arm, position, seed, status and accuracy (percent), or another measure, of every run that has one.
+    """Return arm, position, seed, status and accuracy (percent) or a different measure, for every run that has a value.
 
-    `position` numbers the arms that have one, in the given order, from 0.
+    `position` numbers the arms that have a value, in the given order, from 0.
     """
     rows = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     shown = [arm for arm in arms if (rows["arm"] == arm).any()]
@@ -40,7 +40,7 @@ def summarise(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure =
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary that has rows: a line per seed, a bar at each mean."""
+    """Return the figure for a summary that has rows: one line per seed, and a bar at each mean."""
     arms = list(summary.drop_duplicates("arm")["arm"])
     across = len(arms) <= _FEW
     many = len(arms) > _MANY
@@ -99,7 +99,7 @@ def _name_axes(axes: Axes, arms: list[str], short: Mapping[str, str], across: bo
         axes.set_yticks(places, names)
         axes.set_ylim(len(arms) - 0.4, -0.6)
     rule(axes, "y" if across else "x")
-    words = measure.axis("of the selected epoch")
+    words = measure.axis("at the selected epoch")
     axes.set(xlabel="" if across else words, ylabel=words if across else "")
 
 
@@ -108,7 +108,8 @@ def caption(
 ) -> str:
     """Return in how many pairs the treatment is ahead of the control."""
     if summary.empty:
-        return "No run has an accuracy yet." if measure.is_accuracy else f"No run has a {measure.words} yet."
+        value = "an accuracy" if measure.is_accuracy else f"a value for the {measure.words}"
+        return f"No run has {value} yet."
     table = summary.pivot_table(index="seed", columns="arm", values="accuracy")
     if treatment not in table or control not in table:
         arms = counted(summary["arm"].nunique(), "arm")
@@ -123,5 +124,5 @@ def caption(
 
 
 def _marks(summary: pd.DataFrame) -> str:
-    """Return what is drawn for a seed, and what for an arm."""
+    """Return what is drawn for each seed and each arm."""
     return f"Each {'marker is a run' if summary['arm'].nunique() > _MANY else 'line is a seed'}, bars are means"

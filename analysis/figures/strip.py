@@ -1,4 +1,4 @@
-"""Strip plot: every run, including failed ones."""
+"""A strip plot: every run, including failed runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from analysis.wording import number_format
 
 TITLE = "All runs"
 _MANY = 12
-"""With more arms than this, rows are one line high."""
+"""With more arms than this, each row is one line high."""
 _FAR = 2
-"""The line of guessing is left out if it lies this many times the span of all runs below the lowest run."""
+"""The chance line is left out if it lies this many times the span of all runs below the lowest run."""
 _TYPES: dict[str, Any] = {
     "arm": "str",
     "position": "int64",
@@ -37,13 +37,13 @@ _TYPES: dict[str, Any] = {
 def summarise(
     judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str], values: pd.Series | None = None
 ) -> pd.DataFrame:
-    """Return arm, position, seed, outcome, accuracy and chance (percent) of every planned run.
+    """Return arm, position, seed, outcome, accuracy and chance (percent) for every planned run.
 
     Parameters
     ----------
-    judged : frame of `statistics.outcomes`.
+    judged : the frame from `statistics.outcomes`.
     missing : planned runs without a row.
-    values : another measure of the judged runs, by run id; for it there is no chance.
+    values : values of a different measure for the judged runs, by run id; such a measure has no chance level.
     """
     rows = judged[["arm", "seed", "outcome"]].assign(accuracy=100 * judged["accuracy"], chance=100 * judged["chance"])
     if values is not None:
@@ -56,7 +56,7 @@ def summarise(
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary: a row per arm, seeds from top to bottom within it."""
+    """Return the figure for a summary: one row per arm, with its seeds from top to bottom."""
     arms = list(marks)
     many = len(arms) > _MANY
     figure = new_figure(1.3 + (0.24 if many else 0.46) * len(arms))
@@ -66,7 +66,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
         _points(axes, rows.assign(y=rows["position"] + rows["seed"].map(offsets)), marks[str(arm)])
     axes.set_yticks(range(len(arms)), list(arm_labels(arms, *((40, 1) if many else (28, 2))).values()))
     axes.set_ylim(len(arms) - 0.4, -0.6)
-    axes.set_xlabel(measure.axis("of the selected epoch"))
+    axes.set_xlabel(measure.axis("at the selected epoch"))
     rule(axes)
     for chance in _chance_in_sight(summary):
         axes.axvline(chance, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
@@ -76,14 +76,14 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
 
 
 def _chance_in_sight(summary: pd.DataFrame) -> list[float]:
-    """Return the accuracies of guessing that have a line: those close enough to the runs to fit on the axis."""
+    """Return the chance levels that get a line: those close enough to the runs to fit on the axis."""
     low, high = summary["accuracy"].min(), summary["accuracy"].max()
     known = summary["chance"].dropna().unique()
     return [float(chance) for chance in known if not low - chance > _FAR * max(high - low, 1.0)]
 
 
 def _offsets(seeds: pd.Series) -> dict[int, float]:
-    """Return the height of each seed within a row, the same in every row."""
+    """Return the height of each seed within a row, which is the same in every row."""
     known = sorted(set(seeds))
     return dict(zip(known, np.linspace(-0.26, 0.26, len(known)) if len(known) > 1 else [0.0], strict=True))
 
@@ -98,7 +98,7 @@ def _points(axes: Axes, rows: pd.DataFrame, mark: Mark) -> None:
 
 
 def _counts(axes: Axes, summary: pd.DataFrame, arms: list[str]) -> None:
-    """Write the numbers of runs per outcome at the right edge, except for trained runs."""
+    """Write the number of runs with each outcome other than trained at the right edge."""
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
     words = []
@@ -123,7 +123,7 @@ def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
     if summary.loc[summary["accuracy"].notna(), "outcome"].isin(["diverged", "failed", "pruned"]).any():
         entries["diverged, failed or pruned"] = dot("x", INK)
     if _chance_in_sight(summary):
-        entries["accuracy of guessing"] = Line2D([], [], color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
+        entries["chance level"] = Line2D([], [], color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
     return list(entries.values()), list(entries)
 
 
@@ -132,7 +132,7 @@ def caption(summary: pd.DataFrame, largest: str = "") -> str:
 
     Parameters
     ----------
-    largest : what chance is, in words, where it is not 1 / classes.
+    largest : the definition of the chance level in words, if it is not 1 / classes.
     """
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
@@ -140,5 +140,5 @@ def caption(summary: pd.DataFrame, largest: str = "") -> str:
     hidden = sorted(set(summary["chance"].dropna().unique()) - set(_chance_in_sight(summary)))
     if hidden and summary["accuracy"].notna().any():
         values = number_format.listing([number_format.decimal(chance) for chance in hidden])
-        text += f" Guessing reaches {values} %{f', {largest}' if largest else ''}, far left of the axis."
+        text += f" The chance level is {values} %{f' ({largest})' if largest else ''}, far to the left of the axis."
     return text

@@ -1,4 +1,4 @@
-"""Sources of the difference's uncertainty: seeds, images, and their interaction."""
+"""Sources of uncertainty in the difference: seeds, images, and their interaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = {"seed": "seeds", "image": "test images", "interaction": "seeds × imag
 
 
 def summarise(found: Crossed) -> pd.DataFrame:
-    """Return source, variance (pp² of the mean difference), share, and its standard error alone (pp)."""
+    """Return source, variance (of the mean difference, pp²), share, and the source's own standard error (pp)."""
     parts = found.shares
     total = sum(parts.values())
     rows = [(_NAMES[key], value, value / total if total else 0.0, value**0.5) for key, value in parts.items()]
@@ -25,7 +25,7 @@ def summarise(found: Crossed) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
-    """Return the figure of a summary: a bar per source."""
+    """Return the figure for a summary: one bar per source."""
     figure = new_figure(1.7)
     axes = figure.subplots()
     axes.barh(range(len(summary)), 100 * summary["share"], color=mark.colour, height=0.55)
@@ -50,8 +50,7 @@ def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     if not found.interval.bounded:
         new = "there is no bounded interval yet"
     return (
-        f"{100 * largest['share']:.0f} % of the variance of {name} is due to {largest['source']}, from "
+        f"{100 * largest['share']:.0f} % of the variance of {name} is due to {largest['source']}, as estimated from "
         f"{counted(found.seeds, 'seed')} and {number_format.whole(found.images)} test images. For new seeds and new "
-        f"photos of the same kind {new} "
-        f"({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
+        f"photos of the same kind, {new} ({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
     )

@@ -1,4 +1,4 @@
-"""Variance by source: the share of each random stream, varied alone, in the variance with all varied."""
+"""Variance by source: the variance of each random stream alone, as a share of the variance with all streams varied."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from analysis.wording import number_format
 
 TITLE = "Variance by source"
 _LEAST_END = 3.0
-"""Least share at which the axis ends."""
+"""Smallest share at which the axis may end."""
 
 
 def summarise(found: Sequence[Variances]) -> pd.DataFrame:
-    """Return of, source, share, lower and upper (of the variance with all varied) of every series."""
+    """Return of, source, share, lower and upper (of the variance with all sources varied) for every series."""
     rows = [(each.of, s.source, s.share, s.share_lower, s.share_upper) for each in found for s in each.sources]
     types = {"of": "str", "source": "str"} | dict.fromkeys(("share", "lower", "upper"), "float64")
     return pd.DataFrame(rows, columns=list(types)).astype(types)
@@ -28,7 +28,7 @@ def summarise(found: Sequence[Variances]) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame) -> Figure:
-    """Return the figure of a summary: per source a point with its interval for each arm and their difference."""
+    """Return the figure for a summary: for each source, points with intervals for each arm and their difference."""
     sources, subjects = list(dict.fromkeys(summary["source"])), list(dict.fromkeys(summary["of"]))
     figure = new_figure(0.8 + 0.22 * len(sources) * max(2, len(subjects)))
     axes = figure.subplots()
@@ -56,12 +56,12 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 
 def _end(summary: pd.DataFrame) -> float:
-    """Return the share at which the axis ends and intervals are cut: beyond every point."""
+    """Return the share at which the axis ends and intervals are cut off; it is beyond every point."""
     return max(_LEAST_END, 1.25 * float(summary["share"].max()))
 
 
 def _filled(rows: pd.DataFrame) -> list[bool]:
-    """Return whether the point of each row is drawn filled: its share is determined, or it is 0."""
+    """Return whether each row's point is drawn filled: if its share is determined or is 0."""
     ends = rows[["share", "lower", "upper"]].to_numpy(float)
     return [not share or determines(float(lower), float(upper)) for share, lower, upper in ends]
 
@@ -72,24 +72,26 @@ def caption(found: Sequence[Variances]) -> str:
     return " ".join(
         [
             *filter(None, said),
-            "Points: variance with one source varied, as a share of the variance with all varied (dotted: 100 %); "
-            "lines: 95 % intervals for two correlated series (Pitman and Morgan), which assume normal values.",
+            "Points: variance with one source varied, as a share of the variance with all sources varied (dotted: 100 "
+            "%). Lines: 95 % intervals for two correlated series (Pitman and Morgan), which assume normally "
+            "distributed values.",
             *_marked(summarise(found)),
         ]
     )
 
 
 def _marked(summary: pd.DataFrame) -> list[str]:
-    """Return what hollow points and arrows mean, where there are any."""
+    """Return what hollow points and arrows mean, if there are any."""
     end = _end(summary)
     said = []
     if not all(_filled(summary[summary["share"].notna()])):
         said.append(
-            "Hollow: the seeds do not determine the share, because its interval is missing or takes up more than "
-            f"{100 * WIDEST:.0f} of the points from 0 to 100 %; {enough_seeds()} seeds are enough for every share."
+            "Hollow: the seeds do not determine the share, because its interval is missing or covers more than "
+            f"{100 * WIDEST:.0f} of the percentage points from 0 to 100 %; {enough_seeds()} seeds are enough for "
+            "every share."
         )
     if (summary["upper"] > end).any():
-        said.append(f"Arrow: the interval extends beyond {100 * end:.0f} %, where it is cut.")
+        said.append(f"Arrow: the interval extends beyond {100 * end:.0f} %, where it is cut off.")
     return said
 
 
@@ -102,4 +104,4 @@ def _largest(found: Variances) -> str:
     share = number_format.percent(most.share, 0)
     if not most.determined and most.share:
         return f"{found.of}: {counted(most.n, 'seed')} do not determine the largest share."
-    return f"{found.of}: {source_name(most.source)}: the largest share, {share} % ({ends})."
+    return f"{found.of}: the largest share is that of the {source_name(most.source)}, {share} % ({ends})."

@@ -1,4 +1,4 @@
-"""Waterfall of the confounds: from one arm to another, switch by switch."""
+"""A waterfall chart of the confounds: from one arm to another, switch by switch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = ["method", "switch", "order", "n", "mean", "lower", "upper", "start"]
 
 
 def summarise(found: Sequence[Attribution]) -> pd.DataFrame:
-    """Return method, switch, order, n, mean, lower, upper and start (all pp): each method's bars from the first on."""
+    """Return method, switch, order, n, mean, lower, upper and start (all in pp): each method's bars, in order."""
     rows = []
     for a in found:
         level = 0.0
@@ -33,7 +33,7 @@ def summarise(found: Sequence[Attribution]) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> Figure:
-    """Return the figure of a summary that has rows: a panel per method, a bar per switch, its interval on it."""
+    """Return the figure for a summary that has rows: one panel per method, and one bar per switch with its interval."""
     methods = summary["method"].unique().tolist()
     switches = [name for name in summary["switch"].unique() if name != "gap"]
     style = marks(["gap", *switches])
@@ -69,9 +69,9 @@ def draw(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> Figure:
 
 
 def caption(found: Sequence[Attribution], measure: PrimaryMeasure = ACCURACY) -> str:
-    """Return the whole gap, and the contribution of the largest switch by each method."""
+    """Return the entire gap, and the largest switch's contribution by each method."""
     if not found:
-        return "The study has no factors of two levels each."
+        return "The study does not have factors with two levels each."
     a = found[0]
     words = []
     for each in found:
@@ -81,7 +81,7 @@ def caption(found: Sequence[Attribution], measure: PrimaryMeasure = ACCURACY) ->
     ends = measure.interval(a.gap.lower, a.gap.upper)
     return (
         f"The gap from {a.start} to {a.end} is {measure.in_unit(measure.points(a.gap.mean))} "
-        f"({number_format.level(a.gap.alpha)} interval {ends}, {counted(a.gap.n, 'seed')}). It is split among the "
-        "switches, using the seeds that have all arms, without adjustment for looks. The largest parts: "
+        f"({number_format.level(a.gap.alpha)} interval {ends}, {counted(a.gap.n, 'seed')}). The gap is split among the "
+        "switches, using the seeds for which all arms were run, without adjustment for looks. The largest parts are "
         f"{number_format.listing(words)}."
     )

@@ -1,4 +1,4 @@
-"""Screening against fresh seeds: how much of a winner's lead was luck."""
+"""Screening compared with fresh seeds: how much of a winner's lead was luck."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TITLE = "Winners of the search on fresh seeds"
 
 
 def summarise(screened: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame of `statistics.searches.winners`."""
+    """Return the frame from `statistics.searches.winners`."""
     return winners(screened, confirmed)
 
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
-    """Return the figure of a summary that has rows: a point per arm; on the diagonal both accuracies are equal."""
+    """Return the figure for a summary that has rows: one point per arm; on the diagonal, both accuracies are equal."""
     figure = new_figure(3.4)
     axes = figure.subplots()
     ends = summary[["screening", "confirmation"]].to_numpy()
@@ -54,12 +54,12 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return the mean loss of accuracy from screening to confirmation."""
+    """Return the mean loss in accuracy from screening to confirmation."""
     if summary.empty:
         return "No arm was both screened and confirmed."
     lost = summary["shrinkage"].mean()
     return (
-        f"{counted(len(summary), 'winner')} of the search, on seeds that the search did not use: "
-        f"{number_format.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average. On the dashed line "
+        f"On seeds that the search did not use, {counted(len(summary), 'winner')} of the search scored "
+        f"{number_format.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average. On the dashed line, "
         "both accuracies are equal."
     )

@@ -1,4 +1,4 @@
-"""Pairs of a comparison that hardly differ where independent runs would: the same run twice, or equal differences."""
+"""Pairs that differ less than independent runs would: the same run twice, or equal differences."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from analysis.statistics.comparison import Comparison
 from analysis.wording import number_format
 
 _PERFECT = 0.99
-"""Two runs with at least this accuracy may well have the same predictions."""
+"""Two independent runs with at least this accuracy may well have the same predictions."""
 _FAR = 3
-"""A lack of variation is odd only if the mean difference is at least this many images."""
+"""A lack of variation is suspicious only if the mean difference is at least this many images."""
 
 
 def alike_runs(
     comparisons: Sequence[Comparison], runs: pd.DataFrame, selected: Mapping[str, Selected]
 ) -> Iterator[str]:
-    """Yield a sentence for each comparison whose runs hardly differ within pairs, or whose pairs hardly differ.
+    """Yield a sentence for each comparison in which runs hardly differ within pairs, or pairs hardly differ.
 
     Parameters
     ----------
-    comparisons : the gated ones; their pairs of the look that decides count.
-    runs : frame of `Results`.
+    comparisons : the gated comparisons, of which the pairs in the deciding look are used.
+    runs : the frame of runs from `Results`.
     selected : predictions of the selected epochs, by run id.
     """
     by_seed = runs.set_index(["arm", "seed"])
@@ -48,14 +48,14 @@ def _same_predictions(comparison: Comparison, runs: pd.DataFrame, selected: Mapp
             same.append(int(seed))
     if same:
         yield (
-            f"In {len(same)} of {counted(len(seeds), 'pair')} of {comparison.name} both runs give every test image "
-            f"the same class ({number_format.seeds(same)}): check that what the arms vary has an effect, and that no "
-            "run was stored twice."
+            f"In {len(same)} of {counted(len(seeds), 'pair')} of {comparison.name}, both runs predict the same class "
+            f"for every test image ({number_format.seeds(same)}): check that what the arms vary has an effect, and "
+            "that no run was stored twice."
         )
 
 
 def _equal_differences(comparison: Comparison, runs: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence if accuracies differ by the same amount in every pair, up to less than one image."""
+    """Yield a sentence if the accuracies differ by the same amount in every pair, to within one image."""
     found, pairs = comparison.interval, comparison.deciding_pairs
     if not comparison.measure.is_accuracy or not comparison.verdict.decided or len(pairs) < 2:
         return
@@ -64,5 +64,5 @@ def _equal_differences(comparison: Comparison, runs: pd.DataFrame) -> Iterator[s
     if np.isfinite(image) and found.sd < image and abs(found.mean) > _FAR * image:
         yield (
             f"The differences of {comparison.name} hardly vary between seeds (SD {found.sd:.2g} pp, less than one test "
-            f"image, {image:.2g} pp): independent runs vary more. Check that seeds reach the training."
+            f"image, {image:.2g} pp): independent runs would vary more. Check that the training code uses the seeds."
         )

@@ -1,4 +1,4 @@
-"""Runs of a study that collapsed, and what pairs without a failed run do not exclude."""
+"""Runs that collapsed, and the failure rate that pairs without a failed run do not exclude."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from analysis.wording import number_format
 
 Why = Literal["at chance", "diverged", "one class", "far below"]
 NOT_TRAINED: tuple[Why, ...] = ("at chance", "diverged")
-"""Outcomes that mark a run as failed; runs with other outcomes count as trained."""
+"""Outcomes that mark a run as failed; runs with any other outcome count as trained."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """A failed run of a gated comparison, among the pairs of the look that decides.
+    """A failed run in a gated comparison, among the pairs of the deciding look.
 
     Attributes
     ----------
     comparison : name of the comparison.
-    accuracy : test accuracy of its selected epoch, a fraction.
-    why : the outcome ``at chance`` or ``diverged``; it predicts ``one class``; or it is ``far below`` the other seeds.
-    text : the reason in words, which follow the name of the run.
-    of_accuracy : whether the measure of the study is one; what is far on another measure need not have failed.
+    accuracy : test accuracy at the selected epoch, a fraction.
+    why : the outcome ``at chance`` or ``diverged``; ``one class`` if it almost only predicts one class; or ``far
+        below`` if it is far below the other seeds.
+    text : the reason in words, to follow the name of the run.
+    of_accuracy : whether the study's measure is an accuracy; an outlier in a different measure need not have failed.
     """
 
     comparison: str
@@ -48,17 +49,17 @@ class Collapse:
 
 @dataclass(frozen=True)
 class NotExcluded:
-    """What pairs in which no run of the treatment failed do not exclude.
+    """The failure rate that cannot be excluded if no run of the treatment failed in the pairs.
 
     Attributes
     ----------
-    runs : number of runs of the arm in the look that decides, none of which failed.
-    later, failed_later : number of its runs beyond that look, and of those that failed.
-    rate : highest failure rate that all of them do not exclude at 95 %.
-    cost_pp : by how much that would lower the mean accuracy of the arm, if a failed run is at chance; None where the
-        measure is not the accuracy or chance is not known.
+    runs : number of the arm's runs in the deciding look, none of which failed.
+    later, failed_later : number of the arm's runs after that look, and how many of them failed.
+    rate : highest failure rate that all these runs do not exclude at 95 % confidence.
+    cost_pp : by how much that rate would lower the arm's mean accuracy if failed runs are at chance level; None if the
+        measure is not the accuracy or the chance level is not known.
     hidden_by : standard deviation of the arm's accuracies in pp, if a run that lost half of its accuracy above chance
-        would not stand out among them; else None.
+        level would not stand out among them; otherwise None.
     """
 
     arm: str
@@ -71,12 +72,12 @@ class NotExcluded:
 
     @property
     def text(self) -> str:
-        """A sentence."""
+        """The finding in a sentence."""
         cost = number_format.decimal(self.cost_pp)
         lower = "" if self.cost_pp is None else f", which would lower its mean by {cost} pp"
         excluded = f"exclude a failure rate of up to {100 * self.rate:.0f} %{lower}"
-        level = f"at {100 * CONFIDENCE:.0f} %"
-        said, this = f"No run of {self.arm} failed in {counted(self.runs, 'pair')}", "this does not"
+        level = f"at {100 * CONFIDENCE:.0f} % confidence,"
+        said, this = f"No run of {self.arm} failed in {counted(self.runs, 'pair')}", "the pairs do not"
         if self.hidden_by is not None:
             said = (
                 f"No run of {self.arm} stands out as failed in {counted(self.runs, 'pair')}, but its runs vary so much "
@@ -96,14 +97,14 @@ def collapses(
     *,
     later: bool = False,
 ) -> tuple[Collapse, ...]:
-    """Return the runs that failed among the pairs of the look that decides, comparison by comparison.
+    """Return the runs that failed among the pairs of the deciding look, comparison by comparison.
 
     Parameters
     ----------
-    comparisons : the gated ones.
-    judged : frame of `outcomes`.
+    comparisons : the gated comparisons.
+    judged : the frame from `outcomes`.
     selected : predictions of the selected epochs, by run id.
-    later : return those beyond that look instead, judged among all complete pairs.
+    later : return the failed runs after that look instead, judged among all complete pairs.
     """
     compared = results.runs["arm"].isin({arm for each in comparisons for arm in (each.treatment, each.control)})
     known = results.runs[compared]
@@ -120,7 +121,7 @@ def collapses(
 
 
 def _largest(results: Results, runs: pd.DataFrame) -> pd.Series:
-    """Return the share of the largest class of every run's test images; NaN where it is not known."""
+    """Return the share of the largest class among every run's test images; NaN where it is not known."""
     equal = 1 / runs["classes"].astype("Float64").astype("float64")
     return runs["data_fingerprint"].map(largest_share(results.images)).astype("float64").fillna(equal)
 
@@ -128,7 +129,7 @@ def _largest(results: Results, runs: pd.DataFrame) -> pd.Series:
 def _of(
     comparison: Comparison, pairs: pd.DataFrame, runs: pd.DataFrame, shares: Mapping[str, float]
 ) -> Iterator[Collapse]:
-    """Yield the runs of some pairs of one comparison that failed, the treatment's first."""
+    """Yield the failed runs among the given pairs of one comparison, beginning with the treatment's."""
     measure = comparison.measure
     values = [measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control")]
     marks = collapsed(values[0], values[1], comparison.delta)
@@ -146,9 +147,9 @@ def _of(
 
 
 def far_below(comparison: Comparison) -> list[tuple[str, int]]:
-    """Return arm and seed of the runs of a comparison that lie far below their arm, of the look that decides.
+    """Return the arm and seed of each run that is far below its arm, among the pairs of a comparison's deciding look.
 
-    Unlike `collapses` it needs neither outcomes nor predictions, so it is fast enough for hundreds of comparisons.
+    Unlike `collapses`, this needs neither outcomes nor predictions, so it is fast enough for hundreds of comparisons.
     """
     pairs, measure = comparison.deciding_pairs, comparison.measure
     values = [measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control")]
@@ -170,9 +171,9 @@ def _why(run: pd.Series, share: float | None, *, far: bool) -> Why | None:
 
 def _text(why: Why, share: float | None, drop: str) -> str:
     words = {
-        "at chance": "stayed at chance",
+        "at chance": "stayed at chance level",
         "diverged": "diverged",
-        "one class": f"gives the same class to {number_format.percent(share, 1)} % of the test images",
+        "one class": f"predicts the same class for {number_format.percent(share, 1)} % of the test images",
         "far below": f"is {drop} worse than the median of the other seeds",
     }
     return words[why]
@@ -181,11 +182,11 @@ def _text(why: Why, share: float | None, drop: str) -> str:
 def not_excluded(
     comparison: Comparison | None, found: Sequence[Collapse], judged: pd.DataFrame, later: Sequence[Collapse] = ()
 ) -> NotExcluded | None:
-    """Return what the pairs of a comparison without a failure do not exclude; None if a run failed.
+    """Return the failure rate that a comparison without a failure does not exclude; None if a run failed.
 
     Parameters
     ----------
-    found, later : of `collapses`, among the pairs of the look that decides and beyond it.
+    found, later : results of `collapses` for the pairs of the deciding look, and for later pairs.
     """
     if comparison is None or not comparison.verdict.decided:
         return None
@@ -204,9 +205,10 @@ def not_excluded(
 
 
 def _spread_that_hides(comparison: Comparison, gap: float) -> float | None:
-    """Return the standard deviation of the treatment in pp if a run that lost half of `gap` would not be marked.
+    """Return the treatment's standard deviation in pp if a run that lost half of `gap` would not be marked.
 
-    None where the rule would mark it, and where even a run at chance would lie less than its smallest drop below.
+    None if the rule would mark such a run, or if even a run at chance level would be less than the rule's smallest drop
+    below the others.
     """
     pairs, measure = comparison.deciding_pairs, comparison.measure
     treated, control = (measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control"))
@@ -220,27 +222,27 @@ def _spread_that_hides(comparison: Comparison, gap: float) -> float | None:
 
 
 def of_arms(found: Sequence[Collapse], arms: Collection[str], seeds: Iterable[int]) -> list[Collapse]:
-    """Return the runs of these arms and seeds that failed, each once, whichever comparison showed it."""
+    """Return the failed runs of these arms and seeds, without duplicates from different comparisons."""
     wanted = {int(seed) for seed in seeds}
     by_run = {each.run_id: each for each in reversed(found) if each.arm in arms and each.seed in wanted}
     return list(reversed(by_run.values()))
 
 
 def failed_words(found: Sequence[Collapse]) -> str:
-    """Return which runs failed, in a sentence; empty if none did."""
+    """Return a sentence on which runs failed; empty if none did."""
     return f"Of the compared runs, {failed_runs(found)}." if found else ""
 
 
 def failed_runs(found: Sequence[Collapse]) -> str:
-    """Return which runs failed, inside a sentence: ``aim with seed 3 collapsed``; empty if none did."""
+    """Return which runs failed, for use within a sentence: ``aim with seed 3 collapsed``; empty if none did."""
     trained = [each for each in found if each.why not in NOT_TRAINED]
-    fell = "collapsed" if all(each.of_accuracy for each in found) else "lay far on the worse side of the others"
+    fell = "collapsed" if all(each.of_accuracy for each in found) else "did far worse than the others"
     parts = [(trained, fell), ([each for each in found if each not in trained], "did not train")]
     return number_format.listing([f"{_runs(each)} {word}" for each, word in parts if each])
 
 
 def _runs(found: Sequence[Collapse]) -> str:
-    """Return the runs by arm: ``aim with seed 3``."""
+    """Return the runs, grouped by arm: ``aim with seed 3``."""
     by_arm: dict[str, list[int]] = {}
     for each in found:
         by_arm.setdefault(each.arm, []).append(each.seed)

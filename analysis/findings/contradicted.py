@@ -13,10 +13,10 @@ _REMEDY = "restore their files from a copy, or delete them and run `ablate run` 
 
 
 def sentences(found: Sequence[Contradiction]) -> list[str]:
-    """Return what is wrong: the first few of each kind, the number of others, and what to do; empty if all is well."""
+    """Return what is wrong: the first few of each kind, how many more there are, and what to do; empty if none."""
     texts = (
         (
-            "Runs with different seeds are identical, so they are not repetitions, and verdicts on their arms are "
+            "Runs with different seeds are identical, so they are not independent, and verdicts on their arms are "
             "withheld",
             [each for each in found if each.by_own_code],
             _USE_THE_SEED,
@@ -24,26 +24,27 @@ def sentences(found: Sequence[Contradiction]) -> list[str]:
         (
             "Stored rows contradict themselves, so verdicts on their arms are withheld",
             [each for each in found if not each.by_own_code],
-            f"`ablate verify` lists all; {_REMEDY}.",
+            f"`ablate verify` lists all contradictions; {_REMEDY}.",
         ),
     )
     return [f"{beginning}: {_first(some)}. {to_do}" for beginning, some, to_do in texts if some]
 
 
 def _first(found: Sequence[Contradiction]) -> str:
-    """Return the first few, and the number of others."""
+    """Return the first few contradictions, and how many more there are."""
     more = f"; and {counted(len(found) - _NAMED, 'further contradiction')}" if len(found) > _NAMED else ""
     return f"{'; '.join(str(each) for each in found[:_NAMED])}{more}"
 
 
 _USE_THE_SEED = (
-    "Either the training code does not use the seed: draw from `run.seed`, or choose the training images by seed "
-    "(`training.validation_fraction`), and run again. Or rows were copied: `ablate verify` lists them."
+    "The training code may not use the seed: derive random numbers from `run.seed`, or choose the training images by "
+    "seed (`training.validation_fraction`), and run the study again. Or rows may have been copied: `ablate verify` "
+    "lists them."
 )
 
 
 def by_arm(found: Sequence[Contradiction], plan: Plan) -> dict[str, str]:
-    """Return the first contradiction of every arm concerned, as the reason to withhold a verdict."""
+    """Return the first contradiction of every affected arm, as the reason for withholding a verdict."""
     arms = dict(zip(plan.runs["run_id"], plan.runs["arm"], strict=True)) if found else {}
     reasons: dict[str, str] = {}
     for each in found:

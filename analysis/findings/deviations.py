@@ -1,6 +1,6 @@
-"""Deviations from the frozen analysis plan, which make a study, or comparisons of some arms, exploratory.
+"""Deviations from the frozen analysis plan, which make a study or the comparisons of some arms exploratory.
 
-Meanings are compared, not words: a role or rule that was only renamed or reworded is not a deviation.
+Meanings are compared, not wordings: a role or rule that was only renamed or reworded is not a deviation.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from analysis.procedures import KEY
 from analysis.statistics.planned import planned_comparisons
 
 _SKEW = pd.Timedelta(minutes=10)
-"""Tolerance for the difference between clocks of nodes."""
+"""Tolerance for differences between the clocks of different nodes."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """One difference between the frozen plan and the study as it is.
+    """A difference between the frozen plan and the study's current state.
 
     Attributes
     ----------
-    arms : names of the arms whose comparisons it makes exploratory; None: all arms.
+    arms : names of the arms whose comparisons the difference makes exploratory; None: all arms.
     """
 
     text: str
     arms: frozenset[str] | None = None
 
     def touches(self, *arms: str) -> bool:
-        """Return whether it makes a comparison of these arms exploratory."""
+        """Return whether the difference makes a comparison of these arms exploratory."""
         return self.arms is None or not self.arms.isdisjoint(arms)
 
 
@@ -49,11 +49,11 @@ def deviations(
     runs: pd.DataFrame,
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
 ) -> list[Deviation]:
-    """Return what makes a study exploratory, the most sweeping first; empty if it is as frozen.
+    """Return what makes a study exploratory, the most far-reaching first; empty if it matches the frozen plan.
 
     Parameters
     ----------
-    runs : frame of `Results`: no run may have begun before the freeze.
+    runs : the frame of runs from `Results`; no run may have begun before the freeze.
     """
     if frozen is None:
         return [Deviation("no analysis plan was frozen before the first run")]
@@ -71,7 +71,7 @@ def deviations(
     }
     stated = {"measure": "accuracy", "delta": was.get("delta_pp"), **was, "claim": name_of(was.get("claim"))}
     found = [
-        Deviation(f"{key} is {value!r} and was frozen as {stated.get(key)!r}")
+        Deviation(f"{key} is {value!r} but was frozen as {stated.get(key)!r}")
         for key, value in now.items()
         if value != stated.get(key)
     ]
@@ -93,27 +93,28 @@ def runs_before(runs: pd.DataFrame, frozen: Frozen) -> int:
 
 
 def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:
-    """Return whether results of other studies existed before the freeze, so that they could influence this plan.
+    """Return whether results of other studies existed before the freeze and could therefore have influenced this plan.
 
-    Unlike those of the study's own runs, their times get no tolerance: the results existed when the plan was frozen,
-    unless they are known to be newer.
+    Unlike the times of the study's own runs, their times get no tolerance: the results are assumed to have existed when
+    the plan was frozen, unless they are known to be newer.
     """
     known = runs[~(runs["started_at"] >= frozen.at)]
     if known.empty:
         return []
-    text = f"{counted(len(known), 'run')} of other studies began before the freeze, so their results could be known"
+    began = f"{counted(len(known), 'run')} of other studies began before the freeze"
+    text = f"{began}, so their results may have been known"
     return [Deviation(text, frozenset(known["arm"]))]
 
 
 def _measured(plan: Plan, was: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the smallest effect of interest, and the measure if either plan has one other than accuracy."""
+    """Return the smallest effect of interest, and the measure if it is not the accuracy in either plan."""
     if plan.measure.is_accuracy and "measure" not in was:
         return {"delta_pp": plan.delta_pp}
     try:
         frozen = primary_measure(was.get("measure"), plan.delta_pp)
     except ValueError:
         frozen = None
-    # A measure is the same if all of it is, whether the study spells it out or not.
+    # Two measures are the same if all their parts are, even if the study leaves out parts that have defaults.
     now = was.get("measure", "accuracy") if frozen == plan.measure.with_digits_for(plan.delta_pp) else plan.measure.name
     return {"measure": now, "delta": plan.delta_pp}
 
@@ -121,7 +122,7 @@ def _measured(plan: Plan, was: Mapping[str, Any]) -> dict[str, Any]:
 def _rules(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     """Return the rules of the procedure whose meaning differs from the frozen ones; wording does not count.
 
-    Plans that were frozen before rules had numbers get the numbers of their texts.
+    In plans that were frozen before rules had numbers, a rule's text determines its number.
     """
     found = []
     stated = was.get("rules") or (was.get(KEY) if isinstance(was.get(KEY), Mapping) else None) or {}
@@ -131,9 +132,9 @@ def _rules(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
             meant = rule.number
         number = stated.get(name, meant)
         if meant is None:
-            found.append(Deviation(f"{name} is {rule.wording!r} and was frozen as {was.get(name)!r}"))
+            found.append(Deviation(f"{name} is {rule.wording!r} but was frozen as {was.get(name)!r}"))
         elif (meant, number) != (rule.number, rule.number):
-            found.append(Deviation(f"the rule on {name} is number {rule.number} and was frozen as number {number}"))
+            found.append(Deviation(f"the rule on {name} is number {rule.number} but was frozen as number {number}"))
     return found
 
 
@@ -143,21 +144,21 @@ def _of_the_claim(
     gains_pp: Mapping[str, float],
     claim_scope: Mapping[str, Sequence[str | int]] | None,
 ) -> list[Deviation]:
-    """Return whether the scope of the study or of the claim changed after the freeze.
+    """Return whether the study's or the claim's scope changed after the freeze.
 
-    Plans that were frozen before the scope was part of them are compared in what they contain.
+    If a plan was frozen before plans contained a scope, only what it contains is compared.
     """
     found = []
     frozen = was.get("reported_gains_pp") or {}
     if next(iter(frozen), None) != next(iter(gains_pp), None):
-        found.append(Deviation("the reported gain that decides is not the one that came first at the freeze"))
+        found.append(Deviation("the deciding reported gain differs from the gain listed first at the freeze"))
     for name, value in (("scope", asdict(plan.scope)), ("claim_scope", scope_lists(claim_scope))):
         then = was.get(name, value)
-        # The data of the runs have their own line.
+        # A separate line reports the data of the runs.
         keys = [key for key in {**value, **then} if (name, key) != ("scope", "data_fingerprint")]
-        whose = "of the study" if name == "scope" else "that the claim demands"
+        whose = "of the study" if name == "scope" else "that the claim requires"
         found += [
-            Deviation(f"the {key} {whose} is not the frozen one, {then.get(key)!r}")
+            Deviation(f"the {key} {whose} differs from the frozen value, {then.get(key)!r}")
             for key in keys
             if value.get(key) != then.get(key) and not (name == "claim_scope" and _only_grew(key, then, value, plan))
         ]
@@ -167,9 +168,9 @@ def _of_the_claim(
 def _only_grew(
     key: str, then: Mapping[str, Sequence[str | int]], now: Mapping[str, Sequence[str | int]], plan: Plan
 ) -> bool:
-    """Return whether what a claim accepts grew for other studies only.
+    """Return whether the range that a claim accepts grew for other studies only.
 
-    A study that this change brings into the scope of the claim was not planned to test it.
+    A study that this change brings into the claim's scope was not planned to test the claim.
     """
     if key not in then or key not in now or not set(then[key]) <= set(now[key]):
         return False
@@ -180,31 +181,32 @@ def _only_grew(
 def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     frozen, now = list(was["seeds"]), list(plan.seeds)
     if now[: len(frozen)] != frozen:
-        return [Deviation(f"the seeds do not begin with the frozen ones, {_short(frozen)}")]
+        return [Deviation(f"the seeds do not begin with the frozen seeds, {_short(frozen)}")]
     after = max(frozen) + 1
     added = now[len(frozen) :]
     if added != list(range(after, after + len(added))):
         return [
             Deviation(
-                f"the added seeds, {_short(added)}, are not the next integers after the frozen ones, from {after} on"
+                f"the added seeds, {_short(added)}, do not continue the frozen seeds with consecutive integers from "
+                f"{after}"
             )
         ]
     return []
 
 
 def _comparisons(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
-    """Return whether the deciding comparisons are the frozen ones: gates in their order, and all variants.
+    """Return whether the deciding comparisons are the frozen ones: all gates in the same order, and all variants.
 
-    An added gate can only make the argument harder; its own comparison is exploratory, because its arm is new.
+    An added gate can only make the argument stricter; its own comparison is exploratory, because its arm is new.
     """
     frozen = [tuple(comparison) for comparison in was["comparisons"]]
     now = planned_comparisons(plan)
     gates_then, gates_now = ([c for c in each if c[0] == "gate"] for each in (frozen, now))
     if [c for c in gates_now if c in gates_then] != gates_then or gates_now[:1] != gates_then[:1]:
-        return [Deviation("the gated comparisons are not the frozen ones")]
+        return [Deviation("the gated comparisons differ from the frozen ones")]
     there = {frozenset(comparison[1:]) for comparison in now}
     lost = [f"{treatment} − {control}" for _, treatment, control in frozen if {treatment, control} not in there]
-    return [Deviation(f"frozen comparisons are gone: {', '.join(lost)}")] if lost else []
+    return [Deviation(f"frozen comparisons are missing: {', '.join(lost)}")] if lost else []
 
 
 def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
@@ -220,9 +222,9 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
         if old is None:
             found.append(Deviation(f"arm {arm.name} was added after the freeze", frozenset([arm.name])))
         elif (role(old["role"]), old["of"]) != (arm.role, arm.of):
-            found.append(Deviation(f"arm {arm.name} has a different role in the argument than the frozen one"))
+            found.append(Deviation(f"the role of arm {arm.name} in the argument differs from the frozen role"))
         elif arm.question != was.get("questions", {}).get(arm.name):
-            text = f"the question of arm {arm.name} is not the frozen one"
+            text = f"the question of arm {arm.name} differs from the frozen question"
             found.append(Deviation(text, frozenset([arm.name])))
         elif any(key not in current for key in own):
             found.append(Deviation(f"frozen runs of arm {arm.name} are no longer planned"))
@@ -230,7 +232,7 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
             found.append(
                 Deviation(f"the configuration or the code of arm {arm.name} was changed", frozenset([arm.name]))
             )
-    found += [Deviation(f"arm {name} was frozen and is gone") for name in before]
+    found += [Deviation(f"arm {name} was frozen but no longer exists") for name in before]
     return found
 
 

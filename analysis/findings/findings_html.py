@@ -1,4 +1,4 @@
-"""How a notebook shows findings: the verdict and every comparison, with everything in it escaped."""
+"""How a notebook shows findings: the verdict and every comparison, with all text escaped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _differences(measure: PrimaryMeasure) -> str:
 
 
 def of_findings(findings: Findings) -> str:
-    """Return the verdict and every comparison, with its interval at the level of the look that decides."""
+    """Return the verdict and every comparison, with its interval at the level of the deciding look."""
     rows = [
         (
             each.name,

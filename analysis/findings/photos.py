@@ -1,4 +1,4 @@
-"""One comparison image by image: which test images the runs of each pair classified correctly."""
+"""A comparison image by image: which test images the runs of each pair classified correctly."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from analysis.statistics.images import Crossed, balanced_accuracy, crossed, mcne
 
 @dataclass(frozen=True)
 class Photos:
-    """A comparison image by image, from the pairs that decide.
+    """A comparison image by image, from the deciding pairs.
 
     Attributes
     ----------
-    seeds : of the pairs that have predictions.
-    crossed : seeds × images.
+    seeds : the seeds of the pairs that have predictions.
+    crossed : the analysis of crossed seeds × images.
     balanced : paired differences in balanced accuracy, pp.
-    classes : frame of `class_differences`.
-    mcnemar : exact p-value of McNemar's test of every pair of runs; a diagnostic.
+    classes : the frame from `class_differences`.
+    mcnemar : exact p-value from McNemar's test for every pair of runs; a diagnostic.
     """
 
     seeds: tuple[int, ...]
@@ -38,7 +38,7 @@ class Photos:
 def photos(results: Results, comparison: Comparison) -> Photos | None:
     """Return a comparison image by image.
 
-    None if fewer than two of its pairs have predictions of both runs on the same images, there is only one image, or
+    None if fewer than two pairs have predictions from both runs on the same images, if there is only one image, or if
     the table of test images is missing.
     """
     if results.images.empty:

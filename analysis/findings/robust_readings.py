@@ -1,6 +1,6 @@
 """The robust readings of the gated comparisons, and where they contradict the t interval.
 
-They never decide the verdict.
+These readings never affect the verdict.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from analysis.statistics.verdict import Verdict, decide
 
 
 def robust_of(comparison: Comparison) -> RobustReading | None:
-    """Return the robust reading of the pairs of the look that decides, at its level.
+    """Return the robust reading of the pairs of the deciding look, at the level of that look.
 
-    Return None without a verdict, or if looks at any number of pairs have an unbounded interval, whose level is 100 %.
+    Return None without a verdict, or if looks after any number of pairs lead to an unbounded interval, with a level of
+    100 %.
     """
     if not (comparison.verdict.decided and comparison.interval.bounded):
         return None
@@ -21,7 +22,7 @@ def robust_of(comparison: Comparison) -> RobustReading | None:
 
 
 def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
-    """Return what the table of verdicts would read from the robust interval."""
+    """Return the verdict that the robust interval would lead to."""
     gain = next(iter(comparison.reported.values()), comparison.otherwise)
     return decide(
         reading.lower,
@@ -37,26 +38,27 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
 
 
 def contradiction(comparison: Comparison, reading: RobustReading) -> str:
-    """Return where the robust reading contradicts the t interval, in a sentence; empty where it does not.
+    """Return a sentence on how the robust reading contradicts the t interval; empty if it does not.
 
-    About 0: the robust interval excludes 0 and the t interval does not; or only the t interval excludes 0, and the
-    robust center lies outside it. About the verdict: both would stop the study, but with different verdicts. An
-    interval that is only longer contradicts nothing: with 5 pairs the interval of the trimmed mean is nearly twice as
-    long as the t interval. Without that condition, up to 41 % of studies of normal runs would have a caution.
+    They contradict each other about 0 if only the robust interval excludes 0, or if only the t interval excludes 0 and
+    the robust center lies outside the t interval. They contradict each other about the verdict if both would stop the
+    study, but with different verdicts. A robust interval that is merely longer is not a contradiction: with 5 pairs,
+    the interval for the trimmed mean is nearly twice as long as the t interval. Without this condition, up to 41 % of
+    studies with normally distributed runs would have a caution.
     """
     found, measure = comparison.interval, comparison.measure
     by_t = found.lower > 0 or found.upper < 0
     other = robust_verdict(comparison, reading)
     if reading.excludes_zero and not by_t:
-        said = "excludes 0 and the t interval does not"
+        said = "excludes 0, but the t interval does not"
     elif by_t and not reading.excludes_zero and not found.lower <= reading.estimate <= found.upper:
-        said = "does not exclude 0, and its center lies outside the t interval, which does"
+        said = "does not exclude 0, but the t interval does, and the robust center lies outside the t interval"
     elif comparison.verdict.stops and other.stops and other.kind != comparison.verdict.kind:
-        said = f"would read “{other.text}”"
+        said = f"would lead to the verdict “{other.text}”"
     else:
         return ""
     ends = measure.in_unit(measure.interval(reading.lower, reading.upper, comparison.limits))
     return (
-        f"{comparison.name}: the interval of the {reading.words}, which decides nothing, {said} "
+        f"{comparison.name}: the interval for the {reading.words}, which does not affect the verdict, {said} "
         f"({measure.points(reading.estimate)}, {ends}, {reading.n} pairs)."
     )

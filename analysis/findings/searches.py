@@ -1,6 +1,6 @@
 """The records of a search.
 
-The arm for which each trial was searched, its outcome, and the arm under which it was confirmed.
+For each trial: the arm that was searched, the trial's outcome, and the arm under which it was confirmed.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ RANKING_COLUMNS: dict[str, str] = {
     "reason": "str",
     "drawn": "str",
 }
-"""Columns and their types. arm: that was searched; place: by validation accuracy, 1 the best, null if there is none
-to compare; trial: its arm in the screening; state: complete, pruned, failed, unbuildable or infeasible;
-validation_accuracy: mean over the seeds, a fraction, of complete trials; stopped_after, reached: epochs after which a
-pruned trial was stopped and its mean validation accuracy then; epochs: trained in all of its runs; repeats: the earlier
-trial of the same configuration; confirmed_as: arm of the confirmation; reason: why there is no accuracy; drawn: JSON.
+"""Columns and their types. arm: the arm that was searched; place: rank by validation accuracy, from 1 for the best,
+null without an accuracy; trial: the trial's arm in the screening; state: complete, pruned, failed, unbuildable or
+infeasible; validation_accuracy: mean over the seeds, a fraction, for complete trials; stopped_after, reached: the
+epochs after which a pruned trial was stopped, and its mean validation accuracy at that point; epochs: number of
+epochs trained in all runs of the trial; repeats: the earlier trial with the same configuration; confirmed_as: the
+arm in the confirmation; reason: why there is no accuracy; drawn: JSON.
 """
 
 
 def read_ranking(directory: Place) -> pd.DataFrame | None:
-    """Return the ranking of a screening; None if there is none yet.
+    """Return a screening's ranking; None if there is no ranking yet.
 
     StoreError if the file is broken.
     """
-    if not isinstance(directory, Path):  # a search keeps its records on this machine
+    if not isinstance(directory, Path):  # a search always keeps its records on the local machine
         return None
     path = directory / RANKING
     text = [name for name, kind in RANKING_COLUMNS.items() if kind == "str"]
@@ -53,17 +54,17 @@ def read_ranking(directory: Place) -> pd.DataFrame | None:
     except (ValueError, OSError) as error:
         raise StoreError(f"{path}: not readable ({error}); run the study again to rewrite it") from None
     if list(frame) != list(RANKING_COLUMNS):
-        raise StoreError(f"{path}: its columns are not those of a ranking; run the study again to rewrite it")
+        raise StoreError(f"{path}: it does not have the columns of a ranking; run the study again to rewrite it")
     return from_spreadsheets(frame)
 
 
 def tried(screening: Results) -> pd.DataFrame:
-    """Return the trials of a search in the form of runs: searched, arm, status, validation_accuracy, a row per trial.
+    """Return a search's trials as if they were runs, one row each: searched, arm, status, validation_accuracy.
 
     `searched` is the arm that was searched, `arm` the name under which the trial was confirmed, or its own. A trial
-    that was stopped early has the status pruned and the accuracy that it had reached then. Trials that failed, could
-    not be built, or repeat another are left out. For a screening without a ranking (one that is still searching) the
-    runs are returned unchanged, as one search without a name.
+    that was stopped early has the status pruned and the accuracy that it had reached by then. Trials that failed, could
+    not be built, or repeat another trial are left out. If the screening does not have a ranking because it is still
+    searching, its runs are returned unchanged, as a single search without a name.
     """
     ranking = read_ranking(screening.directory)
     if ranking is None:
@@ -82,5 +83,5 @@ def tried(screening: Results) -> pd.DataFrame:
 
 
 def _numbers(text: list[str]) -> dict[str, list[str]]:
-    """Return the placeholder for a missing value in each column of numbers; text has none."""
+    """Return the placeholder for a missing value in each numeric column; text columns do not need one."""
     return {name: [""] for name in RANKING_COLUMNS if name not in text}

@@ -1,4 +1,4 @@
-"""One question in several settings: a verdict for each study, their mean, whether they differ, and partial pooling."""
+"""One question in several settings: each study's verdict, the mean, whether the studies differ, and partial pooling."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ from analysis.wording.study_words import what
 
 _SEED = 20210301
 _SCALE = 2.0
-"""Scale of the prior of the spread between settings, in smallest effects of interest."""
+"""Scale of the prior on the spread between settings, as a multiple of the smallest effect of interest."""
 _WORDS = {"dataset": "data set", "classes": "classes", "image_size": "image size", "backbone": "backbone"}
 
 
 def across(*studies: Findings) -> Across:
     """Return the primary comparisons of several studies together.
 
-    A study whose own verdict is withheld, screening only or an error is left out; the findings name it.
+    A study is left out if its own verdict is withheld, screening only or an error; the findings name it.
 
     Raises
     ------
-    UsageError: fewer than two studies, or than two with their own verdict; one lacks a treatment or a baseline;
-        two have the same setting or share runs; or they ask different questions: claim, protocol, what is studied,
-        options of the treatment, measure, smallest effect or level differ.
+    UsageError: there are fewer than two studies, or fewer than two with their own verdict; a study lacks a treatment or
+    a baseline; two studies have the same setting or share runs; or the studies ask different questions: they differ in
+    the claim, the protocol, what is studied, the treatment's options, the measure, the smallest effect of interest or
+    the level.
     """
     if len(studies) < 2:
         raise UsageError(
@@ -61,7 +62,7 @@ def across(*studies: Findings) -> Across:
 
 
 class _Named(NamedTuple):
-    """A study with its name among the others, and its primary comparison."""
+    """A study with its name in the findings, and its primary comparison."""
 
     name: str
     findings: Findings
@@ -80,12 +81,12 @@ def _nothing_to_pool(named: Sequence[_Named], decided: int) -> str:
     said = "; ".join(f"{each.name} ({each.study}): {each.primary.verdict.text}" for each in named)
     return (
         f"there is nothing to pool: {decided or 'none'} of {len(named)} studies has its own verdict. {said}. Run "
-        "more seeds where pairs are missing, and read `ablate report` of the others"
+        "more seeds where pairs are missing, and see `ablate report` for the other studies"
     )
 
 
 def _together(decided: Sequence[_Named], left_out: tuple[LeftOut, ...]) -> Across:
-    """Return what studies with their own verdict say together."""
+    """Return the joint findings of the studies that have their own verdict."""
     studies, primaries = [each.findings for each in decided], [each.primary for each in decided]
     levels = [each.interval.alpha for each in primaries if each.interval.bounded]
     alpha = min(levels, default=studies[0].results.plan.looks.alpha)
@@ -168,7 +169,7 @@ _QUESTIONS: dict[str, Callable[[Plan], object]] = {
 
 
 def _switched(findings: Findings) -> dict[str, tuple[object, object]]:
-    """Return the options in which treatment and baseline differ: both values, by key path."""
+    """Return the options in which the treatment and the baseline differ: both values, by key path."""
     plan, primary = findings.results.plan, findings.primary
     if primary is None:
         return {}
@@ -181,7 +182,7 @@ def _switched(findings: Findings) -> dict[str, tuple[object, object]]:
 
 
 def _question(switched: Mapping[str, tuple[object, object]]) -> set[str]:
-    """Return what a treatment switches: paths, and for named parts and switches the values; numbers may be scaled."""
+    """Return what a treatment changes: key paths, with values except for sizes, which may depend on the setting."""
     return {
         path if _is_size(values[1]) else f"{path} = {number_format.option(values[1])}"
         for path, values in switched.items()
@@ -189,7 +190,7 @@ def _question(switched: Mapping[str, tuple[object, object]]) -> set[str]:
 
 
 def _is_size(value: object) -> bool:
-    """Return whether a value is a size, which may follow the setting."""
+    """Return whether a value is a size, which may depend on the setting."""
     return str(value).startswith("[") or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
@@ -204,19 +205,19 @@ def _refuse_what_is_not_independent(studies: Sequence[Findings]) -> None:
         if _setting(first) == _setting(second):
             raise UsageError(
                 f"both {one.results.directory} and {other.results.directory} have the backbone {first.scope.backbone}, "
-                "the same data and the same baseline: that is one setting; give studies of different settings, or run "
-                "more seeds of one study"
+                "the same data and the same baseline, so they have the same setting; give studies with different "
+                "settings, or run more seeds of one study"
             )
 
 
 def _setting(plan: Plan) -> object:
-    """Return what a study was run on: its scope, and its baseline's options."""
+    """Return a study's setting: its scope, and its baseline's options."""
     config = next((options(arm.config) for arm in plan.arms if arm.role == "baseline"), {})
     return asdict(plan.scope), {path: value for path, value in config.items() if path != "seed"}
 
 
 def _names(plans: Sequence[Plan]) -> tuple[str, ...]:
-    """Return the names of studies in the findings: what their scopes differ in, or else their own names."""
+    """Return the studies' names in the findings: the values in which their scopes differ, or else their own names."""
     scopes = [asdict(plan.scope) for plan in plans]
     varied = [key for key in _WORDS if any(scope[key] != scopes[0][key] for scope in scopes)]
     found = [_name(scope, varied) for scope in scopes]
@@ -238,14 +239,14 @@ def _notes(decided: Sequence[_Named]) -> list[str]:
     plans = [findings.results.plan for findings in studies]
     notes = []
     if len({plan.scope.classes for plan in plans}) > 1 or len({plan.scope.dataset for plan in plans}) > 1:
-        notes.append("A point of a measure means different things on different data, so the means mix units.")
+        notes.append("A difference of one point means different things on different data, so the means mix units.")
     if sizes := _sizes(studies):
         notes.append(f"The treatments differ in {number_format.listing(sizes)}.")
     if len({plan.procedure for plan in plans}) > 1:
         notes.append("The studies were frozen with different procedures; each verdict uses its own.")
     if any(len(plan.looks.pairs) > 1 for plan in plans):
         notes.append(
-            "Studies with several looks stop when their mean is large, so means over studies are a little too far "
+            "Studies with several looks stop when their mean is large, so means over studies are slightly too far "
             "from 0."
         )
     notes += [f"{each.name}: {caution}" for each in decided for caution in each.findings.cautions]
@@ -253,7 +254,7 @@ def _notes(decided: Sequence[_Named]) -> list[str]:
 
 
 def _sizes(studies: Sequence[Findings]) -> list[str]:
-    """Return which sizes of the treatment differ between studies, with their values."""
+    """Return which of the treatment's sizes differ between studies, with their values."""
     switched = [_switched(findings) for findings in studies]
     found = []
     for path in switched[0]:
@@ -264,7 +265,7 @@ def _sizes(studies: Sequence[Findings]) -> list[str]:
 
 
 def _verdict(findings: Findings, primary: Comparison) -> str:
-    """Return a verdict with its limits."""
+    """Return a verdict with its limitations."""
     limits = ["unstable training"] if primary.unstable else []
     limits += [findings.failed_runs] if findings.failed_runs else []
     limits += ["test data chose the epochs"] if findings.oracle else []

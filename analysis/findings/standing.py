@@ -1,4 +1,4 @@
-"""How far a study has progressed, in a sentence: the verdict or, while runs are missing, what is known so far."""
+"""A study's progress in a sentence: the verdict or, while runs are missing, what is known so far."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def standing(results: Results) -> str:
         return f"{done} No verdict yet."
     settled = int(settled_pairs(plan, runs)[:first].sum())
     are = "is" if settled == 1 else "are"
-    return f"{done} No verdict yet: {settled} of the {first} pairs of the first look {are} settled."
+    return f"{done} No verdict yet: {settled} of the {first} pairs for the first look {are} settled."
 
 
 def _headline(results: Results) -> str:
-    """Return cautions and verdict of the rows as they are stored: use the report for proven rows."""
+    """Return the cautions and the verdict from the rows as stored; use the report for proven rows."""
     found = examine(results, further=False, unproven=True)
     return " ".join((*found.cautions, found.short))

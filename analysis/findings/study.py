@@ -1,4 +1,4 @@
-"""All findings about a study, computed once and shared by report, tables and command line."""
+"""All findings about a study, computed once and shared by the report, the tables and the command line."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Findings:
 
     Attributes
     ----------
-    claim : the claim that the plan names; None if it names none.
-    reasons : why the study does not test that claim; empty if it does, or if there is no claim.
-    judged : frame of `statistics.outcomes`.
-    deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
-    alpha : 1 minus the confidence level of descriptions (arms, curves); comparisons have their own levels.
-    otherwise : what stands for a reported gain where none applies, see `statistics.compare_arms`.
-    contradictions : how stored rows contradict themselves or each other; verdicts on their arms are withheld.
+    claim : the claim that the plan names; None if it does not name a claim.
+    reasons : why the study does not test the claim; empty if it does, or if there is no claim.
+    judged : the frame from `statistics.outcomes`.
+    deviations : what makes the study or the comparisons of some arms exploratory; see `findings.deviations`.
+    alpha : 1 minus the confidence level of descriptive intervals (arms, curves); comparisons have their own levels.
+    otherwise : what replaces the reported gain if none applies; see `statistics.compare_arms`.
+    contradictions : how stored rows contradict themselves or each other; verdicts on the affected arms are withheld.
     """
 
     results: Results
@@ -82,40 +82,40 @@ class Findings:
 
     @property
     def proxy(self) -> bool:
-        """Whether the study names a claim and is outside its scope."""
+        """Whether the study names a claim but is outside the claim's scope."""
         return self.claim is not None and bool(self.reasons)
 
     @property
     def reported(self) -> dict[str, float]:
-        """Reported gains in pp by source; empty outside the scope of the claim."""
+        """Reported gains in pp, by source; empty outside the claim's scope."""
         return {} if self.claim is None or self.reasons else self.claim.gains_pp
 
     @property
     def measure(self) -> PrimaryMeasure:
-        """What the verdict is about."""
+        """The measure that the verdict is about."""
         return self.results.plan.measure
 
     @property
     def primary(self) -> Comparison | None:
-        """Treatment − baseline; None if the study lacks one of the two."""
+        """Treatment − baseline; None if the study lacks either."""
         return self.family.primary
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """Counts of outcomes per arm, see `statistics.failure_table`."""
+        """Counts of outcomes per arm; see `statistics.failure_table`."""
         return failure_table(self.judged, [arm.name for arm in self.results.plan.arms], self.family.baseline)
 
     @cached_property
     def attributions(self) -> tuple[Attribution, ...]:
-        """Contribution of each switch; empty if the study has no factors of two levels each.
+        """Contribution of each switch; empty if the study does not have factors with two levels each.
 
-        Procedure 2 uses the seeds of the look that decides, like the verdict.
+        Procedure 2 uses the seeds of the deciding look, like the verdict.
         """
         return attributions(self.runs_of_look, self.results.plan)
 
     @cached_property
     def runs_of_look(self) -> pd.DataFrame:
-        """Runs of the seeds of the look that decides; by procedure 1, and without a decided verdict, all runs."""
+        """Runs with the seeds of the deciding look; all runs in procedure 1 and without a decided verdict."""
         primary, runs = self.primary, self.results.runs
         if self.procedure == FIRST or primary is None or not primary.verdict.stops:
             return runs
@@ -123,7 +123,7 @@ class Findings:
 
     @cached_property
     def screening(self) -> Results | None:
-        """Results of the screening that chose arms of this study; None if there was no screening."""
+        """Results of the screening in which arms of this study were chosen; None if there was no screening."""
         folder = self.results.directory.absolute().parent / "screening"
         if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
             return None
@@ -131,49 +131,49 @@ class Findings:
 
     @cached_property
     def tried(self) -> pd.DataFrame:
-        """The trials of the screening, a row each, see `searches.tried`; no rows without a screening."""
+        """The trials of the screening, one row each, see `searches.tried`; empty without a screening."""
         if self.screening is None:
             return pd.DataFrame({name: [] for name in ("searched", "arm", "status", "validation_accuracy")})
         return tried(self.screening)
 
     @cached_property
     def audit(self) -> pd.DataFrame:
-        """Every statement of the claim with the finding, see `claims.audit`; no rows without a claim."""
+        """Every statement of the claim with the finding, see `claims.audit`; empty without a claim."""
         if self.claim is None:
             return pd.DataFrame()
         return audit(self.claim, self.results, self.reasons)
 
     @cached_property
     def photos(self) -> Photos | None:
-        """The primary comparison image by image, for accuracy alone; None if fewer than two pairs have predictions."""
+        """The primary comparison image by image, only for accuracy; None if fewer than two pairs have predictions."""
         if self.primary is None or not self.measure.is_accuracy:
             return None
         return photos(self.results, self.primary)
 
     @cached_property
     def gated(self) -> tuple[Comparison, ...]:
-        """The gated comparisons, in their order."""
+        """The gated comparisons, in order."""
         return tuple(c for c in self.family.comparisons if c.family == "gate")
 
     @cached_property
     def collapses(self) -> tuple[Collapse, ...]:
-        """The runs of gated comparisons that failed, of the pairs of the look that decides."""
+        """The failed runs in gated comparisons, among the pairs of the deciding look."""
         return collapses(self.results, self.gated, self.judged, self.selected)
 
     @cached_property
     def later_collapses(self) -> tuple[Collapse, ...]:
-        """The runs of gated comparisons that failed beyond the look that decides."""
+        """The failed runs in gated comparisons after the deciding look."""
         return collapses(self.results, self.gated, self.judged, self.selected, later=True)
 
     @cached_property
     def far_below(self) -> dict[str, list[tuple[str, int]]]:
-        """Arm and seed of the runs far below their arm, by the name of the comparison beyond the gates."""
+        """Arm and seed of the runs that are far below their arm, by the name of a comparison outside the gates."""
         further = [each for each in self.family.comparisons if each.family != "gate"]
         return {each.name: found for each in further if (found := far_below(each))}
 
     @cached_property
     def selected(self) -> dict[str, Selected]:
-        """What is known of the predictions of the selected epoch, by run id, of the runs of gated comparisons."""
+        """What is known about the predictions at the selected epoch, by run id, for the runs in gated comparisons."""
         arms = {arm for each in self.gated for arm in (each.treatment, each.control)}
         runs = self.results.runs
         wanted = runs.loc[runs["arm"].isin(arms), "run_id"]
@@ -181,12 +181,12 @@ class Findings:
 
     @cached_property
     def not_excluded(self) -> NotExcluded | None:
-        """What the pairs of the primary comparison do not exclude; None where a run failed, or without a verdict."""
+        """The failure rate that the primary comparison does not exclude; None if a run failed, or without a verdict."""
         return not_excluded(self.primary, self.collapses, self.judged, self.later_collapses)
 
     @cached_property
     def pairing(self) -> Pairing | None:
-        """What pairing by seed saved in the primary comparison, in the pairs of the look that decides; else None."""
+        """What pairing by seed saved in the primary comparison's deciding pairs; None if this cannot be determined."""
         primary = self.primary
         if primary is None:
             return None
@@ -196,25 +196,25 @@ class Findings:
 
     @cached_property
     def variance_sources(self) -> tuple[Variances, ...]:
-        """Variance by source of the arms and their difference, from all seeds; empty if no arm fixes streams."""
+        """Variance by source for the arms and their difference, from all seeds; empty if no arm fixes streams."""
         if not series_of(self.results.plan):
             return ()
         return variance_sources(self.results.runs, self.results.plan, self.measure)
 
     @cached_property
     def robust(self) -> dict[str, RobustReading]:
-        """The robust readings by the name of the gated comparison; none of them decides."""
+        """The robust readings, by the name of the gated comparison; they do not affect the verdict."""
         found = {each.name: robust_of(each) for each in self.gated}
         return {name: reading for name, reading in found.items() if reading is not None}
 
     @property
     def failed(self) -> str:
-        """Which runs of the primary comparison collapsed or did not train, in a sentence; empty if none did."""
+        """A sentence on which runs in the primary comparison collapsed or did not train; empty if none did."""
         return failed_words(self._failures_of_primary)
 
     @property
     def failed_runs(self) -> str:
-        """The same text for use inside a sentence."""
+        """The content of `failed`, for use within a sentence."""
         return failed_runs(self._failures_of_primary)
 
     @property
@@ -226,12 +226,12 @@ class Findings:
 
     @property
     def oracle(self) -> bool:
-        """Whether test data chose the epoch of a run."""
+        """Whether test data were used to choose the epoch of any run."""
         return bool(self.results.runs["selection_oracle"].fillna(False).any())
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        """Sensitivity checks of the primary comparison, including those that need predictions; none of them decides."""
+        """Sensitivity checks of the primary comparison, some from predictions; they do not affect the verdict."""
         primary = self.primary
         if primary is None or self.photos is None:
             return primary.checks if primary is not None else pd.DataFrame()
@@ -253,12 +253,12 @@ class Findings:
 
     @property
     def procedure(self) -> int:
-        """How the verdict is reached, see `procedures`."""
+        """The number of the procedure that determines the verdict; see `procedures`."""
         return self.results.plan.procedure
 
     @cached_property
     def _of_new_photos(self) -> Verdict | None:
-        """The verdict for new photos, by crossed seeds × images; None if there is none."""
+        """The verdict for new photos, from crossed seeds × images; None if there is none."""
         primary = self.primary
         if primary is None or not primary.verdict.decided or self.photos is None:
             return None
@@ -268,7 +268,7 @@ class Findings:
 
     @property
     def new_photos(self) -> str:
-        """What the interval for new photos would read, where the verdict on these images differs; else empty."""
+        """The verdict for new photos, if it differs from the verdict on these images; otherwise empty."""
         primary, other = self.primary, self._of_new_photos
         if primary is None or other is None or other.kind == primary.verdict.kind:
             return ""
@@ -276,7 +276,7 @@ class Findings:
 
     @cached_property
     def newer(self) -> Verdict | None:
-        """The verdict by the newest procedure, where the study froze an earlier one; None if it froze the newest."""
+        """The verdict by the latest procedure, if the study froze an earlier one; None if it froze the latest."""
         if self.procedure == LATEST or self.primary is None:
             return None
         plan = replace(self.results.plan, procedure=LATEST)
@@ -296,7 +296,7 @@ class Findings:
 
     @cached_property
     def cautions(self) -> tuple[str, ...]:
-        """What to know before the verdict, in sentences: which rows contradict themselves, and how arms differ."""
+        """Sentences to read before the verdict: which rows contradict themselves, and how arms differ."""
         runs, plan = self.results.runs, self.results.plan
         return (
             *contradicted.sentences(self.contradictions),
@@ -307,10 +307,10 @@ class Findings:
 
     @property
     def unsettled(self) -> tuple[str, ...]:
-        """Names of the gated comparisons that are open and that further pairs may settle.
+        """Names of the open gated comparisons that further pairs may settle.
 
-        Comparisons below a closed gate do not count. A positive comparison without a stopping row (outside the claim's
-        scope a gain above δ has none) is as settled as it can be.
+        Comparisons after a closed gate do not count. A positive comparison without a stopping verdict is as settled as
+        it can be; outside the claim's scope, this applies to a gain above δ.
         """
         found = []
         for comparison in self.gated:
@@ -324,24 +324,24 @@ class Findings:
 
     @property
     def headline(self) -> str:
-        """The verdict in one sentence; if there is none, why; and what limits it.
+        """The verdict in one sentence, or why there is none; and the verdict's limitations.
 
-        The limits are whether test data chose the epochs and, in studies of procedure 2, which runs failed or, where
-        none did, which failure rate the pairs do not exclude.
+        The limitations are whether test data were used to choose the epochs and, in studies with procedure 2, which
+        runs failed. If no run failed, the failure rate that the pairs do not exclude is included instead.
         """
         beside = "" if self.procedure == FIRST else self._beside
         return self._ruling + beside + (" Oracle: test data chose the epochs." if self.oracle else "") + self._standing
 
     @property
     def _beside(self) -> str:
-        """What procedure 2 says next to the verdict, each sentence after a space."""
+        """What procedure 2 adds to the verdict, each sentence after a space."""
         photos = f"{self.new_photos}." if self.new_photos else ""
         rate = self.not_excluded.text if self.not_excluded is not None else ""
         return "".join(f" {said}" for said in (photos, self.failed, rate) if said)
 
     @property
     def short(self) -> str:
-        """The headline and, where it does not say so, which runs failed; for a console that shows no cautions."""
+        """The headline, with the runs that failed; for a console that does not show cautions."""
         return f"{self.headline} {self.failed}".rstrip() if self.procedure == FIRST else self.headline
 
     def __repr__(self) -> str:
@@ -361,7 +361,7 @@ class Findings:
 
     @property
     def causal(self) -> str:
-        """Whether the treatment causes a gain, in a sentence with its limits; empty without a treatment arm."""
+        """Whether the treatment causes a gain, in a sentence with its limitations; empty without a treatment arm."""
         said = conclusion(self.family.gates, what(self.results.plan))
         if not said:
             return ""
@@ -369,11 +369,11 @@ class Findings:
         own = {each.run_id for each in self._failures_of_primary}
         controls = [each for each in self.collapses if each.run_id not in own]
         if self.procedure != FIRST and controls:
-            far = "runs fail" if self.measure.is_accuracy else "single runs lie so far away"
-            said += f" But a t interval does not hold where {far}. {failed_words(controls)}"
+            far = "if runs fail" if self.measure.is_accuracy else "with such outliers"
+            said += f" But a t interval is not valid {far}. {failed_words(controls)}"
         shaken = next((c for c in self.gated if c.unstable), None)
         if shaken is not None:
-            said += f" Unstable training: {shaken.name} has a different verdict without the runs that did not train."
+            said += f" Unstable training: {shaken.name} gets a different verdict without the runs that did not train."
         return (PROXY if self.proxy else "") + said + (f" Exploratory: {limits[0]}." if limits else "")
 
     def exploratory(self, *arms: str) -> tuple[str, ...]:
@@ -385,10 +385,11 @@ class Findings:
         if self.primary is not None and self.primary.interval.n:
             return self.primary.sentence(self.proxy)
         if not len(self.results.runs[self.measure.column].dropna()) and len(self.results.epochs):
-            return f"No verdict: no run has the measure of this study, {self.measure.words}.{self._reported_scalars()}"
+            reason = f"no run has a value for this study’s measure, {self.measure.words}"
+            return f"No verdict: {reason}.{self._reported_scalars()}"
         planned, settled = len(self.results.plan.runs), int((self.judged["outcome"] != "failed").sum())
         if not settled:
-            return f"No run has a result yet, of {planned} planned: there is nothing to conclude."
+            return f"None of {planned} planned runs has a result yet, so no conclusion is possible."
         if self.primary is not None:
             return self.primary.sentence(self.proxy)
         lacking = [
@@ -404,17 +405,19 @@ class Findings:
             return ""
         names = scalar_names(self.results.runs)
         if self.measure.column.removeprefix(SCALAR) in names:
-            return " They report it, but not as a finite number in the selected epoch, which counts."
-        return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one under this name."
+            return " Runs report it, but not as a finite number at the selected epoch, as required."
+        if names:
+            return f" Runs report: {', '.join(names)}."
+        return " Runs do not report any scalars; report one under this name."
 
 
 def examine(results: Results, *, further: bool = True, unproven: bool = False) -> Findings:
-    """Return what the results say, after the stored rows of the compared arms were proven.
+    """Return the findings from the results, after proving the stored rows of the compared arms.
 
     Parameters
     ----------
-    further : whether to compare the arms beyond the gates as well; the verdict does not need them.
-    unproven : whether to trust the stored rows, for a quick answer.
+    further : whether to compare the arms outside the gates as well; the verdict does not need them.
+    unproven : whether to trust the stored rows without proof, for a quick answer.
 
     Raises
     ------
@@ -434,8 +437,8 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     images = None if plan.procedure == FIRST else results.images
     judged = outcomes(results.runs, images)
     gains = claim.gains_pp if claim and not reasons else None
-    # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
-    # from it.
+    # One fixed stream, so the same store produces the same report. Only sign-flip tests with more than 16 pairs
+    # draw from it.
     rng = np.random.default_rng(_SEED)
     otherwise = NEVER_REPORTED if _has_no_claim(results) else None
     family = compare_all(
@@ -458,16 +461,16 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
 
 
 def _planned_twice(results: Results) -> list[Deviation]:
-    """Return whether the ledger has several frozen plans: whoever merged their studies could choose one of them."""
+    """Return whether the ledger contains several frozen plans, from which whoever merged the studies could choose."""
     number = len(ledger.read(results.directory).plans)
     if number < 2:
         return []
-    text = f"the ledger contains {number} frozen analysis plans, as if studies that were planned separately were merged"
+    text = f"the ledger contains {number} frozen analysis plans, as if separately planned studies had been merged"
     return [Deviation(text)]
 
 
 def _by_frozen_procedure(results: Results) -> Results:
-    """Return results whose plan has the procedure that was frozen, whatever the plan says now."""
+    """Return results whose plan has the frozen procedure, even if the current plan has a different one."""
     if results.frozen is None:
         return results
     try:
@@ -482,7 +485,7 @@ def _by_frozen_procedure(results: Results) -> Results:
 def _measured(results: Results, arms: Collection[str] | None) -> Results:
     """Return the results with the column of the study's measure, if it is not a stored column.
 
-    A value that overflowed counts as missing: no mean or interval includes it.
+    A value that overflowed counts as missing and is not part of any mean or interval.
     """
     column = results.plan.measure.column
     runs, epochs = results.runs, results.epochs
@@ -497,9 +500,10 @@ def _measured(results: Results, arms: Collection[str] | None) -> Results:
 
 
 def _has_no_claim(results: Results) -> bool:
-    """Return whether a study states what it is about and names no claim, and did so when its plan was frozen.
+    """Return whether a study declares its subject and does not name a claim, now and when its plan was frozen.
 
-    Plans of earlier versions state nothing: their verdicts are read as before, even when such a study continues.
+    Plans from earlier versions do not declare a subject: their verdicts are read as before, even if the study
+    continues.
     """
     frozen = results.plan.what if results.frozen is None else results.frozen.content.get("what")
     return results.plan.claim is None and results.plan.what is not None and frozen is not None

@@ -1,6 +1,6 @@
-"""Differences between arms beyond what the study varies: data, budget, optimizer, software, device, time, machine.
+"""Differences between arms other than what the study varies: data, budget, optimizer, software, device, time, machine.
 
-A difference that follows from options in which the plan's arms differ is described as what the study varies.
+A difference that follows from options in which the plan's arms differ is described as varied by the study.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from analysis.wording import number_format
 from analysis.wording.study_words import factor_words
 
 _TOGETHER, _NAMED = 4, 3
-"""With at least this many arms, a sentence groups them by value and names only this many."""
+"""With at least this many arms, a sentence groups the arms by value and names only this many."""
 _SEED = re.compile(r'"seed": *\d+')
 _DIGITS = 10
-"""Digits of a hash that a sentence shows."""
+"""Number of digits of a hash that a sentence shows."""
 
 
 @dataclass(frozen=True)
 class _Property:
-    """Something that should be equal in all arms.
+    """A property that should be equal in all arms.
 
     Attributes
     ----------
-    what : in words.
-    columns : of the runs; or options of the configuration, if `of_config`.
+    what : the property in words.
+    columns : columns of the runs, or options in the configuration if `of_config`.
     declared_by : key paths of the options that make a difference part of the study.
-    so : what follows from a difference.
+    so : what a difference implies.
     """
 
     what: str
@@ -80,14 +80,15 @@ PROPERTIES = (*_DATA, *_BUDGET, *_COMPUTING)
 
 
 def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
-    """Return a sentence for each difference between arms that goes beyond the question of the study.
+    """Return a sentence for each difference between arms that is not part of the study's question.
 
-    Settled runs count; of failures, all runs. Time and machine are named by the exact rule of `statistics.separation`,
-    failures and continued runs by Fisher's exact test of every arm against the others, at the same level.
+    Only settled runs are considered, except for failures, which are counted among all runs. Differences in time and
+    machine are found by the exact rule in `statistics.separation`. Differences in failures and continued runs are found
+    by Fisher's exact test of every arm against the others, at the same level.
 
     Parameters
     ----------
-    runs : frame of `Results`.
+    runs : the frame of runs from `Results`.
     """
     settled = runs[runs["status"].isin(SETTLED)]
     if settled["arm"].nunique() < 2:
@@ -105,19 +106,19 @@ def unlike_arms(runs: pd.DataFrame, plan: Plan) -> list[str]:
 
 
 def _once(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return what the properties read from the runs: each combination of an arm once, without the runs' own seeds."""
+    """Return the columns that the properties need: each combination in an arm once, without the runs' seeds."""
     columns = list(dict.fromkeys(name for each in PROPERTIES if not each.of_config for name in each.columns))
     configs = runs["config"].map(_seedless, na_action="ignore")
     return runs[["arm", *columns]].assign(config=configs).drop_duplicates(ignore_index=True)
 
 
 def _seedless(config: str) -> str:
-    """Return a configuration in which the seed is 0; unchanged where options have a seed as well."""
+    """Return a configuration with its seed set to 0; unchanged if options contain a seed as well."""
     return _SEED.sub('"seed": 0', config) if config.count('"seed"') == 1 else config
 
 
 def _of_properties(runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> list[str]:
-    """Return what arms differ in; differences that the factors of the study make are one sentence."""
+    """Return sentences on how arms differ; one sentence covers all differences that the study's factors explain."""
     found = [(each, _of_property(each, runs, configs, plan)) for each in PROPERTIES]
     differing = {each: said for each, said in found if said is not None}
     varied = [each for each in differing if _by_factors(each, runs, configs, plan)]
@@ -130,7 +131,7 @@ def _of_properties(runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> list[s
 
 
 def _by_factors(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Plan) -> bool:
-    """Return whether the factors of a study explain all of a difference, and other arms have no further value."""
+    """Return whether a study's factors fully explain a difference, and other arms do not have further values."""
     factors = {factor for arm in plan.arms for factor in arm.levels}
     if not any(_within(factor, path) or _within(path, factor) for factor in factors for path in of.declared_by):
         return False
@@ -155,7 +156,7 @@ def _of_property(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Pl
 
 
 def _values_by_arm(of: _Property, runs: pd.DataFrame, configs: pd.Series) -> dict[str, str]:
-    """Return the values of a property by arm, as text."""
+    """Return a property's values by arm, as text."""
     if of.of_config:
         values = configs.map(lambda config: _listed([_at(config, path) for path in of.columns]))
     else:
@@ -164,14 +165,15 @@ def _values_by_arm(of: _Property, runs: pd.DataFrame, configs: pd.Series) -> dic
 
 
 def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence for each way in which the two runs of pairs differ, where their arms have the same values.
+    """Yield a sentence for each property in which the runs of pairs differ although their arms have the same values.
 
-    Such differences are invisible arm by arm: of two commits, say, each arm has both, but never in the same pair.
+    Such differences are invisible arm by arm. For example, each arm may have runs of both commits, but every pair has
+    runs of different commits.
 
     Parameters
     ----------
-    comparisons : the gated ones; their pairs of the look that decides count.
-    runs : frame of `Results`.
+    comparisons : the gated comparisons, of which the pairs in the deciding look are used.
+    runs : the frame of runs from `Results`.
     """
     comparisons = tuple(comparisons)
     compared = {arm for each in comparisons for arm in (each.treatment, each.control)}
@@ -183,18 +185,18 @@ def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Itera
         for each, column in values.items():
             sides = [column[own].set_axis(settled.loc[own, "seed"]) for own in (settled["arm"] == arm for arm in arms)]
             if set(sides[0].dropna()) != set(sides[1].dropna()):
-                continue  # `unlike_arms` says so
+                continue  # `unlike_arms` reports it
             one, other = (side.reindex(seeds) for side in sides)
             differing = int(((one != other) & one.notna() & other.notna()).sum())
             if differing:
                 yield (
-                    f"In {differing} of {counted(len(seeds), 'pair')} of {comparison.name} the two runs differ in "
+                    f"In {differing} of {counted(len(seeds), 'pair')} of {comparison.name}, the two runs differ in "
                     f"{each.what}{each.so}."
                 )
 
 
 def _joined(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """Return the values of columns as one text; nothing where the first one is missing."""
+    """Return the values of several columns as one text; empty where the first value is missing."""
     texts = [_of_row(columns, values) for values in zip(*(runs[name] for name in columns), strict=True)]
     return pd.Series(texts, index=runs.index, dtype="object")
 
@@ -213,7 +215,7 @@ _MISSING: Any = object()
 
 
 def _at(config: Any, path: str) -> Any:
-    """Return the option at a key path; `_MISSING` if there is none, as in configurations of earlier versions."""
+    """Return the option at a key path; `_MISSING` if there is none, as in configurations from earlier versions."""
     for key in path.split("."):
         if not isinstance(config, Mapping) or key not in config:
             return _MISSING
@@ -228,14 +230,14 @@ def _listed(values: list[Any]) -> str | float:
 
 
 def _short(value: Any) -> str:
-    """Return a value as a sentence shows it: only the first digits of a hash."""
+    """Return a value as shown in a sentence: a hash is shortened to its first digits."""
     text = str(value)
     is_hash = len(text) > _DIGITS and not set(text) - set("0123456789abcdef")
     return text[:_DIGITS] if is_hash else text
 
 
 def _by_arm(arms: pd.Series, values: pd.Series) -> dict[str, str]:
-    """Return the different values of every arm as one text; arms without a known value are left out."""
+    """Return each arm's distinct values as one text; arms without a known value are left out."""
     known = values.notna()
     found: dict[str, set[str]] = defaultdict(set)
     for arm, value in zip(arms[known], values[known], strict=True):
@@ -244,7 +246,7 @@ def _by_arm(arms: pd.Series, values: pd.Series) -> dict[str, str]:
 
 
 def _declared(by_arm: Mapping[str, str], paths: Iterable[str], plan: Plan) -> bool:
-    """Return whether arms differ only where the plan's configurations do."""
+    """Return whether arms differ only where the plan's configurations differ."""
     options = {
         arm.name: json.dumps([_at(arm.config, path) for path in paths], sort_keys=True, default=str)
         for arm in plan.arms
@@ -257,14 +259,14 @@ def _declared(by_arm: Mapping[str, str], paths: Iterable[str], plan: Plan) -> bo
 
 
 def _said(by_arm: Mapping[str, str]) -> str:
-    """Return the values of every arm; for many arms, the arms of every value."""
+    """Return every arm's values; if there are many arms, the arms with each value."""
     if len(by_arm) <= _TOGETHER:
         return "; ".join(f"{arm}: {values}" for arm, values in by_arm.items())
     groups: dict[str, list[str]] = defaultdict(list)
     for arm, values in by_arm.items():
         groups[values].append(arm)
     parts = [f"{values} in {counted(len(arms), 'arm')} ({_named(arms)})" for values, arms in groups.items()]
-    return "; ".join(parts) if len(parts) <= _TOGETHER else f"{counted(len(parts), 'value')}, among them {parts[0]}"
+    return "; ".join(parts) if len(parts) <= _TOGETHER else f"{counted(len(parts), 'value')}, including {parts[0]}"
 
 
 def _named(arms: Sequence[str]) -> str:
@@ -274,11 +276,11 @@ def _named(arms: Sequence[str]) -> str:
 
 
 Parts = Callable[[Any], Iterable[tuple[str, str]]]
-"""From the JSON in a column to (what, value) pairs."""
+"""Converts the JSON in a column to (what, value) pairs."""
 
 
 def _of_json(runs: pd.DataFrame, column: str, parts: Parts) -> Iterator[str]:
-    """Yield a sentence for each part of a column that several arms have, with different values."""
+    """Yield a sentence for each part of a column that several arms have with different values."""
     texts = runs[["arm", column]].dropna().drop_duplicates()
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for arm, text in texts.itertuples(index=False):
@@ -297,11 +299,11 @@ def _libraries(versions: Any) -> Iterator[tuple[str, str]]:
 
 def _distributions(plugins: Any) -> Iterator[tuple[str, str]]:
     for name, distribution in plugins.items() if isinstance(plugins, dict) else ():
-        yield f"where {name} comes from", str(distribution)
+        yield f"the origin of {name}", str(distribution)
 
 
 def _components(identity: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield version and code of every component in the text that a run id hashes, by its place and name."""
+    """Yield the version and code of every component in the text that a run id hashes, by place and name."""
     if isinstance(identity, list):
         for each in identity:
             yield from _components(each, place)
@@ -318,7 +320,7 @@ def _components(identity: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _of_counts(runs: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence if more runs of an arm than of the others failed, or had to be continued after interruptions."""
+    """Yield a sentence if runs of one arm failed, or were continued after interruptions, more often than the others."""
     failed = runs["status"] == "failed"
     continued = runs["attempts"].astype("Float64").fillna(1) > 1
     yield from _more_often(runs["arm"], failed, "failed")
@@ -345,16 +347,16 @@ def _more_often(arms: pd.Series, event: pd.Series, what: str) -> Iterator[str]:
 
 
 def _apart(runs: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence where time or machine line up with arms."""
+    """Yield a sentence if the time or the machine coincides with the arms."""
     if (time := separation.in_time(runs)) is not None:
         yield (
             f"Arms differ in when they were computed: all runs of {_named(time.first)} ended before any run of "
-            f"{_named(time.second)} began, so everything that changed in between differs as well. {_chance(time)}"
+            f"{_named(time.second)} began, so anything that changed in between differs as well. {_chance(time)}"
         )
     elif (day := separation.at_times_of_day(runs)) is not None:
         yield (
             f"Arms differ in the time of day at which they were computed: all runs of {_named(day.first)} in one part "
-            f"of the day, all runs of {_named(day.second)} in another. {_chance(day)}"
+            f"of the day, and all runs of {_named(day.second)} in a different part. {_chance(day)}"
         )
     if (machine := separation.on_machines(runs)) is not None:
         hosts = [
@@ -372,7 +374,7 @@ def _few(names: Sequence[str]) -> str:
 
 def _chance(found: separation.Separation) -> str:
     return (
-        "Runs mixed at random would be separated like this with probability p "
+        "If runs were mixed at random, they would be separated like this with probability p "
         f"{_is(number_format.probability(found.p))}."
     )
 

@@ -12,29 +12,29 @@ from typing import Any
 from analysis.wording import number_format
 
 FEWEST_PAIRS = 5
-"""Number of pairs below which there is no verdict."""
+"""Minimum number of pairs for a verdict."""
 MOST_PAIRS = 1000
-"""Number of pairs up to which a study without planned looks is read."""
+"""Maximum number of pairs after which a study without planned looks is read."""
 ANY = "any"
-"""What a study writes for `looks` if the verdict may be read after any number of pairs."""
+"""The value of `looks` in a study whose verdict may be read after any number of pairs."""
 MIXTURE_WIDTH = 1.25
-"""Default of the standard deviation of the standardized effects that a confidence sequence expects.
+"""Default standard deviation of the standardized effects that a confidence sequence assumes.
 
-With 1.25 a verdict takes fewer pairs than with .5 or 2.5 (docs/calibration.md); up to .833 the interval after 5 pairs
+With 1.25, a verdict takes fewer pairs than with .5 or 2.5 (docs/calibration.md); up to .833, the interval after 5 pairs
 is unbounded at .05.
 """
 CONSTANT = "constant"
 SPENDINGS = (CONSTANT, "obrien_fleming", "lan_demets_pocock", "lan_demets_obrien_fleming")
-"""Names of the designs of `spending`."""
+"""Names of the designs for `spending`."""
 _SYNONYMS = {"pocock": CONSTANT}
 
 
 def spending_of(name: object) -> str:
-    """Return the design that a name means; ``pocock`` is ``constant``, which is what Pocock's design is for t tests.
+    """Return the design that a name refers to; ``pocock`` means ``constant``, which is Pocock's design for t tests.
 
     Raises
     ------
-    ValueError: there is no such design; the message lists them.
+    ValueError: there is no design with this name; the message lists the designs.
     """
     if isinstance(name, str) and (found := _SYNONYMS.get(name, name)) in SPENDINGS:
         return found
@@ -50,12 +50,12 @@ class Looks:
     Attributes
     ----------
     pairs : increasing numbers of pairs, at least 5 each.
-    alpha : error of all looks together, including the further block.
-    further_block : pairs of one more block that may follow the last look; 0: none. If there is one, half of alpha is
-        spent on the looks and half on the block, which is tested with all pairs.
-    spending : how alpha is spent on the looks, see `analysis.looks.spending`.
+    alpha : overall error rate across all looks, including the further block.
+    further_block : number of pairs in an optional block after the last look; 0: no such block. With a block, half of
+        alpha is spent on the looks and half on the block, which is tested with all pairs.
+    spending : how alpha is spent across the looks; see `analysis.looks.spending`.
     mixture_width : None: the looks were planned. A number: the verdict may be read after any number of pairs, from the
-        confidence sequence of `analysis.looks.anytime` with this g; see `at_any_time`.
+        confidence sequence in `analysis.looks.anytime` with this g; see `at_any_time`.
     """
 
     pairs: tuple[int, ...]
@@ -82,12 +82,12 @@ class Looks:
             raise ValueError(f"mixture_width must be a positive number; got {width!r}")
         if self.further_block or self.spending != CONSTANT:
             raise ValueError(
-                "looks: any needs neither further_block nor spending, which are for planned looks; remove them"
+                "looks: any cannot be combined with further_block or spending, which are for planned looks; remove them"
             )
 
     @classmethod
     def at_any_time(cls, mixture_width: float | None = None, alpha: float = 0.05) -> Looks:
-        """Return looks after any number of pairs, from 5 to 1,000, with one error for all of them.
+        """Return looks after any number of pairs from 5 to 1,000, with one overall error rate.
 
         Parameters
         ----------
@@ -103,14 +103,14 @@ class Looks:
 
     @property
     def planned(self) -> bool:
-        """Whether all looks were planned and have one level, as in studies of earlier versions."""
+        """Whether all looks were planned and have the same level, as in studies from earlier versions."""
         return not self.anytime and self.spending == CONSTANT
 
     @property
     def stored(self) -> list[int] | dict[str, Any]:
-        """How a plan holds `pairs`, `spending` and `mixture_width`: a list if there are only `pairs`.
+        """The form in which a plan contains `pairs`, `spending` and `mixture_width`: a list if there are only `pairs`.
 
-        Versions that know no other looks refuse a plan that has an object here, which they would misread.
+        Versions that do not know other looks refuse a plan with an object here, which they would misread.
         """
         if self.anytime:
             return {ANY: {"mixture_width": self.mixture_width}}
@@ -118,28 +118,28 @@ class Looks:
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
-        """Numbers of pairs at which a verdict may be read, the further block's end included."""
+        """Numbers of pairs after which a verdict may be read, including the end of the further block."""
         return self.pairs + ((self.pairs[-1] + self.further_block,) if self.further_block else ())
 
     @cached_property
     def levels(self) -> tuple[float, ...]:
-        """Level of the test at each of `numbers`; 0 where the interval is unbounded."""
+        """Level of the test at each of `numbers`; 0 if the interval is unbounded."""
         return self.levels_at(self.alpha)
 
     @property
     def unbounded(self) -> int:
-        """Largest of `numbers` after which the interval is unbounded; 0 if there is none."""
+        """The largest of `numbers` for which the interval is unbounded; 0 if there is none."""
         return max((n for n, level in zip(self.numbers, self.levels, strict=True) if level == 0), default=0)
 
     def levels_at(self, alpha: float) -> tuple[float, ...]:
-        """Return the levels of `numbers` that give all looks together the error `alpha`, as Holm's steps require."""
+        """Return the levels at `numbers` for which the overall error rate is `alpha`, as Holm's steps require."""
         if self.anytime:
             return self._levels_at_any_time(alpha)
         share = alpha / 2 if self.further_block else alpha
         return self._levels_of_looks(share) + ((share,) if self.further_block else ())
 
     def _levels_of_looks(self, share: float) -> tuple[float, ...]:
-        # Reading a plan must not load scipy.
+        # Reading a plan must not import scipy.
         if self.spending == CONSTANT:
             from analysis.looks.sequential import constant  # noqa: PLC0415
 
@@ -154,7 +154,7 @@ class Looks:
         return tuple(levels(self.pairs, alpha, self.mixture_width or 0.0).tolist())
 
     def levels_of(self, alphas: Sequence[float]) -> dict[float, tuple[float, ...]]:
-        """Return `levels_at` by alpha; for very many alphas, levels are interpolated without loss of accuracy."""
+        """Return `levels_at` for each alpha; for very many alphas, levels are interpolated without loss of accuracy."""
         if not self.planned:
             return {alpha: self.levels_at(alpha) for alpha in dict.fromkeys(alphas)}
         from analysis.looks.sequential import constants  # noqa: PLC0415
@@ -168,10 +168,10 @@ class Looks:
         }
 
     def level_to_plan_with(self, pairs: int) -> float:
-        """Return the level that stands for all looks in a power calculation with this many pairs.
+        """Return the level that represents all looks in a power calculation with the given number of pairs.
 
-        It is the level of every look if they share one; otherwise it is that of the last planned look, or of this many
-        pairs where any number may be read.
+        This is the common level if all looks share one. Otherwise, it is the level of the last planned look, or the
+        level after this number of pairs if the verdict may be read after any number.
         """
         if self.anytime:
             return self.levels[self.numbers.index(min(max(pairs, FEWEST_PAIRS), MOST_PAIRS))]
@@ -179,9 +179,9 @@ class Looks:
 
     @property
     def text(self) -> str:
-        """When the verdict is read, and at which level: ``after 5, 8 and 12 pairs, each at the 97.87 % level``."""
+        """When and at which level the verdict is read: ``after 5, 8 and 12 pairs, each at the 97.87 % level``."""
         if self.anytime:
-            return f"after any number of pairs from {FEWEST_PAIRS} on"
+            return f"after any number of pairs (at least {FEWEST_PAIRS})"
         first, last = number_format.level(self.levels[0]), number_format.level(self.levels[-1])
         each = "each " if len(self.pairs) > 1 else ""
         at = f"{each}at the {first} level"
@@ -190,19 +190,19 @@ class Looks:
             at = f"at the {number_format.listing(several)} % levels"
         said = f"after {number_format.listing([str(number) for number in self.pairs])} pairs, {at}"
         if self.further_block:
-            said += f", and once more after {self.numbers[-1]}, with the further block, at the {last} level"
+            said += f", and once more after {self.numbers[-1]} pairs, including the further block, at the {last} level"
         return said
 
     def reached(self, pairs: int) -> tuple[int, ...]:
-        """Return the looks for which this many pairs suffice."""
+        """Return the looks for which the given number of pairs is sufficient."""
         return tuple(number for number in self.numbers if number <= pairs)
 
     def p_value(self, p_values: Sequence[float]) -> float:
-        """Return the p-value of a sequence of looks: the smallest overall alpha at which one of them rejects.
+        """Return the joint p-value of a sequence of looks: the smallest overall alpha at which any look rejects.
 
         Parameters
         ----------
-        p_values : of the paired t tests at the first, second, ... of `numbers`; NaN if a look has none.
+        p_values : p-values of the paired t tests at the first, second, ... of `numbers`; NaN if a look has none.
         """
         if self.anytime:
             from analysis.looks.anytime import p_value  # noqa: PLC0415
@@ -217,18 +217,18 @@ class Looks:
         return min(1.0, (2 if self.further_block else 1) * min(found))
 
     def _p_of_looks(self, known: Mapping[int, float]) -> float:
-        """Return the p-value of the looks before the further block, from those known by their place."""
+        """Return the joint p-value of the looks before the further block, from the known p-values by place."""
         if self.spending == CONSTANT:
             from analysis.looks.sequential import overall_error  # noqa: PLC0415
 
-            return overall_error(self.pairs, min(known.values()))  # it rises with the level
+            return overall_error(self.pairs, min(known.values()))  # the error rate increases with the level
         from analysis.looks.spending import overall_p  # noqa: PLC0415
 
         return overall_p(self.pairs, known, self.spending)
 
 
 def looks_from(stored: object, alpha: float = 0.05, further_block: int = 0) -> Looks:
-    """Return the looks that a plan holds, see `Looks.stored`.
+    """Return the looks in a plan; see `Looks.stored`.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def looks_from(stored: object, alpha: float = 0.05, further_block: int = 0) -> L
     if isinstance(stored, Mapping):
         if set(stored) == {ANY} and isinstance(stored[ANY], Mapping) and set(stored[ANY]) == {"mixture_width"}:
             if further_block:
-                raise ValueError("looks after any number of pairs have no further_block")
+                raise ValueError("looks after any number of pairs cannot have a further_block")
             return Looks.at_any_time(stored[ANY]["mixture_width"], alpha)
         if set(stored) == {"pairs", "spending"}:
             return Looks(_numbers(stored["pairs"]), alpha, further_block, spending_of(stored["spending"]))

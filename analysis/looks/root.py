@@ -1,7 +1,7 @@
-"""The root of a function by Brent's method (Brent 1973, chapter 4), step for step as `scipy.optimize.brentq` takes it.
+"""The root of a function by Brent's method (Brent 1973, chapter 4), with the same steps as `scipy.optimize.brentq`.
 
-The same operations in the same order give the same bits. Importing `scipy.optimize` for this one call takes as long as
-importing pandas, and `ablate status` and every session would wait for it.
+The same operations in the same order produce bitwise identical results. Importing `scipy.optimize` for this single call
+takes as long as importing pandas, which would delay `ablate status` and every session.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STEPS = 100
 
 
 def root(function: Callable[[float], float], low: float, high: float, xtol: float) -> float:
-    """Return where a function is 0 between two points at which its signs differ.
+    """Return where a function is 0 between two points at which it has different signs.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def _differ(one: float, other: float) -> bool:
 def _step(
     x: tuple[float, float, float], f: tuple[float, float, float], steps: tuple[float, float], half: float, delta: float
 ) -> tuple[float, float]:
-    """Return the last step and the next: interpolated if that is short enough, or else to the middle."""
+    """Return the last and the next step; the next step is interpolated if short enough, and otherwise to the middle."""
     (before, current, block), (f_before, f_current, f_block), (step_before, step) = x, f, steps
     if not (abs(step_before) > delta and abs(f_current) < abs(f_before)):
         return half, half

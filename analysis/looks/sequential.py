@@ -1,17 +1,17 @@
-"""The error of repeated looks, and the constant level that keeps it at alpha.
+"""The overall error rate of repeated looks, and the constant level that keeps it at alpha.
 
-Paired differences are tested by the t test after a fixed number of pairs each (the looks), every look at the same
-level α*. α* is the constant for which the chance that any look rejects a true null hypothesis is alpha: Pocock's (1977)
-design, with the constant of t instead of normal statistics, which matters with five pairs. It is computed here for any
-looks, not looked up, and not simulated.
+Paired differences are tested by t tests after planned numbers of pairs (the looks), each at the same level α*. α* is
+the constant for which the probability that any look rejects a true null hypothesis is alpha. This is Pocock's (1977)
+design, with the constant for t instead of normal statistics, which makes a difference with five pairs. The constant is
+computed here for any looks; it is neither looked up nor simulated.
 
-Write r = mean · √n / √(sum of squares about 0), so that t = r · √(n-1) / √(1-r²). Under the null hypothesis the n
-differences over the root of their sum of squares are a uniform point of a sphere, r its coordinate along (1, ..., 1),
-and the values of r at successive looks are a Markov chain: given r after N pairs, the point is uniform on the rest of
-the sphere, and r after the first n of them depends on two independent quantities, the coordinate y that tells the first
-n from the other m = N - n, and the share B ~ Beta((n-1)/2, (m-1)/2) of the first n in what is left. So the chance that
-no look up to the k-th rejects, as a function of r there, follows from that of the look before by an integral over y and
-B.
+Let r = mean · √n / √(sum of squares about 0), so t = r · √(n-1) / √(1-r²). Under the null hypothesis, the n differences
+divided by the root of their sum of squares are a uniformly distributed point on a sphere, and r is its coordinate along
+(1, ..., 1). The values of r at successive looks are a Markov chain. Given r after N pairs, the point is uniform on the
+rest of the sphere, and r after the first n pairs depends on two independent quantities. The first is the coordinate y
+that distinguishes the first n pairs from the other m = N - n. The second is the share B ~ Beta((n-1)/2, (m-1)/2) of the
+first n pairs in the remaining sum of squares. The probability that no look up to the k-th rejects, as a function of r
+at that look, therefore follows from that at the previous look by an integral over y and B.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from analysis.looks.root import root
 Numbers = npt.NDArray[np.float64]
 _NODES_R = 16
 _NODES = 10
-"""Number of nodes per root of the pairs, in y and in B, whose densities narrow with it. Twice as many change no error
-by 2e-7."""
+"""Number of nodes per square root of the pairs, in y and in B, whose densities become narrower with it. Twice as many
+nodes change every error rate by less than 2e-7."""
 
 
 @cache
 def _gauss(count: int) -> tuple[Numbers, Numbers]:
-    """Return nodes and weights of Gauss and Legendre's rule on [-1, 1]."""
+    """Return the nodes and weights of the Gauss-Legendre rule on [-1, 1]."""
     nodes, weights = legendre.leggauss(count)
     return np.asarray(nodes), np.asarray(weights)
 
@@ -49,20 +49,20 @@ def _constant(looks: tuple[int, ...], alpha: float) -> float:
 
 
 def constant(pairs: Sequence[int], alpha: float = 0.05) -> float:
-    """Return α*: the level of every single look with which all looks together have the error `alpha`."""
+    """Return α*: the level of each look for which the overall error rate across all looks is `alpha`."""
     looks = tuple(pairs)
     return alpha if len(looks) == 1 else _constant(looks, alpha)
 
 
 _EXACT, _KNOTS = 48, 14
-"""With more alphas than the first number, constants are interpolated between as many exact ones as the second."""
+"""With more alphas than the first number, constants are interpolated between the second number of exact constants."""
 
 
 def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
-    """Return `constant` by alpha.
+    """Return `constant` for each alpha.
 
-    Holm's procedure gives every one of many arms its own level. The logarithm of the constant is such a smooth function
-    of log alpha that a polynomial through a few exact values is accurate for all.
+    Holm's procedure assigns each of many arms its own level. The logarithm of the constant is a smooth function of log
+    alpha, so a polynomial through a few exact values is accurate for all levels.
     """
     every = sorted(set(alphas))
     if len(every) <= _EXACT or len(pairs) == 1:
@@ -85,11 +85,11 @@ def _overall(looks: tuple[int, ...], levels: tuple[float, ...]) -> float:
 
 
 def rejected(accepted: Numbers, total: int, cut: float) -> float:
-    """Return the chance that the look at `total` pairs rejects a true null hypothesis, or that one before it did.
+    """Return the probability that the look at `total` pairs or an earlier look rejects a true null hypothesis.
 
     Parameters
     ----------
-    accepted : of `after_look`, for this look.
+    accepted : result of `after_look` for this look.
     cut : |r| beyond which this look rejects, in (0, 1).
     """
     nodes, weights = _gauss(64)
@@ -99,16 +99,16 @@ def rejected(accepted: Numbers, total: int, cut: float) -> float:
 
 
 def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
-    """Return the chance that any look has a two-sided p-value of at most its own level where the true mean is 0.
+    """Return the probability that any look has a two-sided p-value of at most its own level if the true mean is 0.
 
     Parameters
     ----------
     pairs : increasing numbers of pairs, at least 3 each.
-    levels : one per look, from 0 to 1.
+    levels : one level per look, from 0 to 1.
 
     Raises
     ------
-    ValueError: the number of levels is not the number of looks.
+    ValueError: the number of levels differs from the number of looks.
     """
     if len(pairs) != len(levels):
         raise ValueError(f"give a level for each of the {len(pairs)} looks; got {len(levels)}")
@@ -120,47 +120,47 @@ def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
 
 
 def overall_error(pairs: Sequence[int], level: float) -> float:
-    """Return the chance that any look has a two-sided p-value of at most `level` where the true mean is 0."""
+    """Return the probability that any look has a two-sided p-value of at most `level` if the true mean is 0."""
     looks = tuple(pairs)
     if len(looks) == 1 or not 0 < level < 1:
         return level
     if level > _CERTAIN:
         return 1.0
-    # Never less than the error of one look, nor more than the sum, which rounding could suggest for tiny levels.
+    # Rounding at tiny levels must not make it smaller than the error rate of one look or larger than the sum.
     return float(min(1.0, len(looks) * level, max(level, _overall(looks, (float(level),) * len(looks)))))
 
 
 _CERTAIN = 1 - 1e-7
-"""If the level of a look is above this, the error of all looks is 1, to 1e-7; the |r| beyond which it rejects may be 0.
-"""
+"""If a look's level is above this, the overall error rate is 1 to within 1e-7, and its |r| for rejection may be 0."""
 NEGLIGIBLE = 1e-12
-"""A look with a level up to this is left out of the error of all, which it cannot change."""
+"""A look with a level up to this is left out of the overall error rate, which it cannot change."""
 NEVER_READ = np.ones(1)
-"""The chance that no look has rejected before the first: Chebyshev coefficients in (r / cut)², on [0, 1] mapped to
+"""Probability that no look has rejected before the first: Chebyshev coefficients in (r / cut)², on [0, 1] mapped to
 [-1, 1]."""
 
 
 def cut_of(n: int, level: float) -> float:
-    """Return |r| beyond which a look at n pairs rejects."""
+    """Return the |r| beyond which a look at n pairs rejects."""
     t = float(special.stdtrit(n - 1, 1 - level / 2))
     return t / math.sqrt(t * t + n - 1)
 
 
 def _value(coefficients: Numbers, share: Numbers) -> Numbers:
-    """Return the chance that no look has rejected, where |r| is this share of its cut."""
+    """Return the probability that no look has rejected if |r| is this share of its cut."""
     return np.asarray(chebyshev.chebval(2 * share**2 - 1, coefficients))
 
 
 def after_look(accepted: Numbers, n: int, total: int, before: float, after: float) -> Numbers:
-    """Return the chance that no look up to the one at n pairs has rejected, as a function of r at the next look.
+    """Return the probability that no look up to the look at n pairs has rejected, as a function of r at the next look.
 
-    Arrays are [r, y, B]; y runs over the interval for which some B leaves |r| after n pairs below its cut.
+    Arrays are [r, y, B]; y covers the interval in which, for some B, |r| after n pairs is below its cut.
 
     Parameters
     ----------
-    accepted : the same for the looks before n, as a function of r after n pairs: coefficients as of `NEVER_READ`.
-    total : pairs of the next look.
-    before, after : |r| beyond which the looks at n and at `total` reject; r is needed up to the second.
+    accepted : the same probability for the looks before n, as a function of r after n pairs: coefficients like those of
+        `NEVER_READ`.
+    total : number of pairs at the next look.
+    before, after : |r| beyond which the looks at n and at `total` pairs reject; r is needed up to the second.
     """
     m = total - n
     places = np.cos((2 * np.arange(_NODES_R) + 1) * np.pi / (2 * _NODES_R))
@@ -168,21 +168,21 @@ def after_look(accepted: Numbers, n: int, total: int, before: float, after: floa
     rest = 1 - r**2
     along, across = np.sqrt(n / total) * r, np.sqrt(m / total * rest)
     odds = 1 / before**2 - 1
-    # (along + across · y)² · odds = rest · (1 - y²) at the ends of the interval.
+    # (along + across · y)² · odds = rest · (1 - y²) at the limits of the interval.
     square, half = across**2 * odds + rest, along * across * odds
     root = np.sqrt(np.maximum(half**2 - square * (along**2 * odds - rest), 0.0))
     count = math.ceil(_NODES * math.sqrt(total))
     nodes, weights = _gauss(count)
-    angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = center + radius · sin: smooth up to the ends
+    angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = center + radius · sin is smooth at the limits
     y = (root * np.sin(angle) - half) / square
-    inside = np.maximum(1 - y**2, 0.0)  # rounding can take y beyond ±1 where a look has a tiny level
+    inside = np.maximum(1 - y**2, 0.0)  # rounding can move y beyond ±1 if a look has a tiny level
     mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * inside ** ((total - 4) / 2)
     mass = mass / _beta(0.5, (total - 2) / 2)
     sums, left = along + across * y, rest * inside
     if m == 1:  # B is 1
         seen = np.abs(sums) / np.sqrt(sums**2 + left)
         return _fitted(places, (_value(accepted, np.minimum(seen / before, 1.0)) * mass).sum(axis=(1, 2)))
-    # B = 1 - s², which takes the root out of the density at its upper end.
+    # B = 1 - s² removes the root from the density at its upper limit.
     nodes, weights = _gauss(count)
     farthest = np.sqrt(np.clip(1 - sums**2 * odds / left, 0.0, 1.0))
     s = farthest * (nodes + 1) / 2

@@ -1,17 +1,18 @@
-"""How the error of all looks is spent on each: designs with a constant level, and designs that spend little early.
+"""How the overall error rate is spent across the looks: designs with a constant level, or with little spent early.
 
-The looks are paired t tests with growing degrees of freedom. A design is a rule for their two-sided levels; which
-levels keep the error at alpha is integrated for t statistics (`sequential`), as for the constant level.
+The looks are paired t tests with increasing degrees of freedom. A design is a rule for their two-sided levels; the
+levels that keep the overall error rate at alpha are computed by integration for t statistics (`sequential`), like the
+constant level.
 
-* ``constant``: every look at the same level (Pocock, 1977, who states his design for t tests by that level).
-* ``obrien_fleming``: after n of N pairs at the level of the normal quantile c √(N / n) (O'Brien and Fleming, 1979;
-  levels in place of critical values, as Jennison and Turnbull, 2000, section 11.3, do for t tests), with the c that
-  gives all looks the error alpha.
-* ``lan_demets_pocock``, ``lan_demets_obrien_fleming``: after n of N pairs the share of alpha that is spent is a
-  function of n / N (Lan and DeMets, 1983): alpha ln(1 + (e - 1) n / N), and twice the one-sided
-  2 - 2 Φ(z(1 - alpha / 4) / √(n / N)).
+* ``constant``: every look has the same level (Pocock, 1977, who defines his design for t tests by that level).
+* ``obrien_fleming``: the look after n of N pairs has the level of the normal quantile c √(N / n) (O'Brien and Fleming,
+  1979; using levels in place of critical values, as Jennison and Turnbull, 2000, section 11.3, do for t tests), with
+  the c for which the overall error rate is alpha.
+* ``lan_demets_pocock``, ``lan_demets_obrien_fleming``: the part of alpha that is spent after n of N pairs is a function
+  of n / N (Lan and DeMets, 1983): alpha ln(1 + (e - 1) n / N), and twice the one-sided 2 - 2 Φ(z(1 - alpha / 4) / √(n /
+  N)).
 
-Many pairs give the critical values that are published for normal statistics; a test compares them.
+With many pairs, the critical values are those published for normal statistics; a test compares them.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ from analysis.looks.sequential import NEGLIGIBLE, NEVER_READ, Numbers, after_loo
 
 _XTOL = 1e-10
 _TRIED = 8
-"""Number of levels that are tried as the ends of a bracket."""
+"""Number of levels that are tried as the limits of a bracket."""
 _BEYOND = 1.01
-"""How far the ends of a bracket are beyond its limits, at which rounding decides the sign."""
+"""How far the limits of a bracket are moved outward, because rounding determines the sign at the exact limits."""
 _PRECISE = 1e-7
-"""Errors below this are not integrated: a look then gets what is spent on it, as if no earlier look could reject."""
+"""Smaller error rates are not integrated: a look's level is then what it spends, as if earlier looks never reject."""
 
 
 def levels(pairs: Sequence[int], alpha: float, spending: str) -> tuple[float, ...]:
-    """Return the level of each look with which all together have the error `alpha`.
+    """Return the level of each look for which the overall error rate is `alpha`.
 
     Parameters
     ----------
     pairs : increasing numbers of pairs, at least 3 each; the last one is N.
-    spending : name of a design, see above.
+    spending : name of a design; see above.
 
     Raises
     ------
-    KeyError: there is no such design.
+    KeyError: there is no design with this name.
     """
     looks = tuple(pairs)
     return (alpha,) if len(looks) == 1 else _DESIGNS[spending](looks, alpha)
@@ -57,7 +58,7 @@ def _constant(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
 
 
 def _of_quantile(looks: tuple[int, ...], quantile: float) -> tuple[float, ...]:
-    """Return O'Brien and Fleming's levels; the last one corresponds to this normal quantile."""
+    """Return O'Brien and Fleming's levels; the last level corresponds to the given normal quantile."""
     return tuple(2 * float(special.ndtr(-quantile * math.sqrt(looks[-1] / n))) for n in looks)
 
 
@@ -77,7 +78,7 @@ def _spent_like_obrien_fleming(share: float, alpha: float) -> float:
 
 
 def _spent(looks: tuple[int, ...], alpha: float, spending: str) -> list[float]:
-    """Return the error that all looks up to each have together."""
+    """Return the joint error rate of all looks up to each look."""
     function = _SPENT[spending]
     return [function(n / looks[-1], alpha) for n in looks[:-1]] + [alpha]
 
@@ -97,13 +98,13 @@ def _lan_demets(looks: tuple[int, ...], alpha: float, spending: str) -> tuple[fl
 
 
 _Earlier = tuple[Numbers, int, float]
-"""The last look: the chance that none up to it has rejected, as of `after_look`, its pairs and its cut."""
+"""The last look: the probability that no look up to it has rejected, from `after_look`; its pairs; and its cut."""
 
 
 def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> float:
-    """Return the level of a look that, with those before it, spends the error `spent`; its own share is `now`.
+    """Return the level of a look that, with earlier looks, spends the error rate `spent`; its own share is `now`.
 
-    The level is never below `now`, what the look would need if nothing was rejected before, nor above `spent`.
+    The level is at least `now`, which would be needed if earlier looks never rejected, and at most `spent`.
     """
     if earlier is None:
         return now
@@ -115,7 +116,8 @@ def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> f
 
     if spent < _PRECISE or surplus(spent) <= 0:
         return now
-    # From above: at levels so low that hardly any outcome after the look before can reach them, rounding has the sign.
+    # From above: at levels so low that hardly any outcome after the previous look can reach them, rounding determines
+    # the sign.
     tried = pairwise(np.geomspace(spent, now, _TRIED).tolist())
     low, high = next(((low, high) for high, low in tried if surplus(low) < 0), (now, now))
     return now if low == high else root(surplus, low, high, xtol=_XTOL)
@@ -133,11 +135,11 @@ _DESIGNS: dict[str, Callable[[tuple[int, ...], float], tuple[float, ...]]] = {
 
 
 def overall_p(pairs: Sequence[int], p_values: Mapping[int, float], spending: str) -> float:
-    """Return the smallest error of all looks at which one of them rejects.
+    """Return the smallest overall error rate at which any look rejects.
 
     Parameters
     ----------
-    p_values : two-sided p-value of the paired t test by the place of its look, from 0.
+    p_values : two-sided p-value of the paired t test, by the place of its look, from 0.
     spending : a design other than ``constant``.
     """
     looks = tuple(pairs)
@@ -150,16 +152,16 @@ def overall_p(pairs: Sequence[int], p_values: Mapping[int, float], spending: str
 
 
 _LEAST, _MIDDLE, _MOST, _KNOTS, _PARTS = 1e-4, 0.3, 0.98, 32, 50
-"""Levels are interpolated between the first two errors, from this many exact ones, and inverted at this many points
-between any two; linearly between the second and the third."""
+"""Levels are interpolated between the first two error rates, from this many exact levels, and inverted at this many
+points between any two; between the second and the third error rate, they are interpolated linearly."""
 
 
 @lru_cache(maxsize=64)
 def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbers]:
-    """Return logarithms of increasing errors [error], and of the levels [look, error] that they give.
+    """Return the logarithms of increasing error rates [error] and of the corresponding levels [look, error].
 
-    The polynomials are cubic Hermite polynomials, which confine a kink, where the level of an early look becomes too
-    small to be integrated, to one interval.
+    The polynomials are cubic Hermite polynomials, which confine a kink to one interval. A kink occurs where the level
+    of an early look becomes too small to be integrated.
     """
     knots, large = np.linspace(math.log(_LEAST), math.log(_MIDDLE), _KNOTS), np.linspace(_MIDDLE, _MOST, 12)[1:]
     exact = _logarithms(looks, np.exp(knots), spending).T
@@ -171,17 +173,17 @@ def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbe
     known = np.hstack([dense, exact[:, -1:], _logarithms(looks, large, spending).T])
     places = (knots[:-1, None] + part * (knots[1] - knots[0])).ravel()
     errors = np.concatenate([places, knots[-1:], np.log(large)])
-    # Levels rise with the error but for rounding, which must not make an inversion ambiguous.
+    # Levels increase with the error rate except for rounding, which must not make the inversion ambiguous.
     return errors, np.maximum.accumulate(known, axis=1)
 
 
 def _logarithms(looks: tuple[int, ...], errors: Numbers, spending: str) -> Numbers:
-    """Return the logarithms of levels, [error, look]; lower levels count as 1e-300."""
+    """Return the logarithms of levels, [error, look]; levels below 1e-300 are replaced by 1e-300."""
     return np.log(np.maximum([levels(looks, float(error), spending) for error in errors], 1e-300))
 
 
 def _error_at(looks: tuple[int, ...], spending: str, place: int, p_value: float) -> float:
-    """Return the error of all looks at which the level of the look at this place equals this p-value."""
+    """Return the overall error rate at which the level of the look at this place equals the p-value."""
     errors, known = _interpolated(looks, spending)
     logarithm = math.log(max(p_value, 1e-300))
     if logarithm > known[place, -1]:
@@ -192,7 +194,7 @@ def _error_at(looks: tuple[int, ...], spending: str, place: int, p_value: float)
 
 
 def _small_error(looks: tuple[int, ...], spending: str, place: int, p_value: float) -> float:
-    """Return that error where it is too small to be integrated: there, the level of a look is what it spends."""
+    """Return the overall error rate if it is too small to be integrated: a look's level is then what it spends."""
 
     def surplus(logarithm: float) -> float:
         spent = [0.0, *_spent(looks, math.exp(logarithm), spending)]

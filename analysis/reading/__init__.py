@@ -1,1 +1,1 @@
-"""Reading a study: its files, its tables as typed frames, its predictions."""
+"""Reading a study: its files, its tables as typed frames, and its predictions."""

@@ -7,10 +7,10 @@
     operator   = "=" | "==" | "!=" | "<" | "<=" | ">" | ">="
     list       = ("(" | "[") value {"," value} (")" | "]")
 
-A value is a number, a time, ``true``, ``false``, ``null``, the name of another column of numbers, or text, which needs
-quotes only if it contains spaces, brackets or operators. Names of columns with such characters are written between
-backticks. A comparison with a missing value is false, ``!=`` and ``not in`` excepted. Nothing is ever evaluated as
-code.
+A value is a number, a time, ``true``, ``false``, ``null``, the name of a different numeric column, or text, which needs
+quotes only if it contains spaces, brackets or operators. Column names with such characters are written between
+backticks. A comparison with a missing value is false, except for ``!=`` and ``not in``. Conditions are never evaluated
+as code.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ _EXAMPLE = "write conditions such as batch_size >= 50 and placement == stage_onl
 
 
 def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
-    """Return for every row of a frame whether it meets a condition: a boolean series with the frame's index.
+    """Return, for every row of a frame, whether it meets a condition: a boolean series with the frame's index.
 
     The short form ``column=value,other`` takes everything after the operator literally; commas separate
     alternatives.
 
     Raises
     ------
-    UsageError: the text is not a condition, names an unknown column, or gives a value of a different type than the
+    UsageError: the text is not a condition, names an unknown column, or contains a value whose type differs from the
     column's.
     """
     if not isinstance(condition, str):
@@ -76,7 +76,7 @@ def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
         meant = condition_meant(condition)
         if meant is None or not _is_condition(frame, meant):
             raise
-        raise UsageError(f"condition {condition!r}: this notation is not read here; write {meant}") from None
+        raise UsageError(f"condition {condition!r}: this notation is not supported; write {meant}") from None
 
 
 def _is_condition(frame: pd.DataFrame, condition: str) -> bool:
@@ -102,7 +102,7 @@ def _short(frame: pd.DataFrame, condition: str, column: str, sign: str, text: st
         if _means_null(series, text):
             raise UsageError(f"condition {condition!r}: null can be compared with == and != only")
         return _compared(series, sign, _read(series, text, condition))
-    whole = series.dtype == "str" and bool((series == text).any())  # names of arms hold commas
+    whole = series.dtype == "str" and bool((series == text).any())  # arm names may contain commas
     parts = [text] if whole else text.split(",")
     values = [None if _means_null(series, part) else _read(series, part, condition) for part in parts]
     return _among(series, values, sign == "!=")
@@ -119,7 +119,7 @@ class _Token:
 
 
 class _Parser:
-    """Recursive descent over one condition; every method reads its rule of the grammar and returns the rows."""
+    """Recursive descent over one condition; every method parses its grammar rule and returns the rows."""
 
     def __init__(self, frame: pd.DataFrame, condition: str) -> None:
         self._frame, self._condition = frame, condition
@@ -211,7 +211,7 @@ class _Parser:
         return self._against(series, sign)
 
     def _is_keyword(self) -> bool:
-        """Return whether a word joins conditions, and no column is called so."""
+        """Return whether a word joins conditions and is not the name of a column."""
         token = self._peek()
         return token.is_word("and", "or", "in") and token.text not in self._frame.columns
 
@@ -282,7 +282,7 @@ def _is_number(series: pd.Series) -> bool:
 
 
 def _means_null(series: pd.Series, text: str) -> bool:
-    """Return whether a word is null: a text column may also have the value ``none``."""
+    """Return whether a word means null; a text column may also contain the value ``none``."""
     return text.strip().lower() in _NULLS and not (series.dtype == "str" and bool((series == text).any()))
 
 
@@ -300,7 +300,7 @@ def _compared(series: pd.Series, sign: str, value: Any) -> pd.Series:
 
 
 def _read(series: pd.Series, text: str, condition: str) -> Any:
-    """Return a value as the type of its column."""
+    """Return a value converted to the type of its column."""
     try:
         if pd.api.types.is_bool_dtype(series):
             return _BOOLEANS[text.strip().lower()]
@@ -312,7 +312,7 @@ def _read(series: pd.Series, text: str, condition: str) -> Any:
     except (KeyError, ValueError):
         raise UsageError(
             f"condition {condition!r}: {text!r} cannot be read as {series.dtype}, the type of column {series.name!r}; "
-            f"give such a value, e.g. one that `ablate results DIRECTORY --columns {series.name}` shows"
+            f"use a value of that type, e.g. one that `ablate results DIRECTORY --columns {series.name}` shows"
         ) from None
     return role(text) or text if series.name == ROLE.name else text
 

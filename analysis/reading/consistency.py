@@ -1,8 +1,8 @@
-"""Consistency of stored rows with themselves and with each other, without the plugins of their runs.
+"""Consistency of stored rows with themselves and with each other, without the plugins used in the runs.
 
-A row that is honest satisfies all of this, so whatever fails was changed, or is an accident that makes the numbers
-useless: a verdict that needs the run is withheld. Clocks of machines differ, so no time is compared more closely than
-`CLOCK_TOLERANCE`.
+Every genuine row passes all these checks. A row that fails was changed, or is an accident that makes its numbers
+useless, so a verdict that needs the run is withheld. Clocks on different machines differ, so times are compared with a
+tolerance of `CLOCK_TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from analysis.reading.frames import parsed_json
 from analysis.reading.proofs import lists_of
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
-"""Difference between clocks that is not a contradiction."""
+"""Clock difference that does not count as a contradiction."""
 INFORMATIVE = 10
-"""Fewest images outside the most frequent predicted class, and fewest wrong ones, of predictions that are compared."""
+"""Predictions are compared only with at least this many images outside the most predicted class and as many errors."""
 _ALMOST_PERFECT = 0.99
-"""From this accuracy on, networks may agree on every image."""
+"""With this accuracy or more, networks may agree on every image."""
 _ROUNDING_S = 1.0
 _RULES = {"best_test": "test_accuracy", "best_validation": "validation_accuracy", "last_epoch": ""}
-"""The rules of this package that choose an epoch, with the accuracy whose first highest value they choose."""
+"""This package's rules that choose an epoch, each with the accuracy whose first maximum it chooses."""
 _PLAIN = (
     "run_id",
     "status",
@@ -67,13 +67,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A contradiction that honest rows cannot contain.
+    """A contradiction that genuine rows cannot contain.
 
     Attributes
     ----------
-    run_ids : the runs concerned; `text` is about the first one.
+    run_ids : the affected runs; `text` is about the first run.
     text : what is wrong, without the id of the first run.
-    by_own_code : whether own training code computed all of these runs, which may ignore the seed.
+    by_own_code : whether the user's own training code, which may ignore the seed, computed all these runs.
     """
 
     run_ids: tuple[str, ...]
@@ -81,18 +81,18 @@ class Contradiction:
     by_own_code: bool = False
 
     def __str__(self) -> str:
-        """The text after the id of the run."""
+        """The text, preceded by the run id."""
         return f"run {self.run_ids[0]}: {self.text}"
 
 
 @dataclass(frozen=True)
 class Alone:
-    """A session that computed one run after the other in its process.
+    """A session that computed its runs one after another in its own process.
 
     Attributes
     ----------
-    host : its machine.
-    begin, end : the time in which no other session of the study was active there.
+    host : the session's machine.
+    begin, end : the period in which no other session of the study was active on that machine.
     """
 
     host: str
@@ -102,7 +102,7 @@ class Alone:
 
 @dataclass(frozen=True)
 class _Alike:
-    """A run whose results are compared with those of others: what is compared, and the seeds that it draws from."""
+    """A run whose results are compared with those of other runs: what is compared, and the seeds that the run uses."""
 
     seed: int
     what: str
@@ -112,13 +112,13 @@ class _Alike:
 
 @dataclass
 class Consistency:
-    """Collects the contradictions of rows, file by file; `add` may be called by several threads.
+    """Collects contradictions in rows, file by file; `add` may be called from several threads.
 
     Attributes
     ----------
     selections : whether to apply the rules that choose an epoch; callers that have the plugins apply all rules
         themselves.
-    found : contradictions of single rows so far.
+    found : contradictions found in single rows so far.
     """
 
     selections: bool = True
@@ -129,11 +129,11 @@ class Consistency:
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, rows: pa.Table, digests: Sequence[str] | None = None) -> None:
-        """Check rows of a file, each by itself, and remember what is compared between rows.
+        """Check each row of a file individually, and remember what is compared between rows.
 
         Parameters
         ----------
-        digests : of `row_digests`, if they are known already.
+        digests : the result of `row_digests`, if already known.
         """
         plain = list(_plain(rows))
         digests = row_digests(rows) if digests is None else digests
@@ -147,7 +147,7 @@ class Consistency:
 
     def _note_content(self, run_id: str, digest: str) -> None:
         if self._contents.setdefault(run_id, digest) != digest:
-            self._note(run_id, "its row is stored twice with different content")
+            self._note(run_id, "its row is stored twice, with different content")
 
     def _note(self, run_id: str, text: str) -> None:
         if (one := Contradiction((run_id,), text)) not in self.found:
@@ -168,16 +168,16 @@ class Consistency:
             self._spans[row["run_id"]] = (row["host"], row["started_at"], row["finished_at"])
 
     def contradictions(self, alone: Sequence[Alone] = ()) -> list[Contradiction]:
-        """Return all contradictions, including those between rows.
+        """Return all contradictions, including contradictions between rows.
 
         Parameters
         ----------
-        alone : sessions whose runs cannot overlap, see `sessions_alone`.
+        alone : sessions whose runs cannot overlap; see `sessions_alone`.
         """
         return [*self.found, *self._identical(), *self._overlapping(alone)]
 
     def _identical(self) -> Iterator[Contradiction]:
-        """Yield runs with the results of a run with another seed."""
+        """Yield runs with the same results as a run with a different seed."""
         said: set[frozenset[str]] = set()
         for runs in self._alike.values():
             for (one, first), (other, second) in pairwise(sorted(runs.items())):
@@ -185,7 +185,7 @@ class Consistency:
                     continue
                 said.add(frozenset((one, other)))
                 text = (
-                    f"its {first.what} equal those of run {other} to the last bit, although their seeds are "
+                    f"its {first.what} equal those of run {other} to the last bit, although the runs have the seeds "
                     f"{first.seed} and {second.seed}"
                 )
                 yield Contradiction((one, other), text, first.by_own_code and second.by_own_code)
@@ -199,15 +199,18 @@ class Consistency:
             ]
             for (_, end, one), (begin, _, other) in pairwise(sorted(within)):
                 if end - begin > CLOCK_TOLERANCE:
-                    text = f"it overlaps in time with run {other}, by {_minutes(end - begin)}, and the session that "
-                    yield Contradiction((one, other), f"{text}computed both on {session.host} computed one at a time")
+                    text = (
+                        f"it overlaps in time with run {other}, by {_minutes(end - begin)}, although the session that "
+                        f"computed both on {session.host} computed one run at a time"
+                    )
+                    yield Contradiction((one, other), text)
 
 
 _DECIDING_STREAMS = ("split", "init", "order", "augmentation")
 
 
 def _drawn(seed: int, config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the seeds of the streams that every run depends on; two runs that fix them all may be the same."""
+    """Return the seeds of the streams on which every run depends; two runs that fix all streams may be identical."""
     training = config.get("training")
     streams = training.get("streams") if isinstance(training, dict) else None
     fixed = streams if isinstance(streams, dict) else {}
@@ -232,15 +235,15 @@ def _configuration(row: Mapping[str, Any], config: Mapping[str, Any]) -> Iterato
     }
     for name, value in stated.items():
         if value != row[name]:
-            yield f"{name} is {row[name]}, but its configuration says {value}"
+            yield f"{name} is {row[name]}, but {value} in its configuration"
     hashed = parsed_json(row["identity"], {})
     run = hashed.get("run") if isinstance(hashed, dict) else None
     if isinstance(run, dict) and config and (option := other_option(run, config)):
-        yield f"its configuration has a different {option} than the text that its run id hashes"
+        yield f"{option} in its configuration differs from the text that its run id hashes"
 
 
 def other_option(hashed: Any, config: Any, path: str = "") -> str:
-    """Return the key path of the first option in both that differs; empty if all agree."""
+    """Return the key path of the first option that differs although both contain it; empty if there is none."""
     if isinstance(hashed, list) and isinstance(config, list) and len(hashed) == len(config):
         parts = (
             other_option(*pair, f"{path}.{number}") for number, pair in enumerate(zip(hashed, config, strict=True))
@@ -257,11 +260,11 @@ def other_option(hashed: Any, config: Any, path: str = "") -> str:
 
 
 def _times(row: Mapping[str, Any], seconds: Floats) -> Iterator[str]:
-    """Yield impossible times."""
+    """Yield a text for each impossible time."""
     begin, end, epochs = row["started_at"], row["finished_at"], float(np.nansum(seconds))
     latest = max((each for each in (begin, end) if each is not None), default=None)
     if latest is not None and latest - datetime.now(UTC) > CLOCK_TOLERANCE:
-        yield f"its time, {latest:%Y-%m-%d %H:%M} UTC, lies in the future of this machine's clock"
+        yield f"its time, {latest:%Y-%m-%d %H:%M} UTC, is in the future according to this machine's clock"
     if begin is not None and end is not None:
         lasted = end - begin
         if lasted < -CLOCK_TOLERANCE:
@@ -269,7 +272,7 @@ def _times(row: Mapping[str, Any], seconds: Floats) -> Iterator[str]:
         elif lasted + CLOCK_TOLERANCE < timedelta(seconds=epochs):
             yield f"it ended {_minutes(lasted)} after it began, but its epochs took {epochs:.0f} s"
     if row["seconds"] is not None and epochs > 1.01 * row["seconds"] + _ROUNDING_S:
-        yield f"it took {row['seconds']:.1f} s, but its epochs together {epochs:.1f} s"
+        yield f"it took {row['seconds']:.1f} s, but its epochs took {epochs:.1f} s in total"
 
 
 def _minutes(time: timedelta) -> str:
@@ -298,7 +301,7 @@ def _stopped(training: Mapping[str, Any], curve: Mapping[str, Floats]) -> bool:
 
 
 def _selection(row: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[str]:
-    """Yield a text if a rule of this package chooses another epoch; rules of others need their plugins."""
+    """Yield a text if a rule in this package chooses a different epoch; rules in plugins are not checked."""
     column = _RULES.get(row["selection"])
     count = len(curve["test_accuracy"])
     if column is None or not count:
@@ -308,16 +311,16 @@ def _selection(row: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[
         return
     chosen = first_best([{column: value} for value in values], column) if column else count
     if row["selected_epoch"] != chosen:
-        yield f"selected_epoch is {row['selected_epoch']}, but {row['selection']} chooses {chosen} of its curve"
+        yield f"selected_epoch is {row['selected_epoch']}, but {row['selection']} chooses {chosen} from its curve"
 
 
 def _fingerprints(
     row: Mapping[str, Any], curve: Mapping[str, Floats], buffer: pa.Scalar, *, own_code: bool
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the parts of a run's results that no run with another seed can share, each with its hash.
+    """Yield the parts of a run's results that runs with different seeds cannot share, each with a hash.
 
-    Own training code may converge to one solution from every seed, so there the predictions of all epochs count, not
-    those of the selected epoch alone.
+    The user's own training code may converge to the same solution from every seed, so in that case the predictions in
+    all epochs are compared, not only those in the selected epoch.
     """
     accuracy, predicted = row["test_accuracy"], _predicted(row, buffer)
     if predicted is None or accuracy is None or accuracy >= _ALMOST_PERFECT:
@@ -335,7 +338,7 @@ def _fingerprints(
 
 
 def _predicted(row: Mapping[str, Any], buffer: pa.Scalar) -> npt.NDArray[Any] | None:
-    """Return the predictions of a run, [epochs, images]; None if it has none, or its proof says what is wrong."""
+    """Return a run's predictions, [epochs, images]; None if it has none or if its proof already reports a problem."""
     epochs, chosen = row["predictions.epochs"], row["selected_epoch"]
     if not epochs or chosen is None or chosen > epochs:
         return None
@@ -348,7 +351,7 @@ def _predicted(row: Mapping[str, Any], buffer: pa.Scalar) -> npt.NDArray[Any] | 
 def sessions_alone(directory: Place) -> list[Alone]:
     """Return the sessions in this study's stored states that computed one run at a time, alone on their machine.
 
-    Those are the sessions that compute in their own process. A state that cannot be read is ignored.
+    These are the sessions that computed in their own process. A state that cannot be read is ignored.
     """
     states = [state for state in map(_state, _documents(directory / LIVE)) if state is not None]
     spans = [(state["host"], *_span(state)) for state in states]

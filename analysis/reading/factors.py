@@ -1,8 +1,8 @@
-"""The options in which the arms of a study differ, as typed columns of its frames.
+"""The options in which a study's arms differ, as typed columns of its frames.
 
-An option is a key path below `RunConfig`, such as ``training.batch_size``; a component counts by its name
-(``model.placement`` is ``stage_only``), and its own options lie below it (``model.memory.channels``). A column is named
-by the end of that path: the shortest one that no other option of the study and no stored column has.
+An option is a key path below `RunConfig`, such as ``training.batch_size``. A component is represented by its name
+(``model.placement`` is ``stage_only``), and its own options are below it (``model.memory.channels``). A column is named
+after the end of that path: the shortest ending that differs from all other options in the study and all stored columns.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from analysis.reading import frames
 
 Kind = Literal["text", "integer", "number", "boolean"]
 _PART = object()
-"""Value of a part that is not a component, such as early stopping: an arm has it or not."""
+"""Value for a part that is not a component, such as early stopping, which an arm either has or lacks."""
 _NOT_AN_OPTION = frozenset({"seed", "model.weights.source"})
 STORED = frozenset(
     column.name
     for listed in (records.RUN_COLUMNS, records.EPOCHS, records.MODELS, records.TEST_IMAGES, records.PREDICTIONS)
     for column in listed
 ) | {frames.ROLE.name, frames.FINGERPRINT.name, "directory", "also_in"}
-"""Names of columns of the frames: no factor may have such a name."""
+"""Names of stored columns in the frames, which factors must not use."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """An option in which arms differ, or a factor of the study whose levels have labels.
+    """An option in which arms differ, or a factor in the study whose levels have labels.
 
     Attributes
     ----------
-    column : name of its column in `Results.runs` and `Results.epochs`.
-    option : key path in the configuration; for a labeled factor its name in the study.
-    type : type of the column. Integers and other numbers together are numbers; other mixtures are text.
+    column : name of the factor's column in `Results.runs` and `Results.epochs`.
+    option : key path in the configuration; for a labeled factor, its name in the study.
+    type : type of the column. A mixture of integers and other numbers is a number column; other mixtures are text.
     values : by arm; None if the arm does not have the option.
     """
 
@@ -51,12 +51,12 @@ class Factor:
 
 
 def of_plan(plan: Plan) -> tuple[Factor, ...]:
-    """Return the factors of one study, in the order of the configuration, then its labeled factors."""
+    """Return the factors of one study, in the configuration's order, followed by its labeled factors."""
     return of_arms({arm.name: arm for arm in plan.arms})
 
 
 def of_arms(arms: Mapping[Any, Arm]) -> tuple[Factor, ...]:
-    """Return the factors among arms; `Factor.values` has the keys of `arms`."""
+    """Return the factors in which arms differ; `Factor.values` has the keys of `arms`."""
     found = {key: options(arm.config) for key, arm in arms.items()}
     paths = _in_order(found.values())
     varied = {path: values for path in paths if (values := _varied(path, found)) is not None}
@@ -66,7 +66,7 @@ def of_arms(arms: Mapping[Any, Arm]) -> tuple[Factor, ...]:
 
 
 def attach(frame: pd.DataFrame, factors: Sequence[Factor], keys: pd.Series) -> pd.DataFrame:
-    """Return the frame with a column per factor after its own.
+    """Return the frame with one additional column per factor at the end.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _dtype(factor: Factor) -> Any:
 
 
 def table(factors: Iterable[Factor]) -> pd.DataFrame:
-    """Return one row per factor: column, option, type, levels (number of different values, null left out)."""
+    """Return one row per factor: column, option, type, levels (number of distinct values other than null)."""
     rows = [(f.column, f.option, f.type, len({v for v in f.values.values() if v is not None})) for f in factors]
     return pd.DataFrame(rows, columns=["column", "option", "type", "levels"]).astype(
         {"column": "str", "option": "str", "type": "str", "levels": "int64"}
@@ -95,7 +95,7 @@ def table(factors: Iterable[Factor]) -> pd.DataFrame:
 
 
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of every option by its key path; the name of a component is at the component's path."""
+    """Return the value of every option by its key path; a component's name is at the component's path."""
     found: dict[str, Any] = {}
     _walk(config, "", found)
     return {path: value for path, value in found.items() if path not in _NOT_AN_OPTION}
@@ -106,7 +106,7 @@ def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
         if key == "name" and prefix:
             continue
         path = prefix + key
-        if value is None or isinstance(value, (str, int, float)):  # the most frequent ones first: there are thousands
+        if value is None or isinstance(value, (str, int, float)):  # the most frequent case first, of thousands
             found[path] = value
         elif isinstance(value, Mapping):
             name = value.get("name", _PART)
@@ -119,7 +119,7 @@ def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
 
 
 def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return all paths in the order of the configurations; options that only some have keep their position."""
+    """Return all paths in the configurations' order; options that only some configurations have keep their position."""
     order: list[str] = []
     known: set[str] = set()
     for each in options:
@@ -137,8 +137,8 @@ def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
 def _varied(path: str, options: Mapping[Any, Mapping[str, Any]]) -> dict[Any, Any] | None:
     """Return an option's value by arm; None if all arms that have the option have the same value.
 
-    Options of a part that an arm lacks do not count as a difference: the column of the part tells the arms apart.
-    Neither do options that the package did not have when a study was made.
+    Options of a part that an arm lacks do not count as a difference, because the part's own column distinguishes the
+    arms. Options that the package did not have when a study was created do not count either.
     """
     values = {key: found[path] for key, found in options.items() if path in found}
     if len({(value is True or value is False, value) for value in values.values()}) < 2:  # True equals 1 in Python
@@ -149,7 +149,7 @@ def _varied(path: str, options: Mapping[Any, Mapping[str, Any]]) -> dict[Any, An
 
 
 def _names(varied: Iterable[str], paths: Sequence[str]) -> dict[str, str]:
-    """Return the shortest unambiguous end of every varied path."""
+    """Return the shortest unambiguous ending of every varied path."""
     ends = Counter(end for path in paths for end in _ends(path))
     return {path: next((end for end in _ends(path) if ends[end] == 1 and end not in STORED), path) for path in varied}
 
@@ -175,7 +175,7 @@ def _kind(values: Collection[Any]) -> Kind:
 
 
 def _within(values: Iterable[Any], bound: int) -> bool:
-    """Return whether every integer can be stored in a column of numbers."""
+    """Return whether every integer can be stored in a numeric column."""
     return all(-bound <= value < bound for value in values if type(value) is int)
 
 
@@ -188,9 +188,9 @@ def _as(kind: Kind, value: Any) -> Any:
 
 
 def _labelled(arms: Mapping[Any, Arm], options: Sequence[Factor], paths: set[str]) -> list[Factor]:
-    """Return the factors that the study names itself, with the labels of their levels.
+    """Return the factors that the study itself names, with the labels of their levels.
 
-    One whose labels are the values of the option of the same name is that option.
+    A factor whose labels are the values of the option with the same name is identical to that option.
     """
     labels: dict[str, dict[Any, str]] = defaultdict(dict)
     for key, arm in arms.items():

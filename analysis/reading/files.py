@@ -1,9 +1,9 @@
-"""Reading the files of a study, in a directory or in object storage, while the study may still be writing them.
+"""Reading a study's files, in a directory or in object storage, while the study may still be writing them.
 
-Files are written once and appear whole. Compaction writes a segment and then removes the run files it holds,
-so runs are listed before segments, and whenever a listed file has vanished both are listed again: a row is
-then found in one place or both, never in neither. In a bucket, a commit that arrives late may recreate a run file
-after it was compacted, with a row that does not count. So segments are listed again after run files were read.
+Files are written once and become visible only when complete. Compaction writes a segment and then removes the run files
+that the segment contains. Run files are therefore listed before segments, and both are listed again if a listed file
+has disappeared, so every row is found in at least one place. In a bucket, a late commit may recreate a run file after
+compaction, with a row that must be ignored. Segments are therefore listed again after the run files have been read.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from analysis.plan import refuse_version
 
 Part = TypeVar("Part")
 _THREADS = 4
-_REQUESTS = 16  # concurrent requests to object storage, which mostly wait
+_REQUESTS = 16  # concurrent requests to object storage, most of which are waiting
 _LISTINGS = 100
 
 
 def read_settled(directory: Place, names: list[str]) -> pa.Table:
-    """Return the named columns of every settled run, one row per run id; segments win over run files."""
+    """Return the named columns of every settled run, one row per run id; segments take precedence over run files."""
     parts = collect(directory, lambda path: read_table(path, names))
     table = pa.concat_tables([_select(run_schema().empty_table(), names), *parts])
     return _without_repeats(table)
 
 
 def read_settled_of(directory: Place, names: list[str], run_ids: Collection[str]) -> pa.Table:
-    """Return the named columns, `run_id` among them, of these settled runs. Other groups of rows are not read."""
+    """Return the named columns, including `run_id`, of these settled runs; row groups without them are not read."""
     empty, wanted = _select(run_schema().empty_table(), names), pa.array(sorted(run_ids), type=pa.string())
     if not run_ids:
         return empty
@@ -55,7 +55,7 @@ def read_settled_of(directory: Place, names: list[str], run_ids: Collection[str]
 
 
 def _without_repeats(table: pa.Table) -> pa.Table:
-    """Return the first row of every run id."""
+    """Return the first row with each run id."""
     first = first_positions(table["run_id"].to_pylist())
     return table if len(first) == len(table) else table.take(pa.array(first, type=pa.int64()))
 
@@ -65,10 +65,11 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
 
     Raises
     ------
-    StoreError: the directory is gone, files keep disappearing (somebody deletes results), or `read` raised it.
+    StoreError: the directory no longer exists, files keep disappearing because somebody is deleting results, or `read`
+    raised the error.
     """
     if isinstance(directory, Path) and not directory.is_dir():
-        raise StoreError(f"{directory}: is no longer there; give the results of a study that exists")
+        raise StoreError(f"{directory}: no longer exists; specify the results of an existing study")
     done: dict[Place, Part] = {}
     for _ in range(_LISTINGS):
         runs = listed(directory / RUNS)
@@ -81,13 +82,13 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
             return [done[path] for path in sorted(done, key=lambda path: (path.parent.name != SEGMENTS, path))]
     gone = next(path for path, part in zip(unread, parts, strict=True) if part is None)
     raise StoreError(
-        f"{gone}: is listed and cannot be found, as if files disappeared while they are read; wait until nothing else "
-        f"writes there, or move what has this name elsewhere"
+        f"{gone}: is listed but cannot be found, as if files disappeared while they were being read; wait until no "
+        "other process is writing to this folder, or move whatever has this name elsewhere"
     )
 
 
 def _new_segments(directory: Place, known: Collection[Place]) -> set[Place]:
-    """Return the segments that a compaction has written since they were listed; in a directory no commit is late."""
+    """Return the segments written since the last listing; in a directory, commits are never late."""
     return set() if isinstance(directory, Path) else set(listed(directory / SEGMENTS)).difference(known)
 
 
@@ -101,7 +102,7 @@ def _or_vanished(read: Callable[[Place], Part], path: Place) -> Part | None:
 def read_failures(directory: Place, names: list[str], settled: set[str]) -> pa.Table:
     """Return the named columns of the last failed attempt of every run that is not settled."""
     last: dict[str, Place] = {}
-    for path in listed(directory / FAILURES):  # sorted, so a later attempt replaces an earlier one
+    for path in listed(directory / FAILURES):  # sorted, so that a later attempt replaces an earlier attempt
         run_id = path.name.partition(".")[0]
         if run_id not in settled:
             last[run_id] = path
@@ -110,20 +111,21 @@ def read_failures(directory: Place, names: list[str], settled: set[str]) -> pa.T
 
 
 def listed(directory: Place) -> list[Place]:
-    """Return the files of a folder of the study by their names in `FILE_NAMES`, sorted; none if it is absent."""
+    """Return a study folder's files whose names match `FILE_NAMES`, sorted; empty if the folder does not exist."""
     pattern = FILE_NAMES[directory.name]
     return [path for path in _entries(directory) if pattern.fullmatch(path.name)]
 
 
 def strays(directory: Place, *, similar: bool = True) -> list[Place]:
-    """Return the files in the folders of `FILE_NAMES` that have other names, sorted.
+    """Return the files in the folders of `FILE_NAMES` whose names do not match, sorted.
 
-    Readers ignore them. If one has the row of a run, the run counts as missing. Temporary files of the store are none.
-    A folder that cannot be listed counts as empty, because whoever needs its files names it.
+    Readers ignore these files. If such a file contains a run's row, the run counts as missing. The store's temporary
+    files are not included. A folder that cannot be listed counts as empty, because whoever needs its files reports the
+    folder.
 
     Parameters
     ----------
-    similar : only files whose names contain the suffix of the folder's files, such as copies.
+    similar : return only files whose names contain the suffix of the folder's files, such as copies.
     """
     found = []
     for folder, names in FILE_NAMES.items():
@@ -145,12 +147,12 @@ def _entries(directory: Place) -> list[Place]:
 
 
 def read_table(path: Place, names: list[str]) -> pa.Table:
-    """Return columns of a run file, failure file or segment.
+    """Return columns from a run file, failure file or segment.
 
     Raises
     ------
-    FileNotFoundError: it has vanished.
-    StoreError: it is broken, lacks columns, or has another schema version.
+    FileNotFoundError: the file has disappeared.
+    StoreError: the file is broken, lacks columns, or has a different schema version.
     """
     return _select(_opened(path, lambda file: _joined(file, names)), names)
 
@@ -158,9 +160,9 @@ def read_table(path: Place, names: list[str]) -> pa.Table:
 def read_batches(
     path: Place, names: list[str], wanted: Collection[str], convert: Callable[[pa.RecordBatch], Part]
 ) -> list[Part]:
-    """Return `convert` of every batch of at most 64 runs, which bounds the memory that predictions need.
+    """Return the result of `convert` for every batch of at most 64 runs, which limits the RAM that predictions need.
 
-    Groups of rows without a wanted run id are not read. A group is read and verified as a whole; it has about 64 MB.
+    Row groups without a wanted run id are not read. A group is about 64 MB and is read and verified as a whole.
     """
     known = set(wanted)
 
@@ -175,11 +177,11 @@ def read_batches(
 
 
 def read_rows(path: Place, convert: Callable[[pa.Table], Part], wanted: Collection[str] | None = None) -> list[Part]:
-    """Return `convert` of every group of rows with all stored columns, each of about 64 MB.
+    """Return the result of `convert` for every row group of about 64 MB, with all stored columns.
 
     Parameters
     ----------
-    wanted : groups without any of these run ids are not read; None: all are.
+    wanted : row groups without any of these run ids are not read; None: all are read.
     """
     known = None if wanted is None else set(wanted)
 
@@ -194,8 +196,8 @@ def read_rows(path: Place, convert: Callable[[pa.Table], Part], wanted: Collecti
 
 
 def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
-    """Return `models.parquet` or a table of images, cast to its columns."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 -- `import analysis` stays as cheap as pandas
+    """Return `models.parquet` or a table of images, cast to the types of its columns."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- keeps `import analysis` as cheap as pandas
 
     try:
         with pq.ParquetFile(for_arrow(path), page_checksum_verification=True) as file:
@@ -205,7 +207,7 @@ def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
         raise
     except (Damaged, pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
-            f"{path}: not a readable table of this schema ({_short(error)}); "
+            f"{path}: not a readable table with this schema ({_short(error)}); "
             f"{advice_on(error, 'delete it and run `ablate run`')}"
         ) from None
 
@@ -242,7 +244,7 @@ def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
 
 def _remedy(path: Place) -> str:
     if path.parent.name == SEGMENTS:
-        return "restore it from a copy, or delete it and run `ablate run` to repeat its runs"
+        return "restore it from a copy, or delete it and run `ablate run` to repeat the runs in it"
     return "delete it and run `ablate run` to repeat this run"
 
 
@@ -255,7 +257,7 @@ def _number(text: bytes) -> int | str:
 
 
 def _select(table: pa.Table, names: list[str]) -> pa.Table:
-    """Return the named columns in that order; those that were added since the table was written are null."""
+    """Return the named columns in that order; columns added since the table was written are null."""
     whole = run_schema()
     schema = pa.schema([whole.field(name) for name in names])
     for name in [name for name in names if name in ADDED and name not in table.column_names]:

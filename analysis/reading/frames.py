@@ -1,8 +1,8 @@
 """Result tables as pandas frames: column types that do not depend on the rows, and the list of all columns.
 
-Text is ``str``, numbers ``float64`` (NaN if there is none), integers and booleans nullable (``Int64``,
-``boolean``), times ``datetime64[us, UTC]``. Columns that identify a row (seed, epoch, image, label,
-predicted) are never null and plain ``int64``.
+Text columns are ``str``, numbers ``float64`` (NaN if missing), integers and booleans nullable (``Int64``, ``boolean``),
+and times ``datetime64[us, UTC]``. Columns that identify a row (seed, epoch, image, label, predicted) are never null and
+are plain ``int64``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
 
 
 def columns() -> pd.DataFrame:
-    """Return every column of every table of `Results`: table, column, type, unit, meaning."""
+    """Return every column of every table in `Results`: table, column, type, unit, meaning."""
     rows = [(table, c.name, c.type, c.unit, c.meaning) for table, listed in TABLES.items() for c in listed]
     return pd.DataFrame(rows, columns=["table", "column", "type", "unit", "meaning"]).astype("str")
 
@@ -68,23 +68,23 @@ def dtype(column: Column) -> Any:
 
 
 def empty(listed: Iterable[Column]) -> pd.DataFrame:
-    """Return a frame with the given columns and no row."""
+    """Return a frame with the given columns and no rows."""
     return pd.DataFrame({column.name: pd.Series([], dtype=dtype(column)) for column in listed})
 
 
 def from_arrow(table: pa.Table, listed: tuple[Column, ...]) -> pd.DataFrame:
-    """Return the listed columns of an Arrow table, in that order, with their dtypes."""
+    """Return the listed columns of an Arrow table, in that order, with the right dtypes."""
     mapped = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype(), pa.string(): _DTYPES["text"]}
     frame: pd.DataFrame = table.select([column.name for column in listed]).to_pandas(types_mapper=mapped.get)
     return frame.astype({column.name: dtype(column) for column in listed})
 
 
 def epochs_from(table: pa.Table, arms: pd.Series, seeds: pd.Series) -> pd.DataFrame:
-    """Return one row per run and epoch of a table with `records.run_schema` columns: run_id, arm, seed and `EPOCHS`.
+    """Return one row per run and epoch from a table with `records.run_schema` columns: run_id, arm, seed and `EPOCHS`.
 
     Parameters
     ----------
-    arms, seeds : of the rows of the table.
+    arms, seeds : arm and seed of each row in the table.
 
     Raises
     ------
@@ -102,11 +102,12 @@ def epochs_from(table: pa.Table, arms: pd.Series, seeds: pd.Series) -> pd.DataFr
 
 
 def with_scalars(epochs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the epochs with a column for every name that callbacks logged; NaN where a run has no value.
+    """Return the epochs with one column for every name that callbacks logged; NaN where a run has no value.
 
     Parameters
     ----------
-    runs : with `run_id` and `scalars`. A name that is a column already, a factor for example, is called scalars.NAME.
+    runs : a frame with `run_id` and `scalars`. If a name is already a column, such as a factor, the new column is
+        called scalars.NAME.
     """
     logged = {row.run_id: parsed_json(row.scalars, {}) for row in runs[runs["scalars"].notna()].itertuples()}
     names = sorted({name for scalars in logged.values() for name in scalars})
@@ -126,9 +127,9 @@ def _of_epoch(means: list[float | None], epoch: int) -> float:
 
 
 def among(values: pd.Series, known: pd.Series) -> npt.NDArray[np.bool_]:
-    """Return for every text whether it is one of the known ones; missing texts are not.
+    """Return, for every text, whether it is one of the known texts; missing texts are not.
 
-    `Series.isin` gives the same, but converts 10,000 known texts one by one, in a hundred times the time.
+    `Series.isin` returns the same, but converts 10,000 known texts one by one, which takes a hundred times as long.
     """
     found = pc.is_in(pa.array(values), value_set=pa.array(known.dropna()))
     return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
@@ -142,7 +143,7 @@ def _one_array(column: Any) -> Any:
 
 
 def parsed_json(text: Any, otherwise: Any) -> Any:
-    """Return the JSON in a cell; `otherwise` where it is empty or not JSON."""
+    """Return the parsed JSON in a cell; `otherwise` if the cell is empty or not valid JSON."""
     if not isinstance(text, str):
         return otherwise
     try:

@@ -12,7 +12,7 @@ from analysis.reading.spreadsheets import from_spreadsheets
 
 IMPORTANCES = "importances.csv"
 LEAST_TRIALS = 10
-"""Number of complete trials of an arm below which nothing is estimated."""
+"""Minimum number of an arm's complete trials for an estimate."""
 IMPORTANCE_COLUMNS: dict[str, str] = {
     "searched": "str",
     "parameter": "str",
@@ -22,19 +22,20 @@ IMPORTANCE_COLUMNS: dict[str, str] = {
     "drawn": "Int64",
     "sampler": "str",
 }
-"""Columns and their types. searched: the arm; parameter: its name in the search; method: ped_anova, fanova or
-mean_decrease_impurity; importance: a share, which sums to 1 over the parameters of an arm and method; null if the
-method only assesses parameters that every trial has; trials: complete trials that it is estimated from; drawn: those
-of them in which the parameter was drawn; sampler: that proposed them.
+"""Columns and their types. searched: the arm; parameter: the parameter's name in the search; method: ped_anova, fanova
+or mean_decrease_impurity; importance: a share that sums to 1 over an arm's parameters for each method, or null if the
+method only covers parameters that every trial has; trials: number of complete trials used for the estimate; drawn:
+number of these trials in which the parameter was drawn; sampler: the sampler that proposed the trials.
 
-An importance describes how the accuracies of these trials, on the seeds of the search, vary with a parameter. The
-sampler chose where to look, so it is observational; it is not an effect, and has no interval."""
+An importance describes how the accuracies of these trials, on the search's seeds, vary with a parameter. The sampler
+chose the trials, so the importance is observational; it is not an effect and does not have an interval."""
 
 
 def read_importances(directory: Place) -> pd.DataFrame:
-    """Return the importances of a screening, or those of the screening that belongs to a confirmation.
+    """Return a screening's importances, or those of the screening that belongs to a confirmation.
 
-    No rows without a screening, if it is still searching, or if it was made by a version that did not store them.
+    The frame is empty without a screening, if the screening is still searching, or if a version that did not store
+    importances created it.
 
     Raises
     ------
@@ -50,12 +51,12 @@ def read_importances(directory: Place) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise StoreError(f"{path}: not readable ({error}); run the study again to rewrite it") from None
     if list(frame) != list(IMPORTANCE_COLUMNS):
-        raise StoreError(f"{path}: its columns are not those of importances; run the study again to rewrite it")
+        raise StoreError(f"{path}: it does not have the columns of importances; run the study again to rewrite it")
     return from_spreadsheets(frame)
 
 
 def _places(directory: Place) -> list[Path]:
-    """Return where the file may be; a search keeps its records on this machine."""
+    """Return the possible places of the file; a search keeps its records on the local machine."""
     if not isinstance(directory, Path):
         return []
     folders = [directory]

@@ -1,4 +1,4 @@
-"""The factors of a study and the levels of its arms, from the plan."""
+"""A study's factors and the levels of its arms, from the plan."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from analysis.statistics.effects import Layout
 
 
 def layout_of(plan: Plan) -> Layout:
-    """Return the factors of a study with the levels of its arms: the combinations, and the arm that is varied.
+    """Return a study's factors with the levels of its arms: the combinations, and the arm that is varied.
 
-    A combination of a design that sets one factor at a time has the levels of the varied arm for the others.
+    If a design sets one factor at a time, a combination has the varied arm's levels of the other factors.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def layout_of(plan: Plan) -> Layout:
 
 
 def layout_of_arms(arms: Sequence[Arm], study: str) -> Layout:
-    """Return the layout of the arms of a study of this name; see `layout_of`."""
+    """Return the layout of the arms in a study with this name; see `layout_of`."""
     varied = [arm for arm in arms if arm.levels]
     factors = tuple(dict.fromkeys(factor for arm in varied for factor in arm.levels))
     if not factors:
@@ -46,9 +46,10 @@ def layout_of_arms(arms: Sequence[Arm], study: str) -> Layout:
 
 
 def _off_the_grid(own: Mapping[str, str], varied: list[Arm]) -> bool:
-    """Return whether the varied arm has its own level while every combination sets all factors.
+    """Return whether the varied arm has a level of its own although every combination sets all factors.
 
-    No combination can then be compared with it, factor by factor; the first combination takes its place.
+    In that case, no combination can be compared with the varied arm factor by factor, and the first combination
+    replaces it.
     """
     return all(len(arm.levels) == len(own) for arm in varied) and any(
         all(arm.levels[factor] != level for arm in varied) for factor, level in own.items()
@@ -56,11 +57,12 @@ def _off_the_grid(own: Mapping[str, str], varied: list[Arm]) -> bool:
 
 
 def _is_fraction(settings: Sequence[tuple[str, ...]]) -> bool:
-    """Return whether combinations are a regular fraction of all combinations of two-level factors.
+    """Return whether the combinations are a regular fraction of all combinations of two-level factors.
 
-    The varied arm is then not part of the design: next to a combination that differs from it in one factor it would
-    show that factor's effect at one place only, and the fraction would not count. In a regular fraction, any three
-    combinations have a fourth that differs from the third where the first two differ.
+    In that case, the varied arm is not part of the design. Compared with a combination that differs from it in one
+    factor, it would show that factor's effect at only one point, and the fraction would not be used. In a regular
+    fraction, for any three combinations there is a fourth that differs from the third in the factors in which the first
+    two differ.
     """
     levels = [list(dict.fromkeys(column)) for column in zip(*settings, strict=True)]
     points = {tuple(each.index(level) for each, level in zip(levels, setting, strict=True)) for setting in settings}
@@ -75,13 +77,13 @@ def _is_fraction(settings: Sequence[tuple[str, ...]]) -> bool:
 
 
 def _base(arms: Sequence[Arm], varied: list[Arm]) -> Arm:
-    """Return the arm that is varied; the first combination if the plan does not have it."""
+    """Return the arm that is varied, or the first combination if the plan does not contain that arm."""
     named = Counter(arm.of for arm in varied if arm.of is not None).most_common(1)
     return next((arm for arm in arms if named and arm.name == named[0][0]), varied[0])
 
 
 def _level(base: Arm, factor: str, varied: list[Arm]) -> str:
-    """Return the level of the varied arm: its label, or that of a combination with the same value of the option."""
+    """Return the varied arm's level: its label, or that of a combination with the same value of the option."""
     if factor in base.levels:
         return base.levels[factor]
     path = factor.removesuffix(".name")

@@ -1,4 +1,4 @@
-"""The ledger of a study, as readers see it; see `aimlib.records.ledger`."""
+"""Reading a study's ledger; see `aimlib.records.ledger`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _READINGS, _PAUSE_S = 3, 0.2
 
 
 def read(directory: Place) -> Ledger:
-    """Return the ledger of a study; empty if it has none.
+    """Return a study's ledger; empty if it has none.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def read(directory: Place) -> Ledger:
         pages: list[Place] = sorted(path.iterdir())
         for path in pages:
             if PAGE.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # a damaged page was set aside meanwhile
+                with suppress(FileNotFoundError):  # a damaged page has been set aside in the meantime
                     contents[path.name] = read_file(path)
     except FileNotFoundError:
         return Ledger()
@@ -36,10 +36,10 @@ def read(directory: Place) -> Ledger:
 
 
 def whole(directory: Place) -> Ledger:
-    """Return the ledger of a study whose pages are all there and intact; empty if it has none.
+    """Return a study's ledger after checking that all its pages exist and are intact; empty if it has none.
 
-    Sessions may write it meanwhile: a chain that was read before another one joined it seems to be incomplete. So it is
-    read again before anything is said to be wrong.
+    Sessions may be writing to it at the same time: a chain that was read before another chain joined it seems
+    incomplete. The ledger is therefore read again before an error is reported.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def whole(directory: Place) -> Ledger:
 
 
 def head(directory: Place, run_ids: Collection[str]) -> tuple[str, int]:
-    """Return the head of a study's ledger, and for how many of these runs it stands; empty and 0 without a ledger."""
+    """Return the head of a study's ledger, and how many of these runs it covers; empty and 0 without a ledger."""
     ledger = read(directory)
     if ledger.head is None:
         return "", 0

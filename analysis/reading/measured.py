@@ -1,4 +1,4 @@
-"""The columns of a study's measure that are not stored: metrics of the predictions, and reported scalars."""
+"""Columns for a study's measure that are not stored: metrics computed from predictions, and reported scalars."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 SCALARS = "scalars"
-"""Column of the runs with what callbacks and own training code reported: JSON, the numbers of all epochs by name."""
+"""Column with the numbers that callbacks and the user's own training code reported in all epochs, by name, as JSON."""
 
 
 def frames_with(
     results: Results, measure: PrimaryMeasure, arms: Collection[str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the runs and the epochs of a study with the column of a measure.
+    """Return a study's runs and epochs with a measure's column.
 
     Parameters
     ----------
-    arms : whose predictions are read; others have no value. None: of all.
+    arms : arms whose predictions are read; other arms do not get values. None: all arms.
     """
     runs, epochs = results.runs, results.epochs
     if measure.column in runs:
@@ -59,7 +59,7 @@ def _number(told: Any, name: str, epoch: int) -> float:
 
 
 def _of_predictions(results: Results, name: str, runs: pd.DataFrame) -> pd.Series:
-    """Return a metric of the predictions after every epoch, by run id and epoch."""
+    """Return a metric computed from the predictions after every epoch, by run id and epoch."""
     from analysis.reading import predictions  # noqa: PLC0415
 
     def of_epochs(_: str, epochs: Any, every: Any, labels: Any, __: Any) -> list[tuple[int, float]]:
@@ -73,9 +73,9 @@ def _of_predictions(results: Results, name: str, runs: pd.DataFrame) -> pd.Serie
 
 
 def metric(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], name: str) -> float:
-    """Return scikit-learn's balanced accuracy, or F1 score averaged over the classes that occur, as a fraction."""
+    """Return scikit-learn's balanced accuracy, or the F1 score averaged over the classes that occur, as a fraction."""
     from sklearn import metrics  # noqa: PLC0415 -- slow to import, and few studies need it
 
-    # Balanced accuracy is the mean recall of the classes; its own function warns of predicted classes without images.
+    # Balanced accuracy is the mean recall over classes; scikit-learn's own function warns about classes without images.
     score = {"balanced_accuracy": metrics.recall_score, "macro_f1": metrics.f1_score}[name]
     return float(score(labels, predicted, average="macro", labels=np.unique(labels), zero_division=0.0))

@@ -1,4 +1,4 @@
-"""Conditions in the notation of SQL, pandas, Python or mathematics, and how they are written here."""
+"""Conditions in SQL, pandas, Python or mathematical notation, and how to write them in this package's notation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 
 
 def condition_meant(condition: str) -> str | None:
-    """Return a condition as it is written here, if it has parts in another notation; it may still name no column."""
+    """Return a condition in this package's notation if it has parts in a different one; its columns may not exist."""
     if re.search(r"['\"][^'\"]*[&|%~!{}≥≤≠][^'\"]*['\"]", condition) or len(condition) > _LONGEST:
         return None
     text = re.sub("|".join(map(re.escape, sorted(_SIGNS, key=len, reverse=True))), lambda s: _SIGNS[s[0]], condition)
@@ -43,4 +43,4 @@ def condition_meant(condition: str) -> str | None:
 
 
 _LONGEST = 500
-"""Characters of a condition beyond which nothing is guessed."""
+"""Maximum length of a condition, in characters, for which the meaning is guessed."""

@@ -1,4 +1,4 @@
-"""Predicted classes of the test images, read from the run files on demand."""
+"""Predicted classes for the test images, read from the run files on demand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class _Block:
-    """Predictions of one run: classes[epochs, images] after the epochs numbered in `epochs`."""
+    """One run's predictions: classes[epochs, images] after the epochs whose numbers are in `epochs`."""
 
     run_id: str
     fingerprint: str | None
@@ -40,7 +40,7 @@ class _Block:
 
 
 def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int | str) -> pd.DataFrame:
-    """Return the long frame of `PREDICTIONS` for the given runs; see `Results.predictions_at`."""
+    """Return the long-format frame `PREDICTIONS` for the given runs; see `Results.predictions_at`."""
     wanted = set(run_ids)
     parts = collect(
         directory, lambda path: read_batches(path, _COLUMNS, wanted, lambda batch: _blocks(batch, wanted, epoch))
@@ -54,17 +54,17 @@ def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int 
 
 Found = TypeVar("Found")
 Use = Callable[[str, "npt.NDArray[np.int64]", "npt.NDArray[Any]", "npt.NDArray[Any]", Mapping[str, Any]], Found]
-"""Called with run id, numbers of the epochs, predicted classes [epochs, images], labels [images], further columns."""
+"""Called with the run id, epoch numbers, predicted classes [epochs, images], labels [images] and further columns."""
 
 
 def of_each_run(
     directory: Place, run_ids: Iterable[str], images: pd.DataFrame, use: Use[Found], columns: Sequence[str] = ()
 ) -> dict[str, Found]:
-    """Return `use` of every settled run that has predictions, by run id; at most 64 runs are in memory at once.
+    """Return the result of `use` for every settled run with predictions, by run id; at most 64 runs are loaded at once.
 
     Parameters
     ----------
-    columns : further columns of the run files that `use` needs; null in files that lack them.
+    columns : further columns from the run files that `use` needs; null in files that lack them.
 
     Raises
     ------
@@ -93,14 +93,14 @@ def of_each_run(
 
 
 class _Labels:
-    """The classes of the test images, by the fingerprint of the data."""
+    """The classes of the test images, by data fingerprint."""
 
     def __init__(self, images: pd.DataFrame, directory: Place) -> None:
         self._images, self._directory = images, directory
         self._known: dict[str | None, npt.NDArray[Any]] = {}
 
     def of(self, block: _Block) -> npt.NDArray[Any]:
-        """Return the labels of a block's images; StoreError if it has different images than are listed."""
+        """Return the labels of a block's images; StoreError if its images differ from the listed ones."""
         if block.fingerprint not in self._known:
             self._known |= _labels(self._images, {block.fingerprint}, self._directory)
         _refuse_other_images([block], self._known)
@@ -110,17 +110,16 @@ class _Labels:
 def correct_selected(
     directory: Place, run_ids: Sequence[str], images: pd.DataFrame
 ) -> tuple[list[str], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Return which test images each run's selected epoch classified correctly.
+    """Return which test images each run classified correctly in its selected epoch.
 
     Returns
     -------
-    The runs that have predictions of listed images, in the given order; right [runs, images]; and the images' classes
-    [images]. Empty if no run has predictions, or if runs were tested on different images, because these cannot be
-    paired.
+    The runs with predictions for listed images, in the given order; right [runs, images]; and the images' classes
+    [images]. Empty if no run has predictions, or if runs were tested on different images, which cannot be paired.
 
     Raises
     ------
-    StoreError: a file is broken, or has predictions of more or fewer images than are listed.
+    StoreError: a file is broken, or contains predictions for more or fewer images than are listed.
     """
     wanted = set(run_ids)
     parts = collect(
@@ -139,12 +138,12 @@ def correct_selected(
 
 @dataclass(frozen=True)
 class Selected:
-    """What is known about the predictions of a run's selected epoch; equal for equal predictions.
+    """What is known about the predictions in a run's selected epoch; equal for equal predictions.
 
     Attributes
     ----------
     largest_share : share of the class that is predicted most often.
-    digest : of the predicted classes in the order of the images, and of the data.
+    digest : digest of the predicted classes, in the order of the images, and of the data.
     """
 
     largest_share: float
@@ -152,7 +151,7 @@ class Selected:
 
 
 def selected(directory: Place, run_ids: Iterable[str]) -> dict[str, Selected]:
-    """Return what is known about the predictions of the selected epoch, for each run that has predictions.
+    """Return what is known about the predictions in the selected epoch, for each run that has predictions.
 
     StoreError if a file is broken.
     """
@@ -181,7 +180,8 @@ def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_
         if run_id not in wanted or not rows:
             continue
         classes = predictions_from(buffer.as_buffer(), bits, rows)
-        # A run that completed no epoch has one row, the network at its start; otherwise row i belongs to epoch i +
+        # A run that did not complete an epoch has one row, for the initial network; otherwise row i belongs to epoch i
+        # +
         # 1.
         numbers = np.arange(1, rows + 1) if epochs_run else np.zeros(rows, dtype=np.int64)
         asked = numbers == (selected if epoch == "selected" else epoch)
@@ -199,7 +199,7 @@ def _labels(
         rows = images[images["data_fingerprint"] == fingerprint].sort_values("image")
         if rows.empty:
             raise StoreError(
-                f"{directory / 'images' / f'{fingerprint}.parquet'}: missing, so predictions have no labels; "
+                f"{directory / 'images' / f'{fingerprint}.parquet'}: missing, so the predictions do not have labels; "
                 "run `ablate run` on this study to write it"
             )
         labels[fingerprint] = rows["label"].to_numpy()
@@ -207,7 +207,7 @@ def _labels(
 
 
 def _same_images(images: pd.DataFrame, fingerprints: set[str | None]) -> bool:
-    """Return whether differently decoded data has the same test images: names and classes, in order."""
+    """Return whether differently decoded data contains the same test images: the same names and classes, in order."""
     lists = {
         tuple(zip(rows["image_name"], rows["label"], strict=True))
         for fingerprint, rows in images.sort_values("image").groupby("data_fingerprint")
@@ -221,7 +221,7 @@ def _refuse_other_images(blocks: list[_Block], labels: dict[str | None, npt.NDAr
         if block.classes.shape[1] != len(labels[block.fingerprint]):
             found, known = block.classes.shape[1], len(labels[block.fingerprint])
             raise StoreError(
-                f"run {block.run_id}: predictions of {found} images, but images/{block.fingerprint}.parquet "
+                f"run {block.run_id}: it has predictions for {found} images, but images/{block.fingerprint}.parquet "
                 f"lists {known}; delete this run's file and run `ablate run` again"
             )
 

@@ -1,7 +1,7 @@
-"""Proof of a stored row: its accuracies follow from its predictions.
+"""Proof of a stored row: whether its accuracies follow from its predictions.
 
-Nothing here needs the plugins of a run. What only they can prove (that the run id is the hash of the configuration with
-all its defaults, and that the rule selected this epoch) is left to `ablate verify`.
+This module does not need a run's plugins. What can only be proven with them is left to `ablate verify`: that the run id
+is the hash of the configuration with all its defaults, and that the rule selected this epoch.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from analysis.reading.frames import parsed_json
 _ROUNDING = 1e-9
 _DECIDES = ("test_accuracy",)
 OF_SELECTED = ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss")
-"""Columns of a run that repeat those of its selected epoch. Verdict and report depend on the first one."""
+"""Columns of a run that repeat those of its selected epoch. The verdict and the report depend on the first column."""
 _PREDICTIONS = ("predictions", "predictions.bits", "predictions.epochs")
 _OF_RUN = ("run_id", "status", "epochs_run", "selected_epoch", "classes", "data_fingerprint", "config", *OF_SELECTED)
 COLUMNS = (*_OF_RUN, *_PREDICTIONS, "epochs.epoch", *(f"epochs.{name}" for name in OF_SELECTED))
-"""The columns that a proof needs."""
+"""The columns needed for a proof."""
 NO_IMAGES = "its test images are not stored"
 
 Floats = npt.NDArray[np.float64]
@@ -38,12 +38,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TestImages:
-    """The test images of a data fingerprint.
+    """The test images with a data fingerprint.
 
     Attributes
     ----------
     labels : number of the true class, [images].
-    names : as in `TEST_IMAGES`.
+    names : names as in `TEST_IMAGES`.
     """
 
     labels: npt.NDArray[np.int64]
@@ -66,15 +66,15 @@ class Proof:
 
 
 def check_selected(rows: pa.Table) -> None:
-    """Compare the values that settled runs report with those of their selected epochs; needs no predictions.
+    """Compare the values that settled runs report with those in their selected epochs; predictions are not needed.
 
     Parameters
     ----------
-    rows : settled rows with the columns of the runs and of their epochs.
+    rows : settled rows with the columns of the runs and the epochs.
 
     Raises
     ------
-    Damaged: they differ.
+    Damaged: the values differ.
     """
     selected = rows.column("selected_epoch").to_numpy().astype(np.float64)
     epochs_run = rows.column("epochs_run").to_numpy().astype(np.float64)
@@ -104,7 +104,7 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
 
 def test_images(directory: Place) -> Callable[[str], TestImages | None]:
-    """Return a function that returns the test images of a data fingerprint; None if they are not stored."""
+    """Return a function that returns the test images with a data fingerprint, or None if they are not stored."""
     known: dict[str, TestImages | None] = {}
 
     def find(fingerprint: str) -> TestImages | None:
@@ -128,9 +128,9 @@ def proofs(
 
     Parameters
     ----------
-    rows : with `COLUMNS`.
-    images : returns the test images of a data fingerprint.
-    repeated : the columns of `OF_SELECTED` that are compared with those of the selected epoch.
+    rows : settled rows with `COLUMNS`.
+    images : function that returns the test images with a data fingerprint.
+    repeated : the columns in `OF_SELECTED` to compare with those of the selected epoch.
     """
     rows = _complete(rows)
     plain = rows.select([*_OF_RUN, "predictions.bits", "predictions.epochs"]).to_pylist()
@@ -143,7 +143,7 @@ def proofs(
 
 
 def _complete(rows: pa.Table) -> pa.Table:
-    """Return rows with the columns that were added since they were written, which are null."""
+    """Return rows with the columns that were added since the rows were written; these are null."""
     for name in COLUMNS:
         if name in ADDED and name not in rows.column_names:
             rows = rows.append_column(run_schema().field(name), pa.nulls(len(rows), run_schema().field(name).type))
@@ -183,14 +183,14 @@ def _proof(
 
 
 def _selected(row: Mapping[str, Any], curve: Mapping[str, Floats], repeated: Sequence[str]) -> str:
-    """Return how the values of the run contradict its epochs; empty if they agree."""
+    """Return how the run's values contradict its epochs; empty if they agree."""
     count, chosen = len(curve["epoch"]), row["selected_epoch"]
     if any(len(values) != count for values in curve.values()):
         return "its epoch columns have different lengths"
     if row["epochs_run"] != count or not np.array_equal(curve["epoch"], np.arange(1, count + 1)):
         return f"epochs_run is {row['epochs_run']}, but its epochs are not 1 to {row['epochs_run']}"
     if chosen is None or not (0 if not count else 1) <= chosen <= count:
-        return f"selected_epoch is {chosen}, but it has {counted(count, 'epoch')}"
+        return f"selected_epoch is {chosen}, but the run has {counted(count, 'epoch')}"
     for name in repeated if chosen else ():
         stored = np.nan if row[name] is None else row[name]
         if not np.array_equal(stored, curve[name][chosen - 1], equal_nan=True):
@@ -209,7 +209,7 @@ def _accuracies(row: Mapping[str, Any], stored: Floats, predicted: npt.NDArray[A
     counted = _counted(parsed_json(row["config"], {}), tested)
     computed = (right if counted is None else right[:, counted]).mean(axis=1)
     given = stored if len(stored) else np.array([np.nan if row["test_accuracy"] is None else row["test_accuracy"]])
-    stated = ~np.isnan(given)  # an epoch may have no accuracy, but not the selected one
+    stated = ~np.isnan(given)  # an epoch may lack an accuracy, but not the selected epoch
     stated[max(0, row["selected_epoch"] - 1)] = True
     wrong = np.flatnonzero(stated & ~(np.abs(given - computed) <= _ROUNDING))
     if not wrong.size:
@@ -220,7 +220,7 @@ def _accuracies(row: Mapping[str, Any], stored: Floats, predicted: npt.NDArray[A
 
 
 def _counted(config: Any, tested: TestImages) -> npt.NDArray[np.int64] | None:
-    """Return the numbers of the images that count, if the last incomplete batch was left out; None: all."""
+    """Return the numbers of the images that count if the last incomplete batch was left out; None: all images."""
     training = config.get("training") if isinstance(config, dict) else None
     if not isinstance(training, dict) or not training.get("evaluation_drop_last"):
         return None

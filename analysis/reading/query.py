@@ -1,4 +1,4 @@
-"""Queries on the table of runs: pair two arms, filter rows, summarize and tabulate by columns."""
+"""Queries on the table of runs: pair two arms, filter rows, and summarize and tabulate by columns."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _USUAL: tuple[Statistic, ...] = ("runs", "n", "mean", "sd", "ci")
 def compare(
     runs: pd.DataFrame, treatment: str, control: str, *, by: str = "seed", value: str = "test_accuracy"
 ) -> pd.DataFrame:
-    """Return one row per pair of runs: `by`, treatment, control, both statuses, difference in pp.
+    """Return one row per pair of runs: `by`, treatment, control, both statuses and the difference in pp.
 
     Raises
     ------
-    UsageError: an unknown arm or column, or an arm with two runs for one value of `by`.
+    UsageError: an arm or column is unknown, or an arm has two runs for the same value of `by`.
     """
-    from analysis.statistics.paired import paired_differences  # noqa: PLC0415 -- scipy comes with the package
+    from analysis.statistics.paired import paired_differences  # noqa: PLC0415 -- the package imports scipy
 
     refuse_unknown(runs, [by, value])
     arms = set(runs["arm"])
@@ -51,12 +51,12 @@ def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
     """Return the rows that meet every condition.
 
     A condition compares columns with values: ``arm=baseline``, ``status=finished,diverged`` (either), or
-    ``batch_size >= 50 and placement in (stage_only, input_only)``. `analysis.reading.conditions` has the grammar.
-    Values are read as the column's type. A row without a value in the column meets only ``!=`` and ``not in``.
+    ``batch_size >= 50 and placement in (stage_only, input_only)``. `analysis.reading.conditions` documents the grammar.
+    Values are converted to the column's type. A row without a value in the column meets only ``!=`` and ``not in``.
 
     Raises
     ------
-    UsageError: a text that is not a condition, an unknown column, or a value of the wrong type.
+    UsageError: a text is not a condition, a column is unknown, or a value has the wrong type.
     """
     from analysis.reading.conditions import rows_that_meet  # noqa: PLC0415
 
@@ -82,23 +82,24 @@ def summarise(
 
     Parameters
     ----------
-    by : a column, or several.
-    statistics : ``runs`` counts rows, ``n`` those that have the value; ``mean``, ``median``, ``sd``, ``se``, ``min``
-        and ``max`` are in the unit of the column; ``ci`` gives ``lower`` and ``upper``, the ends of the 1 - `alpha` t
-        interval of the mean of independent runs (for differences of arms use `compare`).
-    sort : columns of the result to sort by; a minus in front sorts from high to low. By default groups keep the order
-        in which they occur.
+    by : one or several columns.
+    statistics : ``runs`` counts rows, and ``n`` rows that have the value; ``mean``, ``median``, ``sd``, ``se``, ``min``
+        and ``max`` are in the column's unit; ``ci`` adds ``lower`` and ``upper``, the limits of the 1 - `alpha` t
+        interval for the mean of independent runs (for differences between arms, use `compare`).
+    sort : columns of the result to sort by; a leading minus sorts from high to low. By default, groups are in order of
+        appearance.
 
-    Accuracies and losses of pruned runs, which have fewer epochs, are left out unless runs are grouped by status.
+    Accuracies and losses of pruned runs, which have fewer epochs, are excluded unless runs are grouped by status.
 
     Raises
     ------
-    UsageError: no column, an unknown one, one of them twice, an unknown statistic, or a value column without numbers.
+    UsageError: there are no columns, a column is unknown or repeated, a statistic is unknown, or the value column is
+    not numeric.
     """
     by, sort = _listed(by), _listed(sort)
     statistics = cast("list[Statistic]", _listed(statistics))
     if not by:
-        raise UsageError(f"by: give at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
+        raise UsageError(f"by: specify at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
     refuse_twice("by", by)
     refuse_twice("statistics", statistics)
     refuse_unknown(runs, [*by, value])
@@ -121,7 +122,7 @@ def _without_pruned(runs: pd.DataFrame, by: Sequence[str], value: str) -> pd.Dat
 
 
 def _statistics(names: Sequence[Statistic], group: npt.NDArray[np.float64], alpha: float) -> Iterator[float]:
-    """Yield the numbers of these statistics of one group, whose missing values are NaN."""
+    """Yield these statistics for one group, in which missing values are NaN."""
     from analysis.statistics.interval import t_interval  # noqa: PLC0415
 
     values = group[~np.isnan(group)]
@@ -146,19 +147,19 @@ def pivot(
     value: str = "test_accuracy",
     statistic: Statistic = "mean",
 ) -> pd.DataFrame:
-    """Return a table of one statistic: a row per level of `index`, a column per level of `columns`.
+    """Return a table of one statistic: one row per level of `index`, and one column per level of `columns`.
 
-    Without `columns` the table has one column, which is named after the value. Levels are sorted. Cells without a run
-    are empty. See `summarise` for the statistics (``ci`` has two numbers, so it has no cell) and for what happens to
-    pruned runs.
+    Without `columns`, the table has one column, which is named after the value. Levels are sorted. Cells without runs
+    are empty. See `summarise` for the statistics (except ``ci``, which does not fit into a cell because it consists of
+    two numbers) and for the treatment of pruned runs.
 
     Raises
     ------
-    UsageError: as `summarise`; or a column is used twice.
+    UsageError: as in `summarise`, or a column is used twice.
     """
     rows, across = _listed(index), _listed(columns)
     if statistic == "ci":
-        raise UsageError("statistic 'ci' gives two numbers; use summarise, or 'mean' and 'se' in two tables")
+        raise UsageError("statistic 'ci' consists of two numbers; use summarise, or 'mean' and 'se' in two tables")
     if len({*rows, *across}) < len(rows) + len(across):
         raise UsageError(f"a column can be used only once in a table; got index {rows} and columns {across}")
     cells = summarise(runs, [*rows, *across], value, statistics=[statistic])
@@ -169,9 +170,9 @@ def pivot(
 
 
 def sort_by(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return the rows sorted by columns, stable; a minus in front of a name sorts from high to low.
+    """Return the rows in stable order by columns; a minus in front of a name sorts from high to low.
 
-    UsageError for a name that is not a column.
+    UsageError if a name is not a column.
     """
     if not names:
         return frame
@@ -186,20 +187,21 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 
 def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
-    """Raise UsageError for the first name that is not a column, with the nearest one."""
+    """Raise UsageError for the first name that is not a column, suggesting the most similar column."""
     for name in names:
         if name not in frame.columns:
             raise UsageError(unknown_name("column", name, map(str, frame.columns)))
 
 
 def refuse_twice(what: str, names: Sequence[str]) -> None:
-    """Raise UsageError for the first name that is given a second time: a table has no two columns of one name."""
+    """Raise UsageError for the first repeated name: a table cannot have two columns with the same name."""
     twice = [name for number, name in enumerate(names) if name in names[:number]]
     if twice:
         raise UsageError(f"{what}: {twice[0]} is given twice; remove one of them")
 
 
 def refuse_text(frame: pd.DataFrame, name: str) -> None:
-    """Raise UsageError if a column does not contain numbers."""
+    """Raise UsageError if a column is not numeric."""
     if not pd.api.types.is_numeric_dtype(frame[name]):
-        raise UsageError(f"column {name!r} contains {frame[name].dtype}, not numbers; choose one such as test_accuracy")
+        held = frame[name].dtype
+        raise UsageError(f"column {name!r} contains {held}, not numbers; choose a numeric column such as test_accuracy")

@@ -1,4 +1,4 @@
-"""How a notebook shows results: the accuracy of each arm in a short table, with everything in it escaped."""
+"""How a notebook shows results: each arm's accuracy in a short table, with all text escaped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALPHA = 0.05
 
 
 def of_results(results: Results) -> str:
-    """Return the accuracy of each arm: of test images once the verdict is due, before that of validation images."""
+    """Return each arm's accuracy: on test images once the verdict is due, on validation images before that."""
     from analysis.statistics.blinding import is_screening, verdict_is_due  # noqa: PLC0415
 
     plan = results.plan
@@ -28,7 +28,7 @@ def of_results(results: Results) -> str:
             paragraph(f"Study {plan.name}: {done} of {counted(len(plan.runs), 'run')} have a result", bold=True),
             _accuracies(results, ["arm"], value),
             paragraph(
-                f"{value.replace('_', ' ')} in %, with {level(_ALPHA)} t intervals of the mean{blind}. See also "
+                f"{value.replace('_', ' ')} in %, with {level(_ALPHA)} t intervals for the mean{blind}. See also "
                 "results.runs, .epochs, .models, .compare(treatment, control); analysis.examine(results)"
             ),
         ]
@@ -36,7 +36,7 @@ def of_results(results: Results) -> str:
 
 
 def of_studies(studies: Studies) -> str:
-    """Return the accuracy of each arm of several studies, on validation images."""
+    """Return each arm's accuracy in several studies, on validation images."""
     return paragraph(counted(len(studies.results), "study", "studies"), bold=True) + (
         _accuracies(studies, ["directory", "arm"], "validation_accuracy")
         + paragraph("validation accuracy in %. See also studies.runs, .epochs, .models, .results[directory]")

@@ -1,4 +1,4 @@
-"""Scores of the test images, where a study kept them, and metrics of predictions and scores, on request."""
+"""Scores for the test images, if a study kept them, and metrics of predictions and scores, on demand."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def read_scores(results: Results, run_id: str) -> npt.NDArray[np.float16]:
-    """Return the scores of a run; see `Results.scores`."""
+    """Return a run's scores; see `Results.scores`."""
     if run_id not in set(results.plan.runs["run_id"]):
-        raise UsageError(f"{run_id}: the study has no such run; results.runs lists the ids")
+        raise UsageError(f"{run_id}: the study does not contain this run; results.runs lists the ids")
 
     def kept(run: str, epochs: Any, every: Any, _: Any, row: Mapping[str, Any]) -> npt.NDArray[np.float16] | None:
         return _scores(results, run, every[_selected(epochs, row)], row)
@@ -30,7 +30,7 @@ def read_scores(results: Results, run_id: str) -> npt.NDArray[np.float16]:
     found = predictions.of_each_run(results.directory, [run_id], results.images, kept, _COLUMNS).get(run_id)
     if found is None:
         raise UsageError(
-            f"run {run_id}: its scores were not kept; set `keep_scores: float16` in the study before it is run"
+            f"run {run_id}: its scores were not kept; set `keep_scores: float16` in the study before running it"
         )
     return found
 
@@ -42,7 +42,7 @@ _MEND = "restore the file of this run from a copy, or delete it and run `ablate 
 def _scores(
     results: Results, run_id: str, predicted: npt.NDArray[Any], row: Mapping[str, Any]
 ) -> npt.NDArray[np.float16] | None:
-    """Return the scores in a row, or None if there are none; StoreError if they contradict the predictions."""
+    """Return the scores in a row, or None if it has none; StoreError if the scores contradict the predictions."""
     if row[COLUMN] is None:
         return None
     try:
@@ -56,16 +56,18 @@ def _scores(
 
 
 def _selected(epochs: npt.NDArray[np.int64], row: Mapping[str, Any]) -> int:
-    """Return the position of the selected epoch among the epochs of the predictions."""
+    """Return the position of the selected epoch among the epochs with predictions."""
     return int(np.flatnonzero(epochs == row["selected_epoch"])[0])
 
 
 def metrics_of(results: Results, top: Sequence[int], bins: int) -> pd.DataFrame:
-    """Return the metrics of every run's selected epoch; see `Results.metrics`."""
+    """Return the metrics for every run's selected epoch; see `Results.metrics`."""
     runs = results.runs
     most = int(runs["classes"].max()) if runs["classes"].notna().any() else 1
     if any(not 1 <= k <= most for k in top) or bins < 1:
-        raise UsageError(f"top: give numbers of classes from 1 to {most}, and bins of at least 1; got {top!r}, {bins}")
+        raise UsageError(
+            f"top must contain numbers of classes from 1 to {most}, and bins must be at least 1; got {top!r}, {bins}"
+        )
 
     def measured(run_id: str, epochs: Any, every: Any, labels: Any, row: Mapping[str, Any]) -> dict[str, float]:
         predicted = every[_selected(epochs, row)]
@@ -76,7 +78,7 @@ def metrics_of(results: Results, top: Sequence[int], bins: int) -> pd.DataFrame:
     rows = predictions.of_each_run(results.directory, runs["run_id"], results.images, measured, _COLUMNS)
     names = [*FROM_PREDICTIONS, *(f"top{k}_accuracy" for k in top), "calibration_error"]
     found = pd.DataFrame.from_dict(rows, orient="index", columns=None, dtype="float64").reindex(columns=names)
-    found = found.set_axis(pd.Index(list(rows), dtype="str"))  # without a run it would be one of numbers
+    found = found.set_axis(pd.Index(list(rows), dtype="str"))  # without runs, the index would be numeric
     return runs[["run_id", "arm", "seed"]].join(found.astype("float64"), on="run_id")
 
 
@@ -94,7 +96,7 @@ def _of_scores(
 
 
 def top_accuracy(scores: npt.NDArray[np.float64], labels: npt.NDArray[Any], k: int) -> float:
-    """Return the share of images whose class is among the k of highest score; one that ties with the k-th counts.
+    """Return the share of images whose class is among the k classes with the highest scores, including ties.
 
     Parameters
     ----------
@@ -105,14 +107,14 @@ def top_accuracy(scores: npt.NDArray[np.float64], labels: npt.NDArray[Any], k: i
 
 
 def calibration_error(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], bins: int = 15) -> float:
-    """Return the expected calibration error: the weighted mean of |accuracy − confidence| over equal bins.
+    """Return the expected calibration error: the weighted mean of |accuracy − confidence| over equally wide bins.
 
-    Guo et al., 2017. A bin contains its upper end.
+    See Guo et al., 2017. A bin includes its upper limit.
 
     Parameters
     ----------
     confidence : probability of the predicted class, [images].
-    right : whether that is the true class, [images].
+    right : whether the predicted class is the true class, [images].
     """
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)

@@ -1,4 +1,4 @@
-"""Frames for CSV files, which people open in spreadsheets."""
+"""Frames for CSV files that people may open in spreadsheets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aimlib.records.escaping import from_spreadsheet_cell, spreadsheet_cell
 
 
 def for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose text, headings included, no spreadsheet executes as a formula; numbers stay unchanged."""
+    """Return a frame whose text, with headings, spreadsheets do not execute as formulas; numbers stay unchanged."""
     escaped = {
         name: [spreadsheet_cell(value) for value in column]
         for name, column in frame.items()
@@ -24,7 +24,7 @@ def for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def from_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame that was read from a CSV file of this package with its text as it was before it was escaped."""
+    """Undo the escaping of text in a frame read from one of this package's CSV files, and return the result."""
     return frame.assign(
         **{
             str(name): column.map(from_spreadsheet_cell, na_action="ignore").astype(column.dtype)

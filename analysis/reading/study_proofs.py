@@ -1,4 +1,4 @@
-"""Proof of a stored study before a verdict: its rows, the ledger, the plans and the predictions agree."""
+"""Proof of a stored study before a verdict: whether its rows, ledger, plans and predictions agree."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 _SIZES = ("parameters", "trainable_parameters")
-"""Columns of a run that repeat those of its arm's model."""
+"""Columns of a run that repeat those of the arm's model."""
 _MEND = "restore it from a copy, or delete it and run `ablate run` to compute the run again"
 _WRITE_PLAN = f"restore {STUDY_FILE} from a copy, or run `ablate run` with the study file to write it again"
 
 
 def prove(results: Results, arms: Collection[str] | None = None) -> list[Contradiction]:
-    """Read the rows of the settled runs of a plan, and refuse what contradicts their predictions or the ledger.
+    """Read the rows of a plan's settled runs, and refuse rows that contradict their predictions or the ledger.
 
-    Rows that contradict themselves in another way, or each other, are returned: no verdict can be based on those runs.
-
-    It refuses rows whose accuracies do not follow from their predictions, rows that the ledger contains in another form
-    or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the frozen
-    one nor one that a session has stored.
+    Four things are refused: rows whose accuracies do not follow from their predictions; rows that differ from their
+    ledger entries or are missing although the ledger lists them; a ledger with missing or damaged pages; and a plan
+    that is neither the frozen one nor one that a session stored. Rows that contradict themselves in a different way, or
+    each other, are returned: a verdict cannot be based on those runs.
 
     Parameters
     ----------
-    arms : names of the arms whose runs are proven; None: all.
+    arms : names of the arms whose runs are to be proven; None: all arms.
 
     Raises
     ------
-    StoreError: with run id and file; or a file is damaged.
+    StoreError: a row is refused, with its run id and file; or a file is damaged.
     """
     directory, planned = results.directory, results.plan.runs
     wanted = set(planned["run_id"] if arms is None else planned["run_id"][planned["arm"].isin(arms)])
-    known = ledger.whole(directory)  # before the rows: each row exists before its entry
+    known = ledger.whole(directory)  # read before the rows, because each row exists before its entry
     _check_plans(directory, known)
     images, consistency = test_images(directory), Consistency()
 
@@ -78,9 +77,9 @@ def prove(results: Results, arms: Collection[str] | None = None) -> list[Contrad
 
 
 def _check_plans(directory: Place, known: Ledger) -> None:
-    """Raise StoreError if the frozen plan is not the one in the ledger, or no session has stored the plan."""
+    """Raise StoreError if the frozen plan is not the one in the ledger, or if no session stored the plan."""
     frozen = analysis_plan.read(directory)
-    # A plan that was frozen again after runs began makes the study exploratory anyway.
+    # A plan that was frozen again after runs had begun makes the study exploratory anyway.
     is_known = frozen is not None and (frozen.sha256 in known.plans or frozen.runs_before > 0)
     if known.plans and not is_known:
         raise StoreError(
@@ -93,7 +92,7 @@ def _check_plans(directory: Place, known: Ledger) -> None:
 
 
 def check_models(results: Results) -> None:
-    """Raise StoreError if the table of models has different sizes than the rows of its arms."""
+    """Raise StoreError if sizes in the table of models differ from those in the rows of its arms."""
     sizes = list(_SIZES)
     try:
         models = results.models.set_index("arm")[sizes]
@@ -105,15 +104,15 @@ def check_models(results: Results) -> None:
     if len(wrong):
         arm = wrong["arm"].iloc[0]
         raise StoreError(
-            f"{results.directory / MODELS_FILE}: {' or '.join(_SIZES)} of arm {arm} are not those of its runs; delete "
-            f"it, and run `ablate run` to write it again"
+            f"{results.directory / MODELS_FILE}: {' or '.join(_SIZES)} of arm {arm} differ from those of its runs; "
+            "delete this file, and run `ablate run` to write it again"
         )
 
 
 def against_plan(rows: pa.Table, plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield planned runs whose seed or configuration is not that of the arm under which the plan lists them, and why.
+    """Yield planned runs whose seed or configuration differs from that of their arm in the plan, and why.
 
-    The text that a run id hashes contains what differs from the defaults, so it needs no plugin.
+    The text that a run id hashes contains whatever differs from the defaults, so plugins are not needed.
     """
     if "identity" not in rows.column_names:
         return
@@ -130,7 +129,7 @@ def against_plan(rows: pa.Table, plan: Plan) -> Iterator[tuple[str, str]]:
                 f"its seed is {content.get('seed')}, but {STUDY_FILE} lists it with seed {seed}; {_WRITE_PLAN}",
             )
         elif option := other_option({**content, "seed": None}, {**configs[arm], "seed": None}):
-            yield run_id, f"its {option} is not that of arm {arm}, under which {STUDY_FILE} lists it; {_WRITE_PLAN}"
+            yield run_id, f"its {option} differs from that of arm {arm}, which {STUDY_FILE} gives for it; {_WRITE_PLAN}"
 
 
 def _problems(
@@ -140,15 +139,15 @@ def _problems(
     for proof in proofs(rows, images):
         if proof.problem:
             yield proof.run_id, f"{proof.problem}; {_MEND}"
-        if proof.unproven == NO_IMAGES and known.chains:  # studies without a ledger may never have stored them
+        if proof.unproven == NO_IMAGES and known.chains:  # studies without a ledger may never have stored images
             yield proof.run_id, f"{NO_IMAGES}: restore {IMAGES}/ from a copy, or run `ablate run` to write them again"
     for run_id, digest in zip(rows.column("run_id").to_pylist(), digests, strict=True):
         entered = expected.get(run_id, {digest})
         if digest not in entered:
-            yield run_id, f"its row is not the one that the ledger contains: it was replaced or changed; {_MEND}"
+            yield run_id, f"its row differs from the one in the ledger, so it was replaced or changed; {_MEND}"
         elif len(entered) > 1:
             yield (
                 run_id,
-                f"the ledger contains {len(entered)} different rows of it, as if copies of a study that were continued "
-                f"separately had been merged; delete its file, and run `ablate run` to compute the run again",
+                f"the ledger contains {len(entered)} different rows for it, as if separately continued copies of a "
+                "study had been merged; delete its file, and run `ablate run` to compute the run again",
             )

@@ -1,4 +1,4 @@
-"""Records of test measures that were shown before the verdict: `unblinded/<nnn>.json` in the study directory."""
+"""Records of when test measures were shown before the verdict: `unblinded/<nnn>.json` in the study directory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from aimlib.paths import ObjectPath, Place, advice_on, make_folder, read_file, s
 from aimlib.records import FILE_NAMES, UNBLINDED
 
 _MOST = 1000
-"""Number of records of a study; further ones add nothing."""
+"""Maximum number of a study's records; further records would not add information."""
 
 
 @dataclass(frozen=True)
 class Unblinding:
-    """One time that test measures were shown before the verdict.
+    """An occasion on which test measures were shown before the verdict.
 
     Attributes
     ----------
-    at : when, in ISO 8601 (UTC).
-    by : command that showed them.
-    settled, planned : number of settled and of planned runs then.
+    at : time in ISO 8601 (UTC).
+    by : command that showed the measures.
+    settled, planned : number of settled and of planned runs at that time.
     """
 
     at: str
@@ -39,7 +39,7 @@ class Unblinding:
 
 
 def read(directory: Place) -> tuple[Unblinding, ...]:
-    """Return the records of a study, oldest first.
+    """Return a study's records, oldest first.
 
     Raises
     ------
@@ -62,12 +62,12 @@ def _record(path: Place) -> Unblinding:
         datetime.fromisoformat(record.at)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         advice = advice_on(error, "restore the file")
-        raise StoreError(f"{path}: not readable as a record of unblinding ({error}); {advice}") from None
+        raise StoreError(f"{path}: not readable as an unblinding record ({error}); {advice}") from None
     return record
 
 
 def add(directory: Place, by: str, settled: int, planned: int, at: datetime | None = None) -> Unblinding:
-    """Store that test measures are shown before the verdict.
+    """Store a record that test measures are shown before the verdict.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _refuse_link(folder: Path) -> None:
 
 
 def _create(path: Place, content: bytes) -> bool:
-    """Write a new file; return False if a file of this name exists."""
+    """Write a new file; return False if a file with this name exists."""
     if isinstance(path, ObjectPath):
         return object_store.put(path, content, create=True) is not None
     try:

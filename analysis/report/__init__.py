@@ -1,4 +1,4 @@
-"""The report of a study: a page that works offline, the same in Markdown, figures, and tables of every number."""
+"""A study's report: a page that works offline, its Markdown version, figures, and tables that contain every number."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from analysis.load import load
 def report(directory: str | Place, out: str | Path | None = None) -> Path:
     """Write the report of a study and return the path of `report.html`.
 
-    The same results give the same bytes. It works while the study is running and with any number of runs.
+    The same results produce byte-identical files. A report can be written while the study is running, and for any
+    number of runs.
 
     Parameters
     ----------
-    directory : study directory as `ablate run` wrote it, or ``s3://bucket/folder``.
-    out : directory to write to; by default `report` in the study directory, or ``report-<name of the study>`` here if
-        that is in object storage. Files of an earlier report there are replaced.
+    directory : study directory that `ablate run` wrote, or ``s3://bucket/folder``.
+    out : directory to write to. By default, this is `report` in the study directory, or ``report-<name of the study>``
+        in the current directory if the study is in object storage. Files of an earlier report in this directory are
+        replaced.
 
     Raises
     ------
-    StoreError: the directory cannot be read as a study, an accuracy does not follow from the stored predictions, or
+    StoreError: the directory cannot be read as a study, an accuracy does not match the stored predictions, or
         `out` cannot be written.
     UsageError: the plan names a claim that does not exist.
     """

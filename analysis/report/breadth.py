@@ -1,4 +1,4 @@
-"""How much of a study with many arms a report shows: which arms, how many rows, and how it names the rest."""
+"""How much of a study with many arms its report shows: which arms, how many rows, and how it names the rest."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from analysis.findings.study import Findings
 from analysis.wording import number_format
 
 MANY_ARMS = 12
-"""A study with more arms is ranked, and its details are folded."""
+"""A study with more arms than this is ranked, and its details are folded."""
 _ROOM, _SHOWN = 24, 16
-"""With more arms than the first number, figures and tables by arm show only the second."""
+"""With more arms than the first number, figures and tables by arm show only the second number of arms."""
 _ALL, _EXTREMES = 15, 5
-"""With more comparisons than the first number, the page shows the gates and the second number at either end."""
+"""With more comparisons than the first number, the page shows the gates and the second number from either end."""
 LONG, KEPT = 50, 25
-"""A table with more rows than the first number shows only the second."""
+"""A table with more rows than the first number shows only the second number of rows."""
 
 
 def many_arms(findings: Findings) -> bool:
@@ -24,7 +24,7 @@ def many_arms(findings: Findings) -> bool:
 
 
 def shown_arms(findings: Findings) -> list[str]:
-    """Return the arms that figures with a row or a color per arm show, in the order of the plan."""
+    """Return the arms to show in figures with one row or one color per arm, in the plan's order."""
     arms = [arm.name for arm in findings.results.plan.arms]
     if len(arms) <= _ROOM:
         return arms
@@ -41,7 +41,7 @@ def gated_arms(findings: Findings) -> list[str]:
 
 
 def shown_comparisons(findings: Findings) -> list[str]:
-    """Return the names of the comparisons on the page: all, or the gates and those with the extreme differences."""
+    """Return the names of the comparisons to show: all, or those of the gates and those with extreme differences."""
     every = findings.family.comparisons
     further = sorted((c for c in every if c.family != "gate" and c.interval.n), key=lambda c: c.interval.mean)
     if not many_arms(findings) or len(every) <= _ALL:
@@ -51,7 +51,7 @@ def shown_comparisons(findings: Findings) -> list[str]:
 
 
 def _extremes(findings: Findings) -> list[str]:
-    """Return the arms of the further comparisons, the largest and the smallest differences in turn."""
+    """Return the arms of the further comparisons, alternating between the largest and the smallest differences."""
     further = [c for c in findings.family.comparisons if c.family == "variant" and c.interval.n]
     further.sort(key=lambda c: c.interval.mean)
     ranked = [c for ends in zip(reversed(further), further, strict=True) for c in ends]
@@ -59,18 +59,18 @@ def _extremes(findings: Findings) -> list[str]:
 
 
 def figure_shows(findings: Findings) -> str:
-    """Return a sentence on the arms that a figure omits, or an empty string if it shows all."""
+    """Return a sentence on the arms that a figure omits, or an empty string if the figure shows all arms."""
     shown, every = len(shown_arms(findings)), len(findings.results.plan.arms)
     if shown == every:
         return ""
     return (
-        f" The figure shows {shown} of {every} arms: those of the gates, and the further arms with the largest and "
-        "the smallest differences. The tables contain all arms."
+        f" The figure shows {shown} of {every} arms: the arms in the gates, and the further arms with the largest and "
+        "smallest differences. The tables contain all arms."
     )
 
 
 def named(arms: Sequence[str], most: int = 3) -> str:
-    """Return the names of arms; of many the first few and the number of the others."""
+    """Return the names of arms; if there are many, only the first few and the number of further arms."""
     if len(arms) > most + 1:
         return f"{joined(arms[:most])} and {counted(len(arms) - most, 'further arm')}"
     return joined(arms) if any("," in arm for arm in arms) else number_format.listing(list(arms))
@@ -82,7 +82,7 @@ def joined(arms: Sequence[str]) -> str:
 
 
 def in_order_of_plan(findings: Findings, arms: Iterable[str]) -> tuple[str, ...]:
-    """Return arms in the order of the plan, those outside it last."""
+    """Return arms in the plan's order; arms that the plan does not contain come last."""
     wanted = dict.fromkeys(arms)
     planned = [arm.name for arm in findings.results.plan.arms if arm.name in wanted]
     return (*planned, *sorted(set(wanted) - set(planned)))

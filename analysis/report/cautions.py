@@ -1,4 +1,4 @@
-"""Sentences of the report that limit the conclusions; the same notice about many arms is one sentence."""
+"""Sentences in the report that limit the conclusions; one sentence covers all arms with the same notice."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from analysis.statistics.comparison import Comparison
 from analysis.wording import number_format
 
 _LISTED = 5
-"""Runs that are described one by one; of more, only the seeds are named."""
+"""Number of runs that are described individually; for further runs, only the seeds are named."""
 _TOGETHER = 4
-"""From this number of arms on, arms with the same notice share a sentence."""
+"""With at least this many arms, arms with the same notice share a sentence."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Caution:
 
     Attributes
     ----------
-    arms : all arms that it is about, if the sentence names only some of them; otherwise empty.
+    arms : all arms that the sentence is about, if the sentence names only some of them; otherwise empty.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Caution:
 
     @property
     def listed(self) -> str:
-        """All of these arms."""
+        """All arms that the sentence is about."""
         return joined(self.arms)
 
 
@@ -71,19 +71,19 @@ def cautions(findings: Findings) -> list[Caution]:
 
 
 def _collapsed(findings: Findings) -> Iterator[Caution]:
-    """Yield, for each arm, which of its runs in gated comparisons collapsed, and what their number does not exclude."""
+    """Yield which runs of each arm collapsed in gated comparisons, and which failure rate cannot be excluded."""
     for arm, found in _trained_by_arm(findings.collapses).items():
         yield Caution(f"{_listed(arm, found)}. {_what_failures_do(findings, arm)}")
 
 
 def _collapsed_later(findings: Findings) -> Iterator[Caution]:
-    """Yield which runs collapsed beyond the look that decides, where they change no verdict."""
+    """Yield which runs collapsed after the deciding look, where they do not change any verdict."""
     for arm, found in _trained_by_arm(findings.later_collapses).items():
-        yield Caution(f"Beyond the look that decides: {_listed(arm, found)}.")
+        yield Caution(f"After the deciding look: {_listed(arm, found)}.")
 
 
 def _trained_by_arm(found: Sequence[Collapse]) -> dict[str, list[Collapse]]:
-    """Return the runs that trained and failed nevertheless, by arm, each once."""
+    """Return the runs that trained but failed nevertheless, by arm, without duplicates."""
     by_arm: dict[str, dict[int, Collapse]] = defaultdict(dict)
     for each in found:
         if each.why not in NOT_TRAINED:
@@ -92,7 +92,7 @@ def _trained_by_arm(found: Sequence[Collapse]) -> dict[str, list[Collapse]]:
 
 
 def _collapsed_beyond_the_gates(findings: Findings) -> Iterator[Caution]:
-    """Yield which runs lie far below the others of their arm, of arms that no gate compares."""
+    """Yield which runs are far below the other runs of their arm, for arms that no gate compares."""
     gated = {arm for each in findings.gated for arm in (each.treatment, each.control)}
     low = {run for found in findings.far_below.values() for run in found if run[0] not in gated}
     by_arm: dict[str, list[int]] = defaultdict(list)
@@ -105,13 +105,13 @@ def _collapsed_beyond_the_gates(findings: Findings) -> Iterator[Caution]:
         which = number_format.listing(list(said if few else said[:_TOGETHER]))
         more = "" if few else f" and in {counted(len(said) - _TOGETHER, 'further arm')}"
         yield Caution(
-            f"Runs collapsed in comparisons beyond the gates, so the t interval does not hold there: {which}{more}.",
+            f"Runs collapsed in comparisons outside the gates, so these t intervals are not valid: {which}{more}.",
             () if few else said,
         )
 
 
 def _without_value(findings: Findings) -> Iterator[Caution]:
-    """Yield which finished runs of gated comparisons have no value of the measure, or one that overflowed."""
+    """Yield which finished runs in gated comparisons have no value for the measure, or a value that overflowed."""
     arms = {arm for each in findings.gated for arm in (each.treatment, each.control)}
     runs = findings.results.runs
     empty = runs[(runs["status"] == "finished") & runs["arm"].isin(arms) & runs[findings.measure.column].isna()]
@@ -122,7 +122,7 @@ def _without_value(findings: Findings) -> Iterator[Caution]:
 
 
 def _listed(arm: str, found: list[Collapse]) -> str:
-    """Return which runs of an arm collapsed, and how; of many, the first."""
+    """Return which runs of an arm collapsed, and how; if there are many, only the first are described."""
     said = [
         f"seed {each.seed} (run {each.run_id}, accuracy {number_format.percent(each.accuracy)} %) {each.text}"
         for each in (found if len(found) <= _LISTED + 1 else found[:_LISTED])
@@ -130,21 +130,22 @@ def _listed(arm: str, found: list[Collapse]) -> str:
     which = f"A run of {arm}" if len(found) == 1 else f"{len(found)} runs of {arm}"
     if rest := [each.seed for each in found[len(said) :]]:
         said.append(f"so did {len(rest)} more, with {number_format.seeds(rest)}")
-    fell = "collapsed" if all(each.of_accuracy for each in found) else "lay far on the worse side of the others"
+    fell = "collapsed" if all(each.of_accuracy for each in found) else "did far worse than the others"
     return f"{which} {fell}: {'; '.join(said)}"
 
 
 def _what_failures_do(findings: Findings, arm: str) -> str:
-    """Return what the failures of an arm in its longest comparison mean for the interval."""
+    """Return what an arm's failures in its longest comparison mean for the interval."""
     if not findings.measure.is_accuracy:
-        return "A t interval assumes normal differences and does not hold where single runs lie so far away."
+        return "A t interval assumes normally distributed differences and is not valid with such outliers."
     own = [c for c in findings.gated if arm in (c.treatment, c.control)]
     longest = max(own, key=lambda c: c.interval.n)
     failed = len(of_arms(findings.collapses, (arm,), longest.deciding_pairs["seed"]))
     rate = 100 * highest_rate(failed, longest.interval.n)
     return (
-        f"A t interval assumes normal differences and does not hold where runs collapse: with {failed} of "
-        f"{counted(longest.interval.n, 'run')} failed, a failure rate of up to {rate:.0f} % is not excluded (at 95 %)."
+        "A t interval assumes normally distributed differences and is not valid if runs collapse. Because "
+        f"{failed} of {counted(longest.interval.n, 'run')} failed, a failure rate of up to {rate:.0f} % cannot be "
+        "excluded (at 95 % confidence)."
     )
 
 
@@ -160,7 +161,7 @@ def _unblinded(findings: Findings) -> Iterator[Caution]:
     for each in findings.results.unblinded:
         yield Caution(f"Test measures were shown before the verdict {each}.")
     for each in () if findings.screening is None else findings.screening.unblinded:
-        yield Caution(f"Test measures of the trials of the search were shown {each}.")
+        yield Caution(f"Test measures of the search’s trials were shown {each}.")
 
 
 def _scope(findings: Findings) -> Iterator[Caution]:
@@ -169,11 +170,11 @@ def _scope(findings: Findings) -> Iterator[Caution]:
     frozen = findings.results.frozen
     stated = None if frozen is None else frozen.content.get(STATEMENT)
     if findings.claim is not None and stated is not None and stated != findings.claim.statement:
-        yield Caution(f"The claim has other words than when the analysis plan was frozen: “{stated}”.")
+        yield Caution(f"The wording of the claim has changed since the analysis plan was frozen. It was: “{stated}”.")
     delta = findings.results.plan.delta_pp
     if findings.claim is not None and findings.measure.is_accuracy and findings.claim.delta_pp != delta:
         own, declared = (number_format.exact(d) for d in (delta, findings.claim.delta_pp))
-        yield Caution(f"The study’s smallest effect of interest is {own} pp; that of the claim file is {declared} pp.")
+        yield Caution(f"The study’s smallest effect of interest is {own} pp; the claim file declares {declared} pp.")
 
 
 def _oracle(findings: Findings) -> Iterator[Caution]:
@@ -187,7 +188,7 @@ def _deviation(findings: Findings, deviation: Deviation) -> Caution:
         return Caution(f"Exploratory: {deviation.text}.")
     arms = in_order_of_plan(findings, deviation.arms)
     said = sorted(deviation.arms) if len(arms) <= _TOGETHER else arms
-    text = f"Exploratory: comparisons of {named(said)}, because {deviation.text}."
+    text = f"Exploratory: comparisons that involve {named(said)}, because {deviation.text}."
     return Caution(text, arms if len(arms) > _TOGETHER else ())
 
 
@@ -202,13 +203,13 @@ def _reused(results: Results) -> Iterator[Caution]:
 
 
 def _folds(results: Results) -> Iterator[Caution]:
-    """Yield what a cross-validation does not say."""
+    """Yield what a cross-validation does not show."""
     if (text := folds.sentence(arm.config for arm in results.plan.arms)) is not None:
         yield Caution(text)
 
 
 def _copies(results: Results) -> Iterator[Caution]:
-    """Yield the arms for which several seeds gave exactly the same result."""
+    """Yield the arms in which several seeds produced exactly the same result."""
     runs = results.runs
     known = runs[(runs["status"] == "finished") & runs["test_loss"].notna()]
     copies = known[known.duplicated(["arm", "test_loss", "test_accuracy"], keep=False)]
@@ -216,14 +217,14 @@ def _copies(results: Results) -> Iterator[Caution]:
     if len(seeds) < _TOGETHER:
         for arm, same in seeds.items():
             yield Caution(
-                f"{arm}: seeds {number_format.listing(same)} have the same accuracy and loss to the last digit; check "
-                "that the seed has an effect."
+                f"{arm}: seeds {number_format.listing(same)} have exactly the same accuracy and loss; check that the "
+                "seed has an effect."
             )
         return
     arms = tuple(seeds)
     yield Caution(
-        f"In {counted(len(arms), 'arm')}, several seeds have the same accuracy and loss to the last digit; check that "
-        f"the seed has an effect: {named(arms)}.",
+        f"In {counted(len(arms), 'arm')}, several seeds have exactly the same accuracy and loss; check that the seed "
+        f"has an effect: {named(arms)}.",
         arms,
     )
 
@@ -233,7 +234,7 @@ def _machines(results: Results) -> Iterator[Caution]:
     if len(machines) > 1:
         kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
         yield Caution(
-            f"Runs were computed on different devices or with different numbers of threads, which adds noise: {kinds}."
+            f"Runs were computed on different devices or with different thread counts, which adds noise: {kinds}."
         )
 
 
@@ -241,32 +242,32 @@ def _beyond(findings: Findings) -> Iterator[Caution]:
     if findings.primary is not None and findings.primary.beyond:
         beyond = findings.primary.beyond
         pairs = counted(beyond, "complete pair")
-        shown = "is shown and decides" if beyond == 1 else "are shown and decide"
-        look = "the look that decides" if findings.primary.verdict.stops else "the last look"
-        yield Caution(f"{pairs} beyond {look} {shown} nothing.{_otherwise(findings.primary)}")
+        shown = "is shown but has no effect" if beyond == 1 else "are shown but have no effect"
+        look = "the deciding look" if findings.primary.verdict.stops else "the last look"
+        yield Caution(f"{pairs} after {look} {shown} on the verdict.{_otherwise(findings.primary)}")
 
 
 def _otherwise(primary: Comparison) -> str:
-    """Return what all pairs would read, where it is not the verdict."""
+    """Return the verdict that all pairs would lead to, if it differs from the verdict."""
     if not primary.verdict.decided or primary.with_later_pairs.kind == primary.verdict.kind:
         return ""
-    return f" With them the verdict would be “{primary.with_later_pairs.text}”."
+    return f" If all pairs counted, the verdict would be “{primary.with_later_pairs.text}”."
 
 
 def _readings(findings: Findings) -> Iterator[Caution]:
-    """Yield the verdict that the newest procedure would give a study of an earlier one."""
+    """Yield the verdict of the latest procedure, for a study with an earlier procedure."""
     if findings.procedure == FIRST and findings.new_photos:
         yield Caution(f"{findings.new_photos}; the verdict is about these test images.")
     primary = findings.primary
     if primary is not None and findings.newer is not None and findings.newer.kind != primary.verdict.kind:
         yield Caution(
-            f"This study froze procedure {findings.procedure}, which decides. Procedure {LATEST} would read "
-            f"“{findings.newer.text}”."
+            f"This study froze procedure {findings.procedure}, which determines the verdict. With procedure {LATEST}, "
+            f"the verdict would be “{findings.newer.text}”."
         )
 
 
 def _not_trained(findings: Findings) -> Iterator[Caution]:
-    """Yield how many runs of which arms did not train: one arm at a time, or arms with the same number together."""
+    """Yield how many runs did not train, for each arm or for all arms with the same number together."""
     table = findings.failures[findings.failures["not_trained"] > 0]
     groups: dict[tuple[int, int], list[str]] = defaultdict(list)
     for row in table.to_dict("records"):
@@ -278,7 +279,7 @@ def _not_trained(findings: Findings) -> Iterator[Caution]:
     elif len(groups) < _TOGETHER:
         for (number, judged), arms in groups.items():
             among = f"{number} of {counted(judged, 'run')}"
-            where = f"{among} of each of {len(arms)} arms" if len(arms) > 1 else f"{among} of {arms[0]}"
+            where = f"{among} in each of {len(arms)} arms" if len(arms) > 1 else f"{among} of {arms[0]}"
             listed = f": {named(arms)}" if len(arms) > 1 else ""
             yield Caution(f"{where} did not train{listed}.", tuple(arms) if len(arms) > _TOGETHER else ())
     else:
@@ -286,7 +287,7 @@ def _not_trained(findings: Findings) -> Iterator[Caution]:
         most = [f"{row['arm']} ({row['not_trained']} of {row['judged']})" for row in worst.to_dict("records")[:2]]
         yield Caution(
             f"{table['not_trained'].sum()} of {counted(int(findings.failures['judged'].sum()), 'run')} did not train, "
-            f"in {len(table)} of {counted(len(findings.failures), 'arm')}; most of them in "
+            f"in {len(table)} of {counted(len(findings.failures), 'arm')}; the most affected arms are "
             f"{number_format.listing(most)}.",
             tuple(f"{row['arm']} ({row['not_trained']} of {row['judged']})" for row in table.to_dict("records")),
         )
@@ -294,12 +295,12 @@ def _not_trained(findings: Findings) -> Iterator[Caution]:
 
 def _unfinished(findings: Findings) -> Iterator[Caution]:
     results = findings.results
-    by_image = findings.measure.is_accuracy  # what the interval for new photos is of
+    by_image = findings.measure.is_accuracy  # the only measure with an interval for new photos
     if by_image and findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
-        why = "fewer than two pairs have predictions of the same, listed test images"
+        why = "fewer than two pairs have predictions for the same listed test images"
         if results.runs["test_images"].max() == 1:
-            why = "there is one test image"
-        yield Caution(f"No interval for new photos: {why}.")
+            why = "there is only one test image"
+        yield Caution(f"There is no interval for new photos: {why}.")
     failed = int((findings.judged["outcome"] == "failed").sum())
     if failed:
         again = "“ablate run” repeats " + ("it with the same seed" if failed == 1 else "them with the same seeds")
@@ -310,4 +311,4 @@ def _unfinished(findings: Findings) -> Iterator[Caution]:
         yield Caution(f"{len(results.missing)} of {planned} {have} no result yet.")
     if len(results.stale):
         left = "is" if len(results.stale) == 1 else "are"
-        yield Caution(f"{counted(len(results.stale), 'row')} of runs outside the plan {left} left out.")
+        yield Caution(f"{counted(len(results.stale), 'row')} from runs outside the plan {left} left out.")

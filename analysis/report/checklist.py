@@ -1,6 +1,6 @@
-"""The NeurIPS paper checklist for a study, filled in as far as its store allows; the rest is left open for the authors.
+"""The NeurIPS paper checklist for a study, filled in as far as the store allows; the rest is left for the authors.
 
-The items are those of the checklist of 2025 (https://neurips.cc/public/guides/PaperChecklist), in its order.
+The items are those of the 2025 checklist (https://neurips.cc/public/guides/PaperChecklist), in the same order.
 """
 
 from __future__ import annotations
@@ -37,23 +37,26 @@ _OPEN = (
     ("Code of ethics", "Does the research conform to the code of ethics?"),
     ("Broader impacts", "Are positive and negative impacts on society discussed?"),
     ("Safeguards", "Are there safeguards for data or models with a high risk of misuse?"),
-    ("Licenses of existing assets", "Are owners of code, data and models credited, and their licenses respected?"),
+    (
+        "Licenses of existing assets",
+        "Are the owners of code, data and models credited, and are their licenses respected?",
+    ),
     ("New assets", "Are new assets documented?"),
-    ("Crowdsourcing and human subjects", "Are instructions to participants and their compensation stated?"),
-    ("Approval for research with human subjects", "Are risks, and approval by a review board, described?"),
-    ("Use of large language models", "Is their use declared where they are part of the method?"),
+    ("Crowdsourcing and human subjects", "Are the instructions to participants and their compensation described?"),
+    ("Approval for research with human subjects", "Are risks and the approval by a review board described?"),
+    ("Use of large language models", "Is the use of language models declared if they are part of the method?"),
 )
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item of the checklist.
+    """A checklist item.
 
     Attributes
     ----------
-    answer : whether the store has the answer: "partly" if authors must add to it, "open" if it has none.
+    answer : whether the store contains the answer: "partly" if the authors must add to it, "open" if it does not.
     text : the facts.
-    left : what the authors must answer; empty if nothing.
+    left : what the authors must still do; empty if nothing is left.
     """
 
     title: str
@@ -64,9 +67,10 @@ class Item:
 
 
 def checklist(findings: Findings) -> list[Item]:
-    """Return the 16 items in their order."""
+    """Return the 16 items in the checklist's order."""
     return [each(findings) for each in _FILLED] + [
-        Item(title, question, "open", left="The store has no record of this.") for title, question in _OPEN
+        Item(title, question, "open", left="Answer this item: the store does not record it.")
+        for title, question in _OPEN
     ]
 
 
@@ -75,10 +79,10 @@ def _claims(findings: Findings) -> Item:
     text += [findings.causal] if findings.causal else []
     return Item(
         "Claims",
-        "Do abstract and introduction claim what was found, with its scope?",
+        "Do the abstract and introduction claim what was found, with its scope?",
         "partly",
         tuple(text),
-        "Compare abstract and introduction with these sentences.",
+        "Compare the abstract and introduction with these sentences.",
     )
 
 
@@ -88,17 +92,17 @@ def _limitations(findings: Findings) -> Item:
         "Limitations",
         "Are the limitations discussed?",
         "partly",
-        said or ("The report has no caution.",),
-        "Discuss them, and those that no record can show: other data, networks and budgets.",
+        said or ("The report contains no cautions.",),
+        "Discuss these limitations, and those that the records cannot show: other data, networks and budgets.",
     )
 
 
 def _theory(_: Findings) -> Item:
     return Item(
         "Theory, assumptions and proofs",
-        "Does every theoretical result have its assumptions and a proof?",
+        "Is every theoretical result stated with its assumptions and a proof?",
         "open",
-        left="A study has no theoretical result.",
+        left="Answer this item if the paper has theoretical results: a study does not contain any.",
     )
 
 
@@ -108,11 +112,14 @@ def _reproducibility(findings: Findings) -> Item:
     text = [_of_plan(findings)]
     text.append(f"Code: {number_format.listing(commits) if commits else 'outside a checkout'}.")
     if int(runs["git_dirty"].notna().sum()):
-        text.append("Some runs had uncommitted changes; Provenance has their hash.")
-    text.append("`ablate archive` packs rows, plan, ledger and source; `ablate recompute` reads the verdict again.")
+        text.append("Some runs were computed with uncommitted changes; their hash is listed under Provenance.")
+    text.append(
+        "`ablate archive` packs the rows, the plan, the ledger and the source code; `ablate recompute` computes the "
+        "verdict again."
+    )
     return Item(
         "Reproducibility of experimental results",
-        "Is everything disclosed that is needed to reproduce the main results?",
+        "Is everything that is needed to reproduce the main results disclosed?",
         "yes" if frozen is not None and commits else "partly",
         tuple(text),
         "" if frozen is not None and commits else "State which code computed the runs.",
@@ -133,13 +140,13 @@ def _access(findings: Findings) -> Item:
     scope = findings.results.plan.scope
     return Item(
         "Open access to data and code",
-        "Are data and code available, with instructions?",
+        "Are the data and code available, with instructions?",
         "partly",
         (
-            f"Data set {scope.dataset}, {scope.classes} classes; fingerprint of its decoded images and labels "
-            f"{scope.data_fingerprint}.",
+            f"The data set is {scope.dataset}, with {scope.classes} classes. The fingerprint of its decoded images and "
+            f"labels is {scope.data_fingerprint}.",
         ),
-        "State where data, code and archive are published.",
+        "State where the data, the code and the archive are published.",
     )
 
 
@@ -149,16 +156,16 @@ def _settings(findings: Findings) -> Item:
     text = [f"Images: {', '.join(each for each in sizes if each)}."] if any(sizes) else []
     values = {name: dict.fromkeys(_said(arm.config, name) for arm in plan.arms) for name in _SETTINGS}
     known = [f"{name} {', '.join(each)}" for name, each in values.items() if each and "" not in each]
-    text += [f"Options, over all arms: {'; '.join(known)}."] if known else []
+    text += [f"Options across all arms: {'; '.join(known)}."] if known else []
     text += [
-        "All options in which arms differ are in `tables/models.csv`; `ablate results DIRECTORY --columns config` has "
-        "all options of every run."
+        "All options in which arms differ are in `tables/models.csv`; `ablate results DIRECTORY --columns config` "
+        "lists all options of every run."
     ]
     if findings.screening is not None:
-        text.append("Arms were chosen in a search on validation data with separate seeds; the report describes it.")
+        text.append("Arms were chosen in a search on validation data with separate seeds, which the report describes.")
     return Item(
         "Experimental setting",
-        "Are splits, hyperparameters, how they were chosen, and optimizer stated?",
+        "Are the splits, the hyperparameters, how they were chosen, and the optimizer stated?",
         "partly",
         tuple(text),
         "" if findings.screening is not None else "State how the hyperparameters were chosen.",
@@ -188,15 +195,15 @@ def _significance(findings: Findings) -> Item:
     text = [
         _of_intervals(findings),
         training_code.what_a_seed_determines(plan, runs),
-        "They assume that differences between paired seeds are normal and independent. The report also has a "
-        "sign-flip test, a bootstrap and further checks.",
+        "The intervals assume that the differences between paired seeds are normally distributed and independent. The "
+        "report also contains a sign-flip test, a bootstrap and further checks.",
     ]
     if primary is not None and primary.interval.n > 1:
         text.append(f"The primary comparison has {counted(primary.interval.n, 'pair')}.")
     reached = primary is not None and primary.interval.n > 1
     return Item(
         "Statistical significance",
-        "Are error bars and other information on significance given, with their meaning and assumptions?",
+        "Are error bars and other information on significance reported, with their meaning and assumptions?",
         "yes" if reached else "no",
         tuple(text),
     )
@@ -235,17 +242,18 @@ def _compute(findings: Findings) -> Item:
     text = []
     if len(seconds):
         hours, middle = number_format.significant(seconds.sum() / 3600, 3), number_format.significant(seconds.median())
-        text.append(f"{hours} h of run time in all; median run {middle} s; on {number_format.listing(devices)}.")
+        where = number_format.listing(devices)
+        text.append(f"The total run time is {hours} h on {where}; the median run took {middle} s.")
     peak = runs["peak_device_bytes"].dropna() if "peak_device_bytes" in runs else pd.Series(dtype="float64")
-    text += [f"Largest allocation on a device {peak.max() / 2**30:.1f} GiB."] if len(peak) else []
+    text += [f"The largest device memory allocation was {peak.max() / 2**30:.1f} GiB."] if len(peak) else []
     failed, resumed = int((runs["status"] == "failed").sum()), int((runs["attempts"].fillna(1) > 1).sum())
-    text.append(f"{counted(failed, 'run')} failed, {resumed} were interrupted and resumed.")
+    text.append(f"{counted(failed, 'run')} failed, and {resumed} were interrupted and resumed.")
     return Item(
         "Compute resources",
-        "Are the computers and the time that every experiment needed stated, and the total of the whole project?",
+        "Are the computers and the time needed for every experiment stated, and the total for the entire project?",
         "partly" if len(seconds) else "open",
         tuple(text),
-        "Add experiments of the project that are not in this study.",
+        "Add the project’s experiments that are not part of this study.",
     )
 
 
@@ -268,7 +276,7 @@ def page(findings: Findings) -> str:
     lines = [
         f"# NeurIPS paper checklist for the study {markdown(findings.results.plan.name)}",
         "",
-        f"The store answers {filled} of {len(items)} items, most of them in part. The authors complete the rest.",
+        f"The store answers {filled} of {len(items)} items, most of them only partly. The authors complete the rest.",
     ]
     for number, item in enumerate(items, 1):
         lines += ["", f"## {number}. {item.title}: {item.answer}", "", item.question]
@@ -278,12 +286,12 @@ def page(findings: Findings) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a sentence as Markdown; commands keep their code marks."""
+    """Return a sentence as Markdown in which commands keep their backticks."""
     parts = text.split("`")
     return "".join(f"`{part}`" if at % 2 else _spaced(part) for at, part in enumerate(parts))
 
 
 def _spaced(part: str) -> str:
-    """Return a part of a sentence as Markdown, with the blanks at its ends, which escaping removes."""
+    """Return a part of a sentence as Markdown, keeping the spaces at its ends, which escaping would remove."""
     before, after = part[: len(part) - len(part.lstrip())], part[len(part.rstrip()) :]
     return f"{before}{markdown(part.strip())}{after}" if part.strip() else part

@@ -1,4 +1,4 @@
-"""Content of a report, independent of HTML and Markdown: sentences, tables, figures, provenance."""
+"""The content of a report, independent of HTML and Markdown: sentences, tables, figures, provenance."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from analysis.wording.study_words import what
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report after the verdict: the names of its tables and figures, as far as they exist.
+    """A part of the report after the verdict: the names of those of its tables and figures that exist.
 
     Attributes
     ----------
-    folded : the tables that a reader opens; the page of a study with many arms has such tables.
+    folded : the tables that stay closed until the reader opens them; used for studies with many arms.
     """
 
     name: str
@@ -58,9 +58,9 @@ _SECTIONS = (
     Section("power", "Power", (), ("power",)),
     Section("trouble", "What went wrong", ("troubled", "missing", "stale"), ()),
 )
-"""In the order of the report; sections without content are omitted, except the last one."""
+"""In the report's order; sections without content are omitted, except the last one."""
 _DETAILS = frozenset({"seeds", "arms", "outcomes", "models", "differences", "troubled", "missing", "stale"})
-"""Tables that the report of a study with many arms folds. What decides is never among them."""
+"""Tables that are folded in the report of a study with many arms. The tables behind the verdict are never folded."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class Document:
     headline : the verdict in one sentence.
     tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
     remarks : further sentences, the most important first.
-    answers : (section, sentence) pairs: what the ranking and the effects of a sweep show.
-    first : what to know before the verdict, see `Findings.cautions`.
-    limits : further sentences that limit what may be concluded, with the arms that they do not name.
-    facts : (term, text) pairs on claim, scope and design.
-    frames : every table with all rows, by the stem of its CSV file.
+    answers : (section, sentence) pairs: what a sweep's ranking and effects show.
+    first : what to know before reading the verdict, see `Findings.cautions`.
+    limits : further sentences that limit the conclusions, with the arms that the sentences leave out.
+    facts : (term, text) pairs on the claim, the scope and the design.
+    frames : every table with all its rows, by the stem of its CSV file.
     sections : the parts after the verdict, in order.
-    methods, references : paragraphs to paste into a paper, and the works that they cite.
-    provenance : (term, values) pairs, each value with the number of runs it holds for.
+    methods, references : paragraphs to paste into a paper, and the works that the paragraphs cite.
+    provenance : (term, values) pairs; each value comes with the number of runs to which it applies.
     tracebacks : (arm, seed, text) of failed runs.
     """
 
@@ -104,7 +104,7 @@ class Document:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Sentences that limit what may be concluded; those in `first` come first."""
+        """Sentences that limit the conclusions, beginning with those in `first`."""
         return (*self.first, *(limit.text for limit in self.limits))
 
     def file_of(self, stem: str) -> str:
@@ -145,7 +145,7 @@ def compose(findings: Findings) -> Document:
 
 
 def _question(findings: Findings) -> str:
-    """Return which of the two headlines of a claim the study is about."""
+    """Return the question that the study asks about its claim."""
     protocol = findings.results.plan.scope.protocol
     if protocol in ("as_run", "as_run_exact", "as_described"):
         return "Is the reported gap reproduced? This study shows whether it is, not why."

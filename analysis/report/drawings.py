@@ -15,8 +15,8 @@ class ReportFigure:
     Attributes
     ----------
     name : file stem.
-    figure : None if there is nothing to draw yet; the caption says so.
-    summary : the frame that was drawn.
+    figure : None if there is nothing to draw yet; the caption then says so.
+    summary : the frame that the figure shows.
     """
 
     name: str

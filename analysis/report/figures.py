@@ -1,4 +1,4 @@
-"""The figures of a report, drawn from its findings."""
+"""The figures of a report, drawn from the findings."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _OF_ARMS = frozenset({"forest", "curves", "strip", "slopegraph", "capacity", "pa
 
 
 def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, ReportFigure]:
-    """Return every figure that the study can have, by name, in the order of the report.
+    """Return every figure that the study can have, by name, in the report's order.
 
     Parameters
     ----------
-    found : ranking and effects; computed if not given.
+    found : the ranking and effects; computed if not given.
     """
     found = found or sweep(findings)
     drawn = [_forest(findings), _curves(findings), _strip(findings)]
-    if not many_arms(findings):  # a ranking shows many
+    if not many_arms(findings):  # many arms are shown in a ranking
         drawn += [_slopegraph(findings), _capacity(findings)]
     drawn += sweep_figures(findings, found)
     if findings.primary is not None:
@@ -70,7 +70,7 @@ def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, R
 
 
 def _with_names(each: ReportFigure) -> ReportFigure:
-    """Return a figure whose caption says how the names of its arms were shortened, if they were."""
+    """Return a figure whose caption also says how arm names were shortened, if they were."""
     columns = [name for name in ("arm", "treatment", "control") if name in each.summary]
     if each.name not in _OF_ARMS or not columns:
         return each
@@ -174,7 +174,7 @@ def _winners(findings: Findings) -> ReportFigure:
 
 
 def _titled(title: str, measure: PrimaryMeasure) -> str:
-    """Return the title of a figure that is named after accuracy, for another measure."""
+    """Return a figure's title, with accuracy replaced by the study's measure."""
     return title if measure.is_accuracy else title.replace("Accuracy", measure.name_of_axis)
 
 
@@ -201,8 +201,8 @@ def _forest(findings: Findings) -> ReportFigure:
     words = forest.caption(comparisons, cut)
     if len(drawn) < len(comparisons):
         words += (
-            f" The figure shows {len(drawn)} of {len(comparisons)} comparisons: the gates, and the largest and the "
-            "smallest differences."
+            f" The figure shows {len(drawn)} of {len(comparisons)} comparisons: those of the gates, and those with the "
+            "largest and smallest differences."
         )
     return ReportFigure("forest", forest.TITLE, words, figure, summary)
 
@@ -229,7 +229,7 @@ def _curves(findings: Findings) -> ReportFigure:
     figure = curves.draw(summary, marks(arms), measure) if len(epochs) else None
     words = curves.caption(summary, findings.alpha, measure)
     if many_arms(findings) and gated_arms(findings):
-        words += f" The figure shows the {counted(len(arms), 'arm')} of the gates, of {len(results.plan.arms)}."
+        words += f" The figure shows {len(arms)} of {counted(len(results.plan.arms), 'arm')}: those in the gates."
     else:
         words += figure_shows(findings)
     return ReportFigure("curves", _titled(curves.TITLE, measure), words, figure, summary)

@@ -1,4 +1,4 @@
-"""Tables for papers: LaTeX with booktabs, from the same tables as the page."""
+"""LaTeX tables for papers: with booktabs, from the same tables as the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from analysis.report.tables import Table
 
 
 def table(shown: Table, name: str) -> str:
-    """Return the LaTeX of a table with caption and label ``tab:<name>``; needs the packages booktabs and graphicx."""
+    """Return a LaTeX table with a caption and the label ``tab:<name>``; it needs the packages booktabs and graphicx."""
     columns = "".join("r" if column in shown.numbers else "l" for column in shown.columns)
     caption = " ".join([f"{escape(shown.title)}.", *(escape(text) for text in (shown.omission, shown.note) if text)])
     lines = [
@@ -29,6 +29,6 @@ def table(shown: Table, name: str) -> str:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    """Return a row; at its beginning, a bracket or star would be an option of the row or the rule before it."""
+    """Return a row; protect a leading bracket or star, which LaTeX would read as an option of the command before it."""
     text = " & ".join(map(escape, cells)) + r" \\"
     return "{}" + text if text.lstrip().startswith(("[", "*")) else text

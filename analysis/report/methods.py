@@ -1,4 +1,4 @@
-"""The methods section of a paper, written from a study's records: paragraphs ready to paste, and their references."""
+"""The methods section for a paper, written from a study's records: paragraphs ready to paste, with references."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ _SPENDING = {
     "lan_demets_obrien_fleming": "Lan and DeMets, 1983; spending function of O’Brien and Fleming’s type, levels "
     "computed for t statistics",
 }
-"""How the error is spent on the looks, with the source, by the name of the design."""
+"""How the error is spent across the looks, with the source, by the name of the design."""
 
 
 _LISTED = 4
-"""With more arms that factors make, or more levels, the sentence states only their number."""
+"""With more factorial arms or more levels than this, the sentence contains only their number."""
 
 
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the paragraphs, and the references that they cite, in alphabetical order."""
+    """Return the paragraphs, and the references they cite in alphabetical order."""
     text = (_design(findings), _inference(findings), _robustness(findings), _freeze(findings))
     whole = " ".join(text)
     return tuple(filter(None, text)), tuple(entry for key, entry in _REFERENCES.items() if key in whole)
@@ -90,8 +90,8 @@ def _design(findings: Findings) -> str:
         f"classes, {plan.scope.image_size} px, {training_code.network_words(plan)}){epochs_words(plan, runs)}, each "
         f"with the same {counted(len(plan.seeds), 'seed')}.{how_trained(plan, runs)} "
         f"{training_code.what_a_seed_determines(plan, runs)} {_measured(findings)}{_chosen(runs)}{_left_out(plan)} "
-        f"Runs that diverged or stayed at chance ({_chance(findings)}exact one-sided 99 % bound; Clopper and Pearson, "
-        "1934) count as outcomes and are not excluded."
+        f"Runs that diverged or stayed at chance level ({_chance(findings)}exact one-sided 99 % bound; Clopper and "
+        "Pearson, 1934) count as outcomes and are not excluded."
     )
 
 
@@ -100,19 +100,19 @@ def _chance(findings: Findings) -> str:
 
 
 def _measured(findings: Findings) -> str:
-    """Return what is measured, on how many images; a reported number is measured by what reports it."""
+    """Return what is measured, and on how many images; a reported number is attributed to the code that reports it."""
     measure, images = findings.measure, findings.results.runs["test_images"].dropna()
     tested = f"{number_format.whole(images.iloc[0])} test images" if len(images) else "the test images"
     if measure.column.startswith(SCALAR):
         return (
             f"The {measure.words} is a number that {_reporter(findings.results.plan)} reports; {measure.better} is "
-            f"better. The accuracy next to it is measured on {tested}."
+            f"better. The accuracy shown beside it is measured on {tested}."
         )
     return f"{'Accuracy' if measure.is_accuracy else f'The {measure.words}'} is measured on {tested}."
 
 
 def _reporter(plan: Plan) -> str:
-    """Return who reports scalars: own training code, or a callback."""
+    """Return what reports scalars: the study's own training code, or a callback."""
     name = training_code.name_of(plan)
     if name is not None:
         return f"the training code {name}"
@@ -121,41 +121,41 @@ def _reporter(plan: Plan) -> str:
 
 
 _RULES = {
-    "last_epoch": "the last one",
-    "best_validation": "the first with the highest validation accuracy",
-    "best_test": "the first with the highest test accuracy (an oracle)",
+    "last_epoch": "the last epoch",
+    "best_validation": "the first epoch with the highest validation accuracy",
+    "best_test": "the first epoch with the highest test accuracy (an oracle)",
 }
 
 
 def _chosen(runs: pd.DataFrame) -> str:
-    """Return a sentence on which epoch of a run is reported."""
+    """Return a sentence on which epoch of each run is reported."""
     rules = sorted(set(runs["selection"].dropna()))
-    words = [_RULES.get(rule, f"the one that the rule {rule} chooses") for rule in rules]
+    words = [_RULES.get(rule, f"the epoch that the rule {rule} chooses") for rule in rules]
     if not words:
         return ""
-    which = words[0] if len(words) == 1 else f"depending on the arm, {' or '.join(words)}"
-    return f" The reported epoch of a run is {which}."
+    which = words[0] if len(words) == 1 else f"{' or '.join(words)}, depending on the arm"
+    return f" The reported epoch of each run is {which}."
 
 
 def _left_out(plan: Plan) -> str:
-    """Return sentences on what arms leave out of their data by a list."""
+    """Return sentences on the images that a list excludes from the data of arms."""
     arms: dict[str, list[str]] = {}
     for name, text in plan.left_out.items():
         arms.setdefault(text, []).append(name)
     whole = len(plan.arms)
     return "".join(
-        f" By a list, {text}{'' if len(names) == whole else f' (in {number_format.listing(names)})'}."
+        f" Using a list, {text}{'' if len(names) == whole else f' (in {number_format.listing(names)})'}."
         for text, names in arms.items()
     )
 
 
 def _arms(findings: Findings) -> str:
-    """Return the arms of a study, in parentheses; those that factors make by the levels of the factors."""
+    """Return the arms of a study in parentheses; factorial arms are described by the levels of their factors."""
     arms = findings.results.plan.arms
     crossed = [arm for arm in arms if arm.levels]
     if len(crossed) > _LISTED:
         beside = [arm.name for arm in arms if not arm.levels]
-        return f", {f'{named(beside)}, and ' if beside else ''}{_combinations(crossed)},"
+        return f", which are {f'{named(beside)} as well as ' if beside else ''}{_combinations(crossed)},"
     if not many_arms(findings):
         return f" ({number_format.listing([arm.name for arm in arms])})"
     gated = gated_arms(findings)
@@ -163,7 +163,7 @@ def _arms(findings: Findings) -> str:
 
 
 def _combinations(arms: Sequence[Arm]) -> str:
-    """Return the factors of arms with their levels, and whether all combinations are among the arms."""
+    """Return the factors of the arms with their levels, and whether the arms include all combinations."""
     levels: dict[str, dict[str, None]] = {}
     for arm in arms:
         for factor, level in arm.levels.items():
@@ -191,15 +191,15 @@ def _inference(findings: Findings) -> str:
     may, read = ("may be", "is") if reached else ("might be", "was to be")
     if looks.anytime:
         when = (
-            f"The verdict {may} read {looks.text}: a confidence sequence for the mean of the paired differences "
-            f"(Lai, 1976; Wang and Ramdas, 2024; Gaussian mixture over the standardized effect, standard deviation "
-            f"{looks.mixture_width:g}) contains the true mean after all numbers of pairs together in at least "
-            f"{number_format.level(looks.alpha)} of studies."
+            f"The verdict {may} read {looks.text}, from a confidence sequence for the mean of the paired differences "
+            "(Lai, 1976; Wang and Ramdas, 2024; Gaussian mixture over the standardized effect, standard deviation "
+            f"{looks.mixture_width:g}). In at least {number_format.level(looks.alpha)} of studies, the sequence "
+            "contains the true mean at every number of pairs."
         )
     elif len(looks.numbers) > 1:
         when = (
-            f"The verdict {read} read {looks.text} of the paired t interval (Student, 1908), so that all looks "
-            f"together are wrong in at most {100 * looks.alpha:g} % of studies without an effect "
+            f"The verdict {read} read {looks.text} of the paired t interval (Student, 1908). In at most "
+            f"{100 * looks.alpha:g} % of studies without an effect, at least one look is wrong "
             f"({_SPENDING[looks.spending]})."
         )
     else:
@@ -212,7 +212,7 @@ def _inference(findings: Findings) -> str:
     against = f" and the reported gain of {number_format.decimal(gain)} pp" if gain is not None else ""
     measure = findings.measure
     delta = measure.margin(plan.delta_pp)
-    side = ", control minus treatment, so that a gain is positive" if measure.lower_is_better else ""
+    side = " (control minus treatment, so a gain is positive)" if measure.lower_is_better else ""
     further = any(c.family == "variant" for c in findings.family.comparisons)
     holm = (
         " Further arms are compared under Holm’s procedure on their sequential p-values (Holm, 1979)."
@@ -221,28 +221,28 @@ def _inference(findings: Findings) -> str:
     )
     return (
         f"The estimand is the mean over seeds of the paired difference in {measure.words}{side}. {when} The interval "
-        f"is compared with 0{_and(findings)} a smallest effect of interest of {delta}{against} by a "
-        f"table fixed beforehand.{_argument(findings)}{holm}"
+        f"is compared with 0{_and(findings)} the smallest effect of interest ({delta}){against}, using a "
+        f"table fixed in advance.{_argument(findings)}{holm}"
     )
 
 
 def _and(findings: Findings) -> str:
-    """Return the words between the first two numbers that an interval is compared with."""
+    """Return the words between the first two numbers with which an interval is compared."""
     return "," if findings.reported else " and"
 
 
 def _pairs(findings: Findings) -> int:
-    """Return the largest number of complete pairs of a comparison."""
+    """Return the number of complete pairs in the longest comparison."""
     return max((len(complete(each.pairs)) for each in findings.family.comparisons), default=0)
 
 
 def _not_reached(findings: Findings) -> str:
     pairs = _pairs(findings)
-    return f" No look is reached: there {'is' if pairs == 1 else 'are'} {counted(pairs, 'complete pair')}."
+    return f" No look has been reached: there {'is' if pairs == 1 else 'are'} {counted(pairs, 'complete pair')}."
 
 
 def _argument(findings: Findings) -> str:
-    """Return which comparisons a gain must pass, in their order, after a space; empty without a treatment."""
+    """Return which comparisons a gain must pass, in order, after a space; empty without a treatment."""
     said = _asked(findings)
     return f" {said}" if said else ""
 
@@ -266,14 +266,14 @@ def _asked(findings: Findings) -> str:
 
 _OF_MEMORY = {
     "baseline": "the baseline",
-    "matched": "an arm with as many parameters but no memory",
+    "matched": "an arm with the same number of parameters but no memory",
     "frozen": "an arm whose memory never learns",
-    "permuted": "an arm that reads the memory of another image",
+    "permuted": "an arm that reads a different image’s memory",
 }
 
 
 def _argument_of_memory(findings: Findings) -> str:
-    """Return which comparisons this study has of those that a gain of memory must pass, and which are missing."""
+    """Return which of the comparisons that a gain from memory must pass are in this study, and which are missing."""
     gates = findings.family.gates
     there = [_OF_MEMORY.get(gate.role, f"“{gate.question}”") for gate in gates if gate.comparison is not None]
     lacking = [_OF_MEMORY.get(gate.role, gate.role) for gate in gates if gate.comparison is None]
@@ -294,18 +294,19 @@ def _robustness(findings: Findings) -> str:
     ]
     if findings.photos is not None:
         parts.append(
-            "For new photos the variance is that of crossed seeds and images, with Satterthwaite’s degrees of freedom "
-            "(Satterthwaite, 1946)."
+            "The interval for new photos uses the variance for crossed seeds and images, with Satterthwaite’s degrees "
+            "of freedom (Satterthwaite, 1946)."
         )
     if findings.attributions:
         parts.append(
-            "The gap was split among the switches along ladders and, where all combinations ran, by Shapley values"
+            "The gap was split among the switches along ladders and, where all combinations were run, by Shapley values"
         )
         parts[-1] += " (Shapley, 1953)."
     if findings.screening is not None:
         parts.append(
-            "Arms were chosen in a screening on validation data and separate seeds; its expected best is the "
-            "unbiased estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
+            "Arms were chosen in a screening on validation data with separate seeds. The screening’s expected best "
+            "value is the unbiased estimate (Tang et al., 2020) of the expected validation performance (Dodge et al., "
+            "2019)."
         )
     return " ".join(parts)
 
@@ -334,29 +335,31 @@ _ROBUST = {
 
 
 def _robust(findings: Findings) -> list[str]:
-    """Return which robust readings the gated comparisons have, in a sentence."""
+    """Return a sentence on the robust readings of the gated comparisons."""
     methods = {reading.method for reading in findings.robust.values()}
     known = [words for method, words in _ROBUST.items() if method in methods]
     if not known or findings.procedure == FIRST:
         return []
-    return [f"Because the t interval assumes normal differences, we also report {number_format.listing(known)}."]
+    listed = number_format.listing(known)
+    return [f"Because the t interval assumes normally distributed differences, we also report {listed}."]
 
 
 def _collapsed(findings: Findings) -> list[str]:
-    """Return how collapsed runs are recognized and what their absence does not exclude."""
+    """Return how collapsed runs are recognized, and which failure rate their absence does not exclude."""
     if not findings.robust:
         return []
     measure = findings.measure
     bound = (
-        " Where no run failed, the failure rate that this does not exclude is the exact one-sided 95 % bound (Clopper "
-        "and Pearson, 1934; Hanley and Lippman-Hand, 1983)."
+        " If no run failed, the highest failure rate that cannot be excluded is the exact one-sided 95 % bound "
+        "(Clopper and Pearson, 1934; Hanley and Lippman-Hand, 1983)."
     )
     return [
-        "By a rule fixed beforehand that does not affect the verdict, a run counts as collapsed if it predicts almost "
-        f"one class only, or if it lies at least {LEAST_DROP:g} times the smallest effect of interest "
-        f"{'above' if measure.lower_is_better else 'below'} the other seeds of its arm and farther than the 99 % point "
-        f"for normal runs, in {'accuracy' if measure.is_accuracy else measure.words} or in its paired difference."
-        + (bound if findings.procedure != FIRST and findings.not_excluded is not None else "")
+        "By a rule that was fixed in advance and does not affect the verdict, a run counts as collapsed in either of "
+        "two cases. The first is that it predicts almost only one class. The second is that it lies at least "
+        f"{LEAST_DROP:g} times the smallest effect of interest {'above' if measure.lower_is_better else 'below'} the "
+        "other seeds of its arm and beyond the 99 % point of the distribution of normal runs, in "
+        f"{'accuracy' if measure.is_accuracy else measure.words} or in its "
+        "paired difference." + (bound if findings.procedure != FIRST and findings.not_excluded is not None else "")
     ]
 
 
@@ -365,7 +368,7 @@ def _freeze(findings: Findings) -> str:
     if found is None:
         return "No analysis plan was frozen; the results are exploratory."
     followed = (
-        "was followed" if not findings.deviations else "was not followed in every respect, as stated with the results"
+        "was followed" if not findings.deviations else "was not followed in every respect, as noted with the results"
     )
     return (
         f"The analysis plan was frozen {_when(findings, found)} (SHA-256 {found.sha256[:16]}…, "
@@ -380,17 +383,17 @@ def _when(findings: Findings, frozen: Frozen) -> str:
     if early:
         return f"after {counted(early, 'run')} of this study had begun"
     reused = int(findings.results.runs["reused_from"].notna().sum())
-    taken = f" of its own, with {counted(reused, 'run')} of other studies" if reused else ""
+    taken = f" of its own, with {counted(reused, 'run')} from other studies" if reused else ""
     return f"before the first run{taken}"
 
 
 def _happened(findings: Findings) -> str:
-    """Return how many of the planned runs are settled, failed or are missing, and how many were resumed."""
+    """Return how many of the planned runs are settled, diverged or failed, and how many were resumed."""
     results, runs = findings.results, findings.results.runs
     settled = int(runs["status"].isin(SETTLED).sum())
     said = f"Of {counted(len(results.plan.runs), 'planned run')}, {settled} {'is' if settled == 1 else 'are'} settled"
     diverged, failed = (int((runs["status"] == status).sum()) for status in ("diverged", "failed"))
-    said += f", {diverged} of them diverged" if diverged else ""
-    said += f", {failed} failed" if failed else ""
+    said += f" ({diverged} of them diverged)" if diverged else ""
+    said += f" and {failed} failed" if failed else ""
     resumed = int((runs["attempts"].fillna(1) > 1).sum())
     return said + (f"; {resumed} {'was' if resumed == 1 else 'were'} interrupted and resumed." if resumed else ".")

@@ -1,4 +1,4 @@
-"""What a study was and the origin of its rows: claim, scope, design, software and machines."""
+"""What a study was and where its rows come from: claim, scope, design, software and machines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from analysis.wording.study_words import what
 
 
 def facts(findings: Findings) -> list[tuple[str, str]]:
-    """Return (term, text) pairs on claim, scope and design."""
+    """Return (term, text) pairs on the claim, the scope and the design."""
     plan = findings.results.plan
     scope = plan.scope
-    # A study of something other than memory follows no named protocol, unless its arms say so.
+    # A study of something other than memory does not follow a named protocol, unless its arms say so.
     protocol = "" if plan.what is not None and scope.protocol == "custom" else f", protocol {scope.protocol}"
     arms, seeds = counted(len(plan.arms), "arm"), counted(len(plan.seeds), "seed")
     return [
@@ -39,22 +39,22 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
 
 
 def _looks(looks: Looks) -> str:
-    """Return when the verdict is read, and at which level."""
+    """Return when the verdict is read, and at which confidence level."""
     if looks.anytime:
         return (
-            f"{looks.text}, from a t confidence sequence (Gaussian mixture of width {looks.mixture_width:g}), so that "
-            f"the error of all numbers of pairs together is at most {number_format.decimal(100 * looks.alpha)} %"
+            f"{looks.text}, from a t confidence sequence (Gaussian mixture of width {looks.mixture_width:g}), so the "
+            f"overall error rate across all numbers of pairs is at most {number_format.decimal(100 * looks.alpha)} %"
         )
     if len(looks.numbers) == 1:
-        return f"one, after {looks.numbers[0]} pairs: paired t interval, {number_format.level(looks.levels[0])}"
+        return f"one look, after {looks.numbers[0]} pairs: paired t interval, {number_format.level(looks.levels[0])}"
     return (
-        f"{looks.text} of the paired t interval, so that the error of all looks together is at most "
+        f"{looks.text} of the paired t interval, so the overall error rate across all looks is at most "
         f"{number_format.decimal(100 * looks.alpha)} %"
     )
 
 
 def _decided(findings: Findings) -> list[tuple[str, str]]:
-    """Return which look the verdict is from, if pairs were computed after it."""
+    """Return the look on which the verdict is based, if further pairs were computed after that look."""
     primary = findings.primary
     if primary is None or not primary.verdict.decided:
         return []
@@ -69,7 +69,7 @@ def _freeze(findings: Findings) -> str:
     found = findings.results.frozen
     if found is None:
         return "not frozen"
-    agreed = "not followed in every respect; the verdict says how" if findings.deviations else "followed"
+    agreed = "not followed in every respect; see the verdict for the deviations" if findings.deviations else "followed"
     return f"frozen {found.at:%Y-%m-%d %H:%M:%S} UTC, SHA-256 {found.sha256}, {agreed}"
 
 
@@ -89,14 +89,14 @@ def _claim_facts(findings: Findings) -> list[tuple[str, str]]:
 
 
 def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
-    """Return (term, values) pairs; a value that not all runs share is followed by its number of runs."""
+    """Return (term, values) pairs; a value that not all runs share is followed by the number of runs that have it."""
     results, runs = findings.results, findings.results.runs
     commit = runs["git_commit"].fillna("outside a checkout")
     dirty = (", with uncommitted changes " + runs["git_dirty"]).fillna("")
     device = runs["device"].fillna("?") + ": " + runs["device_name"].fillna("?")
     rows = [
         ("Plan written", (results.plan.created_at,)),
-        ("Package that planned", (f"aim-ablations {results.plan.package_version}",)),
+        ("Planning package", (f"aim-ablations {results.plan.package_version}",)),
         ("Code", _with_counts(commit + dirty)),
         ("Libraries", _with_counts(runs["versions"].map(_listed))),
         ("Plugins", _plugins(runs["plugins"])),
@@ -104,33 +104,33 @@ def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
         ("CPU threads", _with_counts(runs["threads"])),
         ("Host", _with_counts(runs["host"])),
         ("Copied from other studies", _copied(runs["reused_from"])),
-        ("Data fingerprint, plan", (results.plan.scope.data_fingerprint,)),
-        ("Data fingerprint, runs", _with_counts(runs["data_fingerprint"])),
+        ("Data fingerprint (plan)", (results.plan.scope.data_fingerprint,)),
+        ("Data fingerprint (runs)", _with_counts(runs["data_fingerprint"])),
         ("Selection rule", _with_counts(runs["selection"])),
         ("Schema version", _with_counts(runs["schema_version"])),
         ("Runs started", _span(runs["started_at"])),
         ("Rows written", _span(runs["finished_at"])),
         ("Ledger head", _ledger(findings)),
-        ("Wall time, summed", (_duration(runs["seconds"].sum()),)),
+        ("Total wall time", (_duration(runs["seconds"].sum()),)),
     ]
     return [(term, values) for term, values in rows if values]
 
 
 def _duration(seconds: float) -> str:
-    """Return a time in the largest unit of which there is at least one."""
+    """Return a time in the largest unit in which it is at least 1."""
     unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= n), ("s", 1))
     return f"{number_format.decimal(seconds / length)} {unit}"
 
 
 def _ledger(findings: Findings) -> tuple[str, ...]:
-    """Return the head of the ledger with the number of settled runs that it stands for; nothing without a ledger."""
+    """Return the ledger's head with the number of settled runs that it covers; empty without a ledger."""
     head, covered = findings.results.ledger_head
     settled = int(findings.results.runs["status"].isin(SETTLED).sum())
     return (f"{head}, which covers {covered} of {counted(settled, 'settled run')}",) if head else ()
 
 
 def _copied(origins: pd.Series) -> tuple[str, ...]:
-    """Return every study from which rows were copied, with their number; nothing if there is none."""
+    """Return every study from which rows were copied, with the number of rows; empty if no rows were copied."""
     counts = origins.dropna().value_counts(sort=False).sort_index()
     return tuple(f"{origin} ({counted(int(number), 'run')})" for origin, number in counts.items())
 
@@ -143,7 +143,7 @@ def _with_counts(values: pd.Series) -> tuple[str, ...]:
 
 
 def _plugins(column: pd.Series) -> tuple[str, ...]:
-    """Return every distribution with the components that any run used from it."""
+    """Return every distribution with those of its components that any run used."""
     origins: dict[str, set[str]] = {}
     for text in column.dropna().unique():
         for name, distribution in parsed_json(text, {}).items():

@@ -1,4 +1,4 @@
-"""A report as files: HTML page, Markdown twin, figures, tables, and every number as JSON."""
+"""A report as files: the HTML page, its Markdown version, figures, tables, and every number as JSON."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ def write(findings: Findings, out: Path) -> Path:
 
 
 def _of_measure(plan: Plan) -> dict[str, Any]:
-    """Return the measure and the smallest effect of interest of a study that is not about accuracy."""
+    """Return the measure and the smallest effect of interest if the study is not about accuracy."""
     return {"measure": plan.measure.name, "better": plan.measure.better, "delta": plan.delta_pp}
 
 
 def _rules(findings: Findings) -> tuple[Sequence[tuple[str, str, str]], bool]:
-    """Return the rows of the verdict's table, and whether they compare with a reported gain."""
+    """Return the rows of the verdict table, and whether they involve a reported gain."""
     against = findings.otherwise is None
     return rules_of(findings.results.plan.procedure, against_reported=against), against
 
 
 def _refuse_links(out: Path) -> None:
-    """Refuse links in a report's folder: their creator would choose which files are replaced."""
+    """Refuse links in a report's folder: whoever created a link could choose which file is overwritten."""
     pages = ("report.json", "report.md", "report.html", "checklist.md")
     places = [out / name for name in ("figures", "tables", "latex", *pages)]
     files = [path for folder in places[:3] if folder.is_dir() for path in folder.iterdir()]
@@ -93,14 +93,15 @@ def _write_csv(path: Path, frame: pd.DataFrame) -> None:
     text = for_spreadsheets(frame).to_csv(index=False, lineterminator="\n")
     if path.suffix == ".gz":
         path.unlink(missing_ok=True)
-        path.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))  # no time: the same results give the same bytes
+        # Without a time stamp, the same results produce byte-identical files.
+        path.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
         share(path)
     else:
         _write(path, text)
 
 
 def _write(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)  # it may belong to another user who can write in this folder
+    path.unlink(missing_ok=True)  # the file may belong to another user who can write to this folder
     path.write_text(text, encoding="utf-8", newline="\n")
     share(path)
 
@@ -160,7 +161,7 @@ def _numbers(findings: Findings, document: Document) -> str:
             for name, drawn in document.figures.items()
         },
     }
-    # A line per entry: with an indent the encoder is pure Python and takes seconds for the curves of a thousand runs.
+    # One line per entry: with an indent, the pure Python encoder takes seconds for the curves of a thousand runs.
     lines = [
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in content.items()
     ]
@@ -168,7 +169,7 @@ def _numbers(findings: Findings, document: Document) -> str:
 
 
 def _looks(plan: Plan) -> dict[str, Any]:
-    """Return when the verdict is read, and at which levels: of the planned pairs alone where any number may be read."""
+    """Return when the verdict is read, and at which levels; only for the planned pairs if any number may be read."""
     looks = plan.looks
     if not looks.anytime:
         spending = {} if looks.planned else {"spending": looks.spending}
@@ -178,7 +179,7 @@ def _looks(plan: Plan) -> dict[str, Any]:
 
 
 def _content(frame: pd.DataFrame, path: str) -> list[dict[str, Any]] | dict[str, Any]:
-    """Return the rows of a table, or the file that contains them if they are many."""
+    """Return the rows of a table, or the file that contains them if there are many."""
     return {"file": path, "rows": len(frame)} if is_long(frame) else _records(frame)
 
 
@@ -189,7 +190,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a cell as a JSON value; anything missing or not finite is null."""
+    """Return a cell as a JSON value; missing and non-finite values become null."""
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, pd.Timestamp):

@@ -1,4 +1,4 @@
-"""Sentences of the report that accompany the verdict."""
+"""Sentences that accompany the verdict in the report."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def remarks(findings: Findings) -> list[str]:
         and not any(gate.role == "permuted" for gate in findings.family.gates)
     ):
         causal += (
-            " The treatment’s memory depends on the image, but no arm reads the memory of another image, so the study "
-            "does not show whether the right memory matters."
+            " The treatment’s memory depends on the image, but no arm reads a different image’s memory, so the study "
+            "does not show whether reading the right memory matters."
         )
     return [*_compatibility(primary), *_outlook(primary), *([causal] if causal else [])]
 
 
 def _updates(arm: Arm) -> bool:
-    """Return whether an arm's memory is updated from features of the image."""
+    """Return whether an arm's memory is updated from image features."""
     model = arm.config.get("model") or {}
     update = model.get("update") or {}
     return bool(model.get("memory")) and update.get("name", "none") != "none"
@@ -50,8 +50,8 @@ def _compatibility(primary: Comparison) -> list[str]:
     digits = number_format.digits_beside((low, high), tuple(primary.reported.values()))
     ends = [number_format.decimal(end, digits, sign=True) for end in (low, high)]
     return [
-        f"The gain of the single reported pair of runs {said}: one further pair{_seeds(primary)} is expected between "
-        f"{ends[0]} and {ends[1]} pp "
+        f"The gain in the single reported pair of runs {said}: one further pair{_seeds(primary)} is expected to lie "
+        f"between {ends[0]} and {ends[1]} pp "
         f"({number_format.level(primary.interval.alpha)} prediction interval)."
     ]
 
@@ -63,17 +63,14 @@ def _seeds(primary: Comparison) -> str:
 def _outlook(primary: Comparison) -> list[str]:
     if primary.needed is None:
         return []
-    planned = "no look is left in the plan"
+    planned = "the plan contains no further look"
     if primary.schedule is not None and primary.schedule.anytime:
-        planned = "the verdict may be read after any of them"
+        planned = "the verdict may be read after any pair"
     elif primary.next_look is not None:
         planned = f"the next look is planned after {primary.next_look} pairs"
     if primary.needed.reachable:
-        return [
-            f"A verdict that stops the study is expected after this many further pairs: {primary.needed.text}; "
-            f"{planned}."
-        ]
+        return [f"Expected number of further pairs until a verdict stops the study: {primary.needed.text}; {planned}."]
     return [
-        "More pairs cannot stop the study: no reported gain applies here, so there is nothing to compare "
-        "a gain above δ with."
+        "More pairs cannot stop the study: no reported gain applies here, so there is nothing with which a gain "
+        "above δ can be compared."
     ]

@@ -1,4 +1,4 @@
-"""The figures of a sweep: what its factors do, and how its many arms compare."""
+"""The figures of a sweep: the effects of its factors, and how its many arms compare."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def sweep_figures(findings: Findings, found: Sweep) -> Iterator[ReportFigure]:
 
 
 def _levels(findings: Findings, found: Sweep) -> Iterator[ReportFigure]:
-    """Yield what the factors do: their marginal means, and the two that differ most together."""
+    """Yield the factors' effects: their marginal means, and the two factors with the clearest interaction."""
     results, measure, alpha = findings.results, found.measure, findings.alpha
     runs, beside = of_design(results, results.runs)
     try:
         columns = factor_columns(results, runs)
-    except UsageError:  # no factor of which two levels were run
+    except UsageError:  # no factor with two levels that were run
         return
     summary = means_summary(runs, columns, measure, alpha)
     if summary.empty:
@@ -97,7 +97,7 @@ def _pareto(findings: Findings, found: Sweep) -> ReportFigure:
 
 
 def _factors(findings: Findings, found: Sweep) -> Iterator[ReportFigure]:
-    """Yield arms by their options, and the learning curves by the option whose levels differ most."""
+    """Yield the arms by their options, and learning curves by the option whose levels differ most."""
     results = findings.results
     runs = with_named_levels(results, results.runs)
     try:

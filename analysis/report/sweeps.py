@@ -1,4 +1,4 @@
-"""What the report of a sweep answers besides the verdict: which arms are best, and what each factor does."""
+"""What a sweep's report answers besides the verdict: which arms are best, and what effect each factor has."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from analysis.wording import number_format
 
 @dataclass(frozen=True)
 class Sweep:
-    """Ranking and effects of a study, by the measure that may be looked at.
+    """The ranking and effects in a study, by the measure that may be shown.
 
     Attributes
     ----------
-    measure : test accuracy once the pairs of the verdict are settled, and validation accuracy before that.
-    ranking : frame of `statistics.ranking` with `role`; no rows unless the study has many arms.
-    effects : frame of `Results.effects`; no rows if the study has no factors, or the report attributes a gap to them.
-    alpha : error of all intervals of a frame together.
+    measure : test accuracy once the pairs for the verdict are settled; validation accuracy before that.
+    ranking : frame from `statistics.ranking` with `role`; empty unless the study has many arms.
+    effects : frame from `Results.effects`; empty if the study has no factors or its report attributes a gap to them.
+    alpha : joint error rate of all intervals in a frame.
     """
 
     measure: Measure
@@ -35,7 +35,7 @@ class Sweep:
 
     @property
     def main(self) -> pd.DataFrame:
-        """Main effects that have an interval or at least a mean, the most significant first."""
+        """Main effects with an interval or at least a mean, the most significant first."""
         return _ordered(self.effects, "main")
 
     @property
@@ -45,17 +45,17 @@ class Sweep:
 
 
 def sweep(findings: Findings) -> Sweep:
-    """Return ranking and effects of a study."""
+    """Return the ranking and effects in a study."""
     measure = _measure(findings)
     return Sweep(measure, _ranking(findings, measure), _effects(findings, measure), findings.alpha)
 
 
 def _measure(findings: Findings) -> Measure:
-    """Return the measure that may be looked at: the study's own, or validation accuracy before the verdict is due."""
+    """Return the measure that may be shown: the study's own, or validation accuracy before the verdict is due."""
     found, own = measure_of(findings.results), findings.measure
     if own.is_accuracy or found.blinded:
         return found
-    short = f"{own.words} of the selected epoch"
+    short = f"{own.words} at the selected epoch"
     return Measure(own.column, own.axis(), short, own.unit, own.scale, own.lower_is_better)
 
 
@@ -74,7 +74,7 @@ def _ranking(findings: Findings, measure: Measure) -> pd.DataFrame:
 
 
 def _effects(findings: Findings, measure: Measure) -> pd.DataFrame:
-    """Return the effects of the factors; in a study of few arms, the attribution of switches replaces them."""
+    """Return the effects of the factors; in a study with few arms, the attribution to switches replaces them."""
     if findings.attributions and not many_arms(findings):
         return pd.DataFrame({"kind": []})
     try:
@@ -94,7 +94,7 @@ def _ordered(effects: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def answers(found: Sweep) -> Iterator[tuple[str, str]]:
-    """Yield (section, sentence) pairs: what ranking and effects show, for the first screen of a report."""
+    """Yield (section, sentence) pairs for the top of a report: what the ranking and the effects show."""
     if len(found.ranking) > 1:
         yield "ranking", _best(found)
     if len(found.main):
@@ -102,9 +102,9 @@ def answers(found: Sweep) -> Iterator[tuple[str, str]]:
     if found.measure.blinded and (len(found.ranking) > 1 or len(found.main)):
         yield (
             "ranking" if len(found.ranking) > 1 else "factors",
-            "Both use the validation accuracy, because the pairs of the verdict are not settled yet."
+            "Both use the validation accuracy, because the pairs for the verdict are not settled yet."
             if len(found.ranking) > 1 and len(found.main)
-            else "This is the validation accuracy, because the pairs of the verdict are not settled yet.",
+            else "This is the validation accuracy, because the pairs for the verdict are not settled yet.",
         )
 
 
@@ -114,13 +114,13 @@ def _best(found: Sweep) -> str:
     rest = (
         "the paired differences separate it from all other arms"
         if not tied
-        else f"the pairs do not separate {counted(tied, 'further arm')} from it"
+        else f"the paired differences do not separate it from {counted(tied, 'further arm')}"
     )
     best, side = (found.measure.best, "downwards" if found.measure.lower_is_better else "upwards")
     return (
         f"Of {counted(len(found.ranking), 'arm')}, {first['arm']} has the {best} mean {found.measure.short} "
         f"({_value(first['mean'], found.measure)}, {counted(int(first['n']), 'run')}); {rest}. "
-        f"The {best} of many means is biased {side}."
+        f"As the {best} of many means, it is biased {side}."
     )
 
 
@@ -140,12 +140,12 @@ def _strongest(found: Sweep) -> str:
     )
     return (
         f"{clear} of {counted(len(main), 'main effect')} of the factors {'has' if clear == 1 else 'have'} an interval "
-        f"without 0. The clearest effect is that of {row['factor']}{_alias(row)}: {row['level']} instead of "
-        f"{row['reference']} "
-        f"changes the {found.measure.short} by {number_format.points(row['effect'])}{unit}{interval}."
+        f"that excludes 0. The clearest effect is that of {row['factor']}{_alias(row)}: {row['level']} instead of "
+        f"{row['reference']} changes the {found.measure.short} by "
+        f"{number_format.points(row['effect'])}{unit}{interval}."
     )
 
 
 def _alias(row: pd.Series) -> str:
-    """Return a clause on the effects that the design cannot distinguish from one; empty if there are none."""
+    """Return a clause on the effects from which the design cannot distinguish this one; empty if there are none."""
     return f", which this design cannot distinguish from {alias_words(row['aliased'])}" if row["aliased"] else ""

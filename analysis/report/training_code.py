@@ -1,4 +1,4 @@
-"""What a report says about own training code: who trained, what a seed determines, and whether a run repeats."""
+"""What a report says about a study's own training code: what a seed determines, and whether runs are repeatable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BUILDERS = frozenset({"backbones", "memories", "updates", "controls"})
 
 
 def name_of(plan: Plan) -> str | None:
-    """Return the name of the own training code of a study; None if it has none."""
+    """Return the name of a study's own training code; None if it has none."""
     for arm in plan.arms:
         code = arm.config.get("train")
         if isinstance(code, dict):
@@ -25,26 +25,26 @@ def name_of(plan: Plan) -> str | None:
 
 
 def network_words(plan: Plan) -> str:
-    """Return the backbone of a study, or its training code where that builds the network."""
+    """Return a study's backbone, or its training code if that code builds the network."""
     builds = name_of(plan) is not None and all(arm.config.get("model") is None for arm in plan.arms)
     return f"{'training code' if builds else 'backbone'} {plan.scope.backbone}"
 
 
 def what_a_seed_determines(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return the sentence of the methods section on seeds."""
+    """Return the sentences on seeds for the methods section."""
     name = name_of(plan)
     if name is None:
         return f"A seed determines, {_drawn(plan, runs)}{_own_validation(plan)}{_loaded(plan)}"
-    split = "the validation split, and beyond it " if _validation(plan, runs) else ""
+    split = "the validation split and also " if _validation(plan, runs) else ""
     return (
-        f"Every run was trained by the study’s own training code ({name}), which was given the options of the arm and "
+        f"Every run was trained by the study’s own training code ({name}), which received the arm’s options and "
         f"a seed. A seed determines, identically for all arms, {split}what that code "
         f"draws from it.{_own_validation(plan)}{_repetition(runs)}"
     )
 
 
 def _drawn(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return what a seed determines in the package's own training; layers of other code may start in their own way."""
+    """Return what a seed determines in this package's training; layers from other code may differ between arms."""
     foreign = _foreign_parts(runs)
     drawn = [
         *(["the validation split"] if _validation(plan, runs) else []),
@@ -57,13 +57,13 @@ def _drawn(plan: Plan, runs: pd.DataFrame) -> str:
         return f"{same}."
     then = f"{same}, and in each arm" if same else "in each arm,"
     return (
-        f"{then} the initial values; layers of {number_format.listing(foreign)}, which other code builds, may start "
-        "differently in different arms."
+        f"{then} the initial values; layers of {number_format.listing(foreign)}, which other code builds, may have "
+        "different initial values in different arms."
     )
 
 
 def _foreign_parts(runs: pd.DataFrame) -> list[str]:
-    """Return the parts of networks that code other than this package builds, by name."""
+    """Return the names of the network parts that code outside this package builds."""
     found: dict[str, None] = {}
     for text in runs["plugins"].dropna().unique():
         for name, distribution in parsed_json(text, {}).items():
@@ -74,7 +74,7 @@ def _foreign_parts(runs: pd.DataFrame) -> list[str]:
 
 
 def _validation(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return the beginning of the list of what a seed determines: the validation split, if any arm has one."""
+    """Return the first item in the list of what a seed determines: the validation split, if any arm has one."""
     if len(plan.own_validation) == len(plan.arms):
         return ""
     held_out = runs[~runs["arm"].isin(plan.own_validation)]["validation_images"].dropna()
@@ -87,17 +87,17 @@ def _own_validation(plan: Plan) -> str:
     whose = (
         "" if len(plan.own_validation) == len(plan.arms) else f" of {number_format.listing(list(plan.own_validation))}"
     )
-    return f" The validation images{whose} come with the data and are the same with every seed."
+    return f" The validation images{whose} come with the data and are the same for every seed."
 
 
 def _loaded(plan: Plan) -> str:
-    """Return a sentence on arms whose networks start from a file, which no seed changes."""
+    """Return a sentence on arms whose initial weights come from a file and do not depend on the seed."""
     loaded = [arm.name for arm in plan.arms if (arm.config.get("model") or {}).get("weights")]
     if not loaded:
         return ""
     them = "Every arm loads" if len(loaded) == len(plan.arms) else f"{number_format.listing(loaded)} load"
     one = "s" if len(loaded) == 1 < len(plan.arms) else ""
-    return f" {them}{one} weights from a file; they are the same with every seed."
+    return f" {them}{one} weights from a file; the loaded weights are the same for every seed."
 
 
 def _repetition(runs: pd.DataFrame) -> str:
@@ -114,7 +114,7 @@ def not_repeatable(runs: pd.DataFrame) -> list[str]:
     """Return a sentence for each run that was computed twice with different results."""
     different = runs[runs["repeated"].notna() & (runs["repeated"] != _SAME)]
     return [
-        f"The own training code does not repeat its results: the run of {row.arm} with seed {row.seed} was computed "
-        f"twice ({row.repeated}), so differences between arms contain this variation too."
+        f"The study’s own training code does not reproduce its results: the run of {row.arm} with seed {row.seed} was "
+        f"computed twice ({row.repeated}), so the differences between arms also contain this variation."
         for row in different.itertuples()
     ]

@@ -12,26 +12,26 @@ from analysis.plan import Plan
 from analysis.wording import number_format
 
 _TECHNICAL = frozenset({"name", "learning_rate", "epsilon_on", "fused"})
-"""Options of an optimizer that its clause leaves out: what is stated elsewhere, and how it is computed."""
+"""Optimizer options that the clause leaves out: those described elsewhere, and those on how it is computed."""
 _NAMED = 4
-"""Up to this many arms with one value are named, unless their names list levels; with more, only the number is given.
+"""Up to this many arms that share a value are named, unless their names list levels; otherwise only their number.
 """
 _GROUPS = 5
 """With more different values than this, only their number and an example are given."""
 
 
 def how_trained(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return the sentences on images and options of training, each after a space; empty if the store has neither.
+    """Return sentences on images and training options, each after a space; empty if the store contains neither.
 
     Parameters
     ----------
-    runs : frame of `Results`.
+    runs : the frame of runs from `Results`.
     """
     return "".join(f" {said}" for said in (*_images(runs), *_options(plan)))
 
 
 def epochs_words(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return for how many epochs the study trains, after a space; "at most" where a run may end earlier."""
+    """Return for how many epochs the study trains, after a space; with "at most" if runs may end earlier."""
     budgets = sorted(set(runs["epochs_planned"].dropna()))
     if not budgets:
         return ""
@@ -44,13 +44,13 @@ def epochs_words(plan: Plan, runs: pd.DataFrame) -> str:
 
 
 def training_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options of training of an arm; empty where other code trains."""
+    """Return an arm's training options; empty if other code trains."""
     found = config.get("training")
     return found if isinstance(found, Mapping) else {}
 
 
 def is_augmented(plan: Plan) -> bool:
-    """Return whether images of any arm are changed at random, as far as the plan knows."""
+    """Return whether images are changed at random in any arm, as far as the plan shows."""
     return any(
         "augmentation" not in options or options["augmentation"] is not None or bool(options.get("transforms"))
         for options in (training_of(arm.config) for arm in plan.arms)
@@ -58,12 +58,12 @@ def is_augmented(plan: Plan) -> bool:
 
 
 def is_shuffled(plan: Plan) -> bool:
-    """Return whether any arm has its images in random order."""
+    """Return whether any arm uses its images in random order."""
     return any(training_of(arm.config).get("shuffle", True) for arm in plan.arms)
 
 
 def _images(runs: pd.DataFrame) -> Iterator[str]:
-    """Yield how many images runs are trained and validated on."""
+    """Yield on how many images runs are trained and validated."""
     groups: dict[str, dict[str, None]] = {}
     known = runs[["arm", "train_images", "validation_images"]].drop_duplicates().dropna(subset=["train_images"])
     for arm, trained, validated in known.itertuples(index=False):
@@ -72,12 +72,12 @@ def _images(runs: pd.DataFrame) -> Iterator[str]:
     if len(groups) == 1:
         yield f"Each run was {next(iter(groups))}."
     elif groups:
-        parts = [f"those of {_arms(list(arms))} were {text}" for text, arms in groups.items()]
-        yield f"Runs differ in their images: {'; '.join(parts)}."
+        parts = [f"the runs of {_arms(list(arms))} were {text}" for text, arms in groups.items()]
+        yield f"The number of images differs between runs: {'; '.join(parts)}."
 
 
 def _options(plan: Plan) -> Iterator[str]:
-    """Yield what training uses in all arms, and a sentence for each option in which arms differ."""
+    """Yield a sentence on the options that all arms share, and one for each option in which arms differ."""
     arms = {arm.name: options for arm in plan.arms if (options := training_of(arm.config))}
     shared: list[str] = []
     differing: list[str] = []
@@ -101,7 +101,7 @@ def _grouped(groups: Mapping[str, list[str]]) -> str:
         for text, names in groups.items()
     ]
     if len(parts) > _GROUPS:
-        return f"{counted(len(parts), 'value')}, among them {parts[0]}"
+        return f"{counted(len(parts), 'value')}, including {parts[0]}"
     return "; ".join(parts)
 
 
@@ -184,7 +184,7 @@ def _layers(each: Mapping[str, Any]) -> str:
 
 
 def _component(found: Mapping[str, Any]) -> str:
-    """Return a component as ``adam (beta1 0.9, beta2 0.999)``; options that do nothing are left out."""
+    """Return a component as ``adam (beta1 0.9, beta2 0.999)``; options without an effect are left out."""
     given = [
         key.replace("_", " ") + ("" if value is True else f" {number_format.option(value)}")
         for key, value in found.items()
@@ -205,4 +205,4 @@ _TOPICS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "early stopping": _early_stopping,
     "fine-tuning": _fine_tuning,
 }
-"""By what is described: the clause for the options of an arm; empty if there is nothing to say."""
+"""For each topic, the function that returns a clause on an arm's options; empty if there is nothing to say."""

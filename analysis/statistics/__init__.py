@@ -1,7 +1,7 @@
-"""Statistics of paired runs: frames in, frames or small records out.
+"""Statistics for paired runs: functions take frames and return frames or small records.
 
-No function keeps state or changes its input, and every function that draws takes a `numpy.random.Generator`.
-Differences are in percentage points (pp), accuracies are fractions from 0 to 1.
+Functions do not keep state or change their input, and every function that draws random numbers takes a
+`numpy.random.Generator`. Differences are in percentage points (pp), accuracies are fractions from 0 to 1.
 """
 
 from analysis.statistics.comparison import Comparison, compare_arms

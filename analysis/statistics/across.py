@@ -1,4 +1,4 @@
-"""What several studies say together, in words and as a frame."""
+"""The joint findings of several studies, in words and as a frame."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class LeftOut:
 
     Attributes
     ----------
-    name : by its setting, as in `Across.names`.
-    study : its directory.
-    n : complete pairs.
-    verdict : why it has none, in words.
+    name : the study's name by its setting, as in `Across.names`.
+    study : the study's directory.
+    n : number of complete pairs.
+    verdict : why the study has no verdict of its own, in words.
     """
 
     name: str
@@ -42,23 +42,24 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Across:
-    """Several studies together: those that have their own verdict.
+    """The joint findings of several studies, from those that have their own verdict.
 
     Attributes
     ----------
-    names : of the studies, by the settings in which they differ.
-    verdicts : of the primary comparison of each, in words, with its limits.
-    effects : their mean differences, all at the level of the strictest, in the unit of the measure's differences.
-    delta, level : smallest effect of interest; error of all looks of a study together.
-    mean : of these studies, each counting the same.
-    of_settings : mean of all settings of which these are a sample; None below three studies.
+    names : names of the studies, by the settings in which they differ.
+    verdicts : verdict on the primary comparison in each study, in words, with its limitations.
+    effects : mean differences, all at the strictest level of any study, in the unit of the measure's differences.
+    delta, level : smallest effect of interest; overall error rate across all looks in a study.
+    mean : mean over these studies, with equal weights.
+    of_settings : mean over all settings of which these are a sample; None with fewer than three studies.
     heterogeneity : whether the effects differ.
-    pooled : partially pooled effects, with half and twice the scale of the prior in `narrower` and `wider`.
-    improvement : probability that a run of the treatment is better than one of the control, with its interval's ends.
-    p, p_holm : of every study, over its looks; adjusted for the number of studies.
-    positive : whether the interval of every study lies above 0, each at the level of its own look.
-    notes : what the reader has to know.
-    left_out : studies without their own verdict; no other attribute counts them.
+    pooled : partially pooled effects; with half and twice the prior's scale in `narrower` and `wider`.
+    improvement : probability that a run of the treatment is better than a run of the control, with the limits of its
+        interval.
+    p, p_holm : joint p-value over the looks of every study; this p-value adjusted for the number of studies.
+    positive : whether the interval of each study lies above 0, at the level of the study's own look.
+    notes : what the reader needs to know.
+    left_out : studies without their own verdict; the other attributes do not include them.
     """
 
     names: tuple[str, ...]
@@ -83,9 +84,9 @@ class Across:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per study: its effect with interval, verdict, p-values, and the partially pooled effect.
+        """One row per study: its effect with an interval, the verdict, p-values, and the partially pooled effect.
 
-        Studies that are left out come last, with their verdicts and without numbers.
+        Studies that are left out come last, with their verdicts but without numbers.
         """
         rows = [
             (study, name, e.n, e.mean, e.lower, e.upper, p, adjusted, verdict, *pooled)
@@ -104,17 +105,18 @@ class Across:
 
     @property
     def all_positive(self) -> bool:
-        """Whether every interval lies above 0, at the level of its own look.
+        """Whether every interval lies above 0 at the level of its study's own look.
 
-        "On all" needs no correction, because each of them must.
+        No correction is needed, because all intervals must lie above 0.
         """
         return all(self.positive)
 
     @property
     def difference(self) -> Interval:
-        """The first effect less the second; UsageError unless there are two studies."""
+        """The first effect minus the second; UsageError unless there are two studies."""
         if len(self.effects) != 2:
-            raise UsageError(f"{len(self.effects)} studies have no single difference; read `frame` and `heterogeneity`")
+            number = len(self.effects)
+            raise UsageError(f"{number} studies do not have a single difference; use `frame` and `heterogeneity`")
         return difference(*self.effects)
 
     @property
@@ -130,7 +132,7 @@ class Across:
 
     @property
     def without(self) -> str:
-        """Which studies are left out and why, without a full stop; empty if none is."""
+        """Which studies are left out and why, without a period; empty if none are left out."""
         if not self.left_out:
             return ""
         names = number_format.listing([each.name for each in self.left_out])
@@ -142,14 +144,14 @@ class Across:
         count, above = len(self.effects), sum(self.positive)
         if count == 2:
             which = f" ({number_format.listing(list(self.names))})" if self.left_out else ""
-            return f"{'Positive on both' if self.all_positive else 'Not positive on both'}{which}."
+            return f"{'Positive in both settings' if self.all_positive else 'Not positive in both settings'}{which}."
         surely = sum(e.mean > 0 and p <= self.level for e, p in zip(self.effects, self.p_holm, strict=True))
-        return f"Positive in {above} of {count} settings, in {surely} after Holm's correction for their number."
+        return f"Positive in {above} of {count} settings, and in {surely} after Holm's correction for their number."
 
     @property
     def _means(self) -> str:
         count = "two" if len(self.effects) == 2 else str(len(self.effects))
-        return f"Mean of the {count} {self._said(self.mean)}."
+        return f"The mean of the {count} effects is {self._said(self.mean)}."
 
     def _said(self, found: Interval) -> str:
         measure = self.measure
@@ -164,11 +166,11 @@ class Across:
             ends = measure.interval(found.lower, found.upper, (0.0, -self.delta, self.delta))
             return f"{self.names[0]} − {self.names[1]} {measure.in_unit(measure.points(found.mean))} ({ends})."
         spread = measure.in_unit(measure.decimal(self.heterogeneity.sd))
-        said = f"Spread of the effects between settings: SD {spread}"
+        said = f"The effects have an SD of {spread} between settings"
         if np.isfinite(self.heterogeneity.p):
-            said += f" (Welch's test that all are equal: p {number_format.probability(self.heterogeneity.p)})"
+            said += f" (Welch's test that all effects are equal: p {number_format.probability(self.heterogeneity.p)})"
         if self.of_settings is not None:
-            said += f". Mean of all settings of which these are a sample {self._said(self.of_settings)}"
+            said += f". The mean over all settings of which these are a sample is {self._said(self.of_settings)}"
         return f"{said}."
 
     @property
@@ -177,28 +179,30 @@ class Across:
         delta = self.measure.margin(self.delta)
         ends = sorted(number_format.percent(each.further_above_zero, 0) for each in (self.narrower, self.wider))
         return (
-            f"In a further setting like these, by partial pooling: {above} % above {delta}, {within} % within ± "
-            f"{delta}, {below} % below −{delta}; above 0: {number_format.percent(self.pooled.further_above_zero, 0)} % "
-            f"({ends[0]} and {ends[1]} % with half and twice the prior's scale)."
+            f"By partial pooling, the effect in a further setting like these is above {delta} with probability {above} "
+            f"%, within ± {delta} with probability {within} %, and below −{delta} with probability {below} %. It is "
+            f"above 0 with probability {number_format.percent(self.pooled.further_above_zero, 0)} % ({ends[0]} and "
+            f"{ends[1]} % with half and twice the prior's scale)."
         )
 
     @property
     def _improvement(self) -> str:
         share, low, high = (number_format.percent(value, 0) for value in self.improvement)
-        return f"Probability of improvement, a run against a run: {share} % ({low} to {high} %)."
+        better = "A run of the treatment is better than a run of the control"
+        return f"{better} with probability {share} % ({low} to {high} %)."
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """What the readings of several studies assume."""
+        """The assumptions behind the findings from several studies."""
         scale = self.measure.margin(self.pooled.scale)
         return (
-            "The studies share no runs, and their seed effects are normal.",
-            "The mean of these studies is about these settings and no others.",
-            "Partial pooling regards the effects as draws of one normal distribution: before the results, it was "
-            f"unknown which setting would gain more. Its spread has a half-normal prior of scale {scale}, twice the "
-            "smallest effect of interest"
+            "The studies do not share any runs, and their seed effects are normally distributed.",
+            "The mean over these studies applies only to these settings.",
+            "Partial pooling treats the effects as draws from one normal distribution: before the results, it was "
+            f"unknown which setting would gain more. The prior on its spread is half-normal with scale {scale}, twice "
+            "the smallest effect of interest"
             + (", and two studies provide little evidence against it." if len(self.effects) == 2 else "."),
-            "The interval of the probability of improvement is a bootstrap over seeds, which is too short if there "
-            "are few seeds.",
+            "The interval for the probability that a run of the treatment is better is a bootstrap over seeds, which "
+            "is too short with few seeds.",
             *self.notes,
         )

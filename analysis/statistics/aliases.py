@@ -1,8 +1,8 @@
-"""What a contrast of arms measures besides its own effect: aliases, computed from the arms and their levels alone.
+"""What a contrast of arms measures in addition to its own effect: aliases, computed only from the arms and levels.
 
-The model has a mean, main effects and two-way interactions, with effects averaged over the levels of the other factors;
-interactions of three or more factors are taken to be zero. An effect is an alias of a contrast if it changes the
-contrast's expectation. This holds for any design, balanced or not.
+The model contains a mean, main effects and two-way interactions, with effects averaged over the levels of the other
+factors; interactions of three or more factors are assumed to be zero. An effect is an alias of a contrast if it changes
+the contrast's expectation. This applies to any design, balanced or not.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Term = tuple[int, ...]
-"""Positions of the factors of an effect: one for a main effect, two for an interaction."""
+"""Positions of an effect's factors: one for a main effect, two for an interaction."""
 _ZERO = 1e-9
 
 
 class Model:
-    """The columns of every effect, with a row per arm.
+    """The columns for every effect, with one row per arm.
 
     Parameters
     ----------
-    settings : level of every factor, by arm.
+    settings : the level of every factor, by arm.
     number : number of factors.
     """
 
@@ -42,7 +42,7 @@ class Model:
         self._inverse = np.linalg.pinv(self._mains)
 
     def aliases(self, weights: Mapping[str, float], own: Term) -> list[Term]:
-        """Return the effects other than its own that change the expectation of a contrast with these weights."""
+        """Return the effects, except its own, that change the expectation of a contrast with these weights."""
         vector = np.array([weights.get(arm, 0.0) for arm in self.arms])
         share = np.abs(vector @ self._all)
         parts = np.split(share, self._ends[:-1])
@@ -53,7 +53,7 @@ class Model:
         ]
 
     def main(self, at: int, level: str, reference: str) -> dict[str, float] | None:
-        """Return the least-squares weights of a level against another if only main effects exist, or None."""
+        """Return the least-squares weights for a level against a second level if only main effects exist, or None."""
         first = 1 + sum(len(levels) - 1 for levels in self.levels[:at])
         codes = _coded([level, reference], self.levels[at])
         inverse = self._inverse[first : first + codes.shape[1]]
@@ -66,9 +66,9 @@ class Model:
         return self._by_arm(weights / scale)
 
     def interaction(self, one: int, two: int, first: str, second: str) -> dict[str, float] | None:
-        """Return the weights of the difference of differences of two factors with two levels each.
+        """Return the weights for the difference of differences between two factors with two levels each.
 
-        None if the arms do not show it apart from the mean and the main effects.
+        None if the arms do not separate it from the mean and the main effects.
         """
         if len(self.levels[one]) != 2 or len(self.levels[two]) != 2:
             return None
@@ -82,7 +82,7 @@ class Model:
         return {arm: float(weight) for arm, weight in zip(self.arms, weights, strict=True)}
 
     def parallel(self, one: Term, two: Term) -> bool:
-        """Return whether two effects have the same column, up to its sign, so that they are one in this design."""
+        """Return whether two effects have the same column, up to sign, and cannot be separated in this design."""
         first, second = self.columns[one], self.columns[two]
         return first.shape == second.shape and bool(
             np.allclose(first, second, atol=_ZERO) or np.allclose(first, -second, atol=_ZERO)
@@ -90,6 +90,6 @@ class Model:
 
 
 def _coded(labels: Sequence[str], levels: Sequence[str]) -> Floats:
-    """Return sum-to-zero codes: -1 and 1 for two levels, one column fewer than levels in general."""
+    """Return sum-to-zero codes: -1 and 1 for two levels; in general, one column fewer than there are levels."""
     codes = np.vstack([np.full(len(levels) - 1, -1.0), np.eye(len(levels) - 1)])
     return codes[[levels.index(label) for label in labels]]

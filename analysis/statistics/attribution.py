@@ -1,9 +1,10 @@
 """The contribution of each switch: ladders between two arms, and Shapley values over all combinations of switches.
 
-A study with factors of two levels each (design ``ladder`` or ``full_factorial``) has arms that differ in some of the
-switches. The gap between all switches off and all on is split among them: along a ladder by the step of each switch,
-which depends on the order; by Shapley's (1953) value as the mean over all orders, if every combination was run.
-Every part is a linear contrast of arms within a seed, so it has a paired t interval, and parts add up to the gap.
+A study with two-level factors (design ``ladder`` or ``full_factorial``) has arms that differ in some of the switches.
+The gap between all switches off and all switches on is split among the switches: along a ladder by the step of each
+switch, which depends on the order; or by Shapley's (1953) value, the mean over all orders, if every combination was
+run. Every part is a linear contrast of arms within a seed, so it has a paired t interval, and the parts add up to the
+gap.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ class Part:
 
     Attributes
     ----------
-    switch : name of the factor; ``remainder`` for what switches contribute only together; ``gap`` for the whole.
-    order : position in the ladder from 1; 0 if there is no order.
-    interval : of the contrast over seeds, in pp.
+    switch : name of the factor; ``remainder`` for what switches contribute only in combination; ``gap`` for the entire
+        gap.
+    order : position in the ladder, from 1; 0 if there is no order.
+    interval : interval for the contrast over seeds, in pp.
     """
 
     switch: str
@@ -42,14 +44,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Attribution:
-    """The gap between all switches off and on, split among the switches.
+    """The gap between all switches off and all switches on, split among the switches.
 
     Attributes
     ----------
     method : ``ladder: a, b, c`` with the order of its steps, ``Shapley``, or ``one at a time``.
-    start, end : names of the arms with all switches off and on.
-    parts : one per switch, in order, and the remainder of the single switches; they add up to the gap.
-    gap : the whole.
+    start, end : names of the arms with all switches off and with all switches on.
+    parts : one per switch, in order, and the remainder for single switches; the parts add up to the gap.
+    gap : the entire gap.
     """
 
     method: str
@@ -60,9 +62,9 @@ class Attribution:
 
 
 def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
-    """Return Shapley values if all combinations exist, every ladder, and each switch alone with the remainder.
+    """Return Shapley values if all combinations exist, every ladder, and the single switches with their remainder.
 
-    Each uses the seeds that have all of its arms, and is omitted with fewer than two.
+    Each method uses the seeds for which all its arms were run, and is omitted with fewer than two such seeds.
     """
     arms = _combinations(plan)
     names = _switches(plan)
@@ -78,9 +80,10 @@ def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
 
 
 def interactions(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Return first, second, n, mean, lower, upper of every interaction of two switches with the others off, in pp.
+    """Return first, second, n, mean, lower and upper for every interaction of two switches with the others off, in pp.
 
-    (both on - one on) - (other on - none on), if these four arms exist: how much the gain of one depends on the other.
+    (both on - one on) - (other on - none on), if these four arms exist: how much the gain from one switch depends on
+    the other.
     """
     arms, rows = _combinations(plan), []
     table = _values(runs, list(arms.values()), plan.measure)
@@ -95,7 +98,7 @@ def interactions(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def _levels(plan: Plan) -> dict[str, list[str]]:
-    """Return the levels of every factor, the baseline's first, which counts as off."""
+    """Return the levels of every factor, beginning with the baseline's level, which counts as off."""
     levels: dict[str, list[str]] = {}
     for arm in sorted(plan.arms, key=lambda arm: arm.role != "baseline"):
         for factor, level in arm.levels.items():
@@ -106,13 +109,13 @@ def _levels(plan: Plan) -> dict[str, list[str]]:
 
 
 def _switches(plan: Plan) -> list[str]:
-    """Return the factors if all have two levels; otherwise none, because arms would differ in more than switches."""
+    """Return the factors if all have two levels; otherwise nothing, because arms would differ in more than switches."""
     levels = _levels(plan)
     return list(levels) if all(len(known) == 2 for known in levels.values()) else []
 
 
 def _combinations(plan: Plan) -> dict[Switches, str]:
-    """Return the arm of every combination of switches: the set of those that are on."""
+    """Return the arm for every combination of switches, given as the set of switches that are on."""
     levels, names = _levels(plan), set(_switches(plan))
     found: dict[Switches, str] = {}
     for arm in plan.arms:
@@ -126,14 +129,14 @@ def _on(arm: Arm, levels: Mapping[str, list[str]], names: set[str]) -> Switches:
 
 
 def _values(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) -> pd.DataFrame:
-    """Return the measure in its unit, a row per seed and a column per arm, negative where lower is better; or NaN."""
+    """Return the measure in its unit, with one row per seed and one column per arm; negated where lower is better."""
     rows = runs[runs["arm"].isin(arms) & runs["status"].isin(OUTCOMES)]
     table = rows.pivot_table(index="seed", columns="arm", values=measure.column, observed=True)
     return (-1 if measure.lower_is_better else 1) * measure.scale * table.reindex(columns=list(arms)).astype("float64")
 
 
 def _ladders(arms: Mapping[Switches, str], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the orders of switches whose steps all exist: the plan's own order and its reverse."""
+    """Return those orders of the switches whose steps all exist: the plan's own order and its reverse."""
     orders = [tuple(names), tuple(reversed(names))]
     return [order for order in orders if all(frozenset(order[:count]) in arms for count in range(len(order) + 1))]
 
@@ -150,7 +153,7 @@ def _ladder(table: pd.DataFrame, arms: Mapping[Switches, str], order: tuple[str,
 
 
 def _alone(table: pd.DataFrame, arms: Mapping[Switches, str], names: Sequence[str], alpha: float) -> Attribution:
-    """Return the contribution of each switch alone, and the remainder that they contribute only together."""
+    """Return the contribution of each switch alone, and the remainder that they contribute only in combination."""
     start, end = arms[frozenset()], arms[frozenset(names)]
     own = [arms[frozenset([name])] for name in names]
     whole = table[[start, *own, end]].dropna()
@@ -177,7 +180,7 @@ def _shapley(table: pd.DataFrame, arms: Mapping[Switches, str], names: Sequence[
 
 
 def table_of(found: Sequence[Attribution]) -> pd.DataFrame:
-    """Return method, switch, order, n, mean, lower, upper in pp, each method's gap last."""
+    """Return method, switch, order, n, mean, lower and upper in pp, with each method's gap last."""
     rows = [
         (
             a.method,

@@ -1,4 +1,4 @@
-"""Whether test accuracies may be looked at: not before the verdict that the plan foresees."""
+"""Whether test accuracies may be shown: not before the planned verdict."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from analysis.statistics.planned import primary_arms
 
 
 def is_screening(directory: Place) -> bool:
-    """Return whether a study directory has the trials of a search, stored next to the confirmation of its winners.
+    """Return whether a study directory contains the trials of a search, stored beside the confirmation of its winners.
 
-    All of them are settled before the confirmation is, so that the verdict's pairs say nothing about them.
+    All trials are settled before the confirmation, so the verdict's pairs do not show whether the trials may be seen.
     """
     return directory.absolute().name == "screening"
 
 
 def verdict_is_due(plan: Plan, runs: pd.DataFrame) -> bool:
-    """Return whether all pairs of the last look that the planned seeds reach are settled.
+    """Return whether all pairs for the last look that the planned seeds reach are settled.
 
-    Where the verdict may be read after any number of pairs, those of the first look suffice.
+    If the verdict may be read after any number of pairs, the pairs for the first look suffice.
 
-    Without a comparison of a treatment with a baseline, or with fewer seeds than the first look needs, all planned runs
+    If no treatment is compared with a baseline, or there are fewer seeds than the first look needs, all planned runs
     must be settled.
 
     Parameters
     ----------
-    runs : frame of `Results`.
+    runs : the frame of runs from `Results`.
     """
     foreseen = [look for look in plan.looks.numbers if look <= len(plan.seeds)]
     if not foreseen or None in primary_arms(plan):
@@ -37,13 +37,13 @@ def verdict_is_due(plan: Plan, runs: pd.DataFrame) -> bool:
 
 
 def looks_reached(plan: Plan, runs: pd.DataFrame) -> tuple[int, ...]:
-    """Return the looks whose pairs of treatment and baseline are all settled."""
+    """Return the looks for which all pairs of treatment and baseline are settled."""
     done = settled_pairs(plan, runs)
     return tuple(look for look in plan.looks.numbers if look <= len(plan.seeds) and done[:look].all())
 
 
 def settled_pairs(plan: Plan, runs: pd.DataFrame) -> pd.Series:
-    """Return for every planned seed, in order, whether treatment and baseline are settled."""
+    """Return, for every planned seed in order, whether the treatment and the baseline are settled."""
     settled = runs[
         runs["status"].isin(SETTLED) & runs["arm"].isin([arm for arm in primary_arms(plan) if arm is not None])
     ]

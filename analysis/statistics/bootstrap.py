@@ -1,6 +1,6 @@
-"""Bootstrap intervals of a mean, for many samples at once; printed next to the t interval, but never decisive.
+"""Bootstrap intervals for a mean, for many samples at once; shown beside the t interval, but never decisive.
 
-With few pairs they are too short: see docs/calibration.md.
+With few pairs, these intervals are too short: see docs/calibration.md.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ Numbers = npt.NDArray[np.float64]
 
 
 def resampling_weights(n: int, draws: int, rng: np.random.Generator) -> Numbers:
-    """Return the share of each of `n` values in each of `draws` resamples: [draws, n], rows add up to 1."""
+    """Return the share of each of `n` values in each of `draws` resamples: [draws, n], where rows add up to 1."""
     return rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
 
 
 def percentile_interval(samples: npt.ArrayLike, weights: Numbers, alpha: float = 0.05) -> tuple[Numbers, Numbers]:
-    """Return the ends of the percentile interval of every sample's mean.
+    """Return the limits of the percentile interval for every sample's mean.
 
     Parameters
     ----------
     samples : [samples, n].
-    weights : of `resampling_weights`, shared by all samples.
+    weights : weights from `resampling_weights`, shared by all samples.
     """
     means = np.sort(np.asarray(samples, dtype=float) @ weights.T, axis=1)
     low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2], axis=1)
@@ -34,16 +34,16 @@ def percentile_interval(samples: npt.ArrayLike, weights: Numbers, alpha: float =
 
 
 def bca_interval(samples: npt.ArrayLike, weights: Numbers, alpha: float = 0.05) -> tuple[Numbers, Numbers]:
-    """Return the ends of the bias-corrected and accelerated interval (Efron, 1987) of every sample's mean.
+    """Return the limits of the bias-corrected and accelerated interval (Efron, 1987) for every sample's mean.
 
-    A sample whose values all agree has the ends at that value. Parameters as in `percentile_interval`.
+    If all values of a sample are equal, both limits are that value. The parameters are those of `percentile_interval`.
     """
     x: npt.NDArray[Any] = np.asarray(samples, dtype=float)
     means = np.sort(x @ weights.T, axis=1)
     draws = means.shape[1]
     centre = x.mean(axis=1, keepdims=True)
     slack = 1e-12 * np.abs(x).max(axis=1, keepdims=True)
-    # Resamples with exactly the mean count half, because ties are frequent with few pairs.
+    # Resamples whose mean equals the sample mean count half, because ties are frequent with few pairs.
     share = ((means < centre - slack).sum(axis=1) + (means <= centre + slack).sum(axis=1)) / (2 * draws)
     bias = normal_quantile(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))
     deviations = x - centre

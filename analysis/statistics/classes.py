@@ -1,4 +1,4 @@
-"""Which classes gain: mean difference per class, shrunken toward the mean of all."""
+"""Which classes gain: the mean difference per class, shrunken toward the mean of all classes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from analysis.statistics.images import crossed
 
 
 def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: dict[int, str]) -> pd.DataFrame:
-    """Return label, class_name, images, raw, shrunken, se, posterior_sd (pp) of every class, sorted by `shrunken`.
+    """Return label, class_name, images, raw, shrunken, se and posterior_sd (pp) for every class, sorted by `shrunken`.
 
-    Classes have few images, so the extremes of the raw differences are mostly noise. The shrunken one is the posterior
-    mean of a normal model over classes, around the mean of all images, whose spread is estimated by the method of
-    moments: raw · w + mean · (1 - w), w = spread² / (spread² + se²); its standard deviation is se · √w. If every class
-    has one image, or there is one seed, noise cannot be told from differences between classes: the last three are NaN.
+    Classes have few images, so the extremes of the raw differences are mostly noise. The shrunken difference is a
+    posterior mean: raw · w + mean · (1 - w), with w = spread² / (spread² + se²). The model is normal over classes and
+    centered on the mean of all images; its spread is estimated by the method of moments. The posterior standard
+    deviation is se · √w. If every class has one image, or there is one seed, noise cannot be distinguished from
+    differences between classes, and the last three columns are NaN.
 
     Parameters
     ----------
     differences : [seeds, images], as for `images.crossed`.
     labels : [images], class numbers.
-    names : name of each class.
+    names : the name of each class.
     """
     x: npt.NDArray[Any] = np.asarray(differences, dtype=float)
     classes: npt.NDArray[Any] = np.asarray(labels)
     known, sizes = np.unique(classes, return_counts=True)
     raw = np.array([x[:, classes == number].mean() for number in known])
-    # For every class, the variance of its mean for new seeds and images, times its images: similar enough to be pooled,
-    # because classes near chance would otherwise look certain.
+    # For every class, the variance of its mean for new seeds and images, times its number of images. These variances
+    # are similar enough to be pooled, and without pooling, classes near chance level would look certain.
     parts = [
         (found.interval.sd**2 / found.seeds) * found.images
         for number, size in zip(known, sizes, strict=True)

@@ -1,25 +1,26 @@
-"""Which runs collapsed: a rule fixed beforehand, for runs that are above chance and yet far from what their arm does.
+"""Which runs collapsed: a rule fixed in advance, for runs above chance level that are nevertheless far from their arm.
 
 A t interval cannot distinguish a collapse from a large spread, and a few collapses in one arm shift its mean. The rule
 marks
 
-* a run that predicts (almost) one class only: it is at chance, whatever its accuracy;
-* a run far below its arm's other seeds. It lies at least `LEAST_DROP` × δ below their median, and that drop is more
-  than a constant times their spread. The two lowest runs of an arm are examined: the lowest against all others, and the
+* a run that predicts (almost) only one class, which is at chance level regardless of its accuracy;
+* a run far below its arm's other seeds: it lies at least `LEAST_DROP` × δ below their median, and this drop is greater
+  than a constant times their spread. The two lowest runs in an arm are examined: the lowest against all others, and the
   second lowest against those above it, because two collapses hide each other. The spread is the standard deviation of
-  the others, or, where it is larger, that of both arms pooled;
-* a run of a group of at least three, below the rest of its arm: more failures than two widen the spread by which a
-  single one is measured, so that none of them would be far. The group ends at the gap that is the largest multiple of
-  the spread within both parts; it is marked if that gap is at least `LEAST_DROP` × δ and more than a constant times
-  that spread. At least two runs lie above it; for differences, at least half;
-* a run whose paired difference lies as far from the other differences, by either rule, if the run itself also lies
-  `LEAST_DROP` × δ below its arm's median (in a group: below the median of the arm's other runs). Where a seed moves
-  both arms alike, differences vary less than accuracies do.
+  the others or, if it is larger, the pooled standard deviation of both arms;
+* a run in a group of at least three runs that lies below the rest of its arm: more than two failures widen the spread
+  to which a single failure is compared, so none of them would be marked. The group ends at the gap that is the largest
+  multiple of the spread within both parts. It is marked if that gap is at least `LEAST_DROP` × δ and greater than a
+  constant times that spread. At least two runs must lie above the group; for differences, at least half;
+* a run whose paired difference is as far from the other differences, by either rule, if the run itself also lies
+  `LEAST_DROP` × δ below its arm's median (in a group: below the median of the arm's other runs). If a seed affects both
+  arms equally, differences vary less than accuracies.
 
-The constants of single runs are 99 % points for normal runs of two independent arms of equal spread, from 2 million
-simulated pairs of arms up to 12 runs each, 1 million up to 30 and 300,000 beyond; those of groups are 99.75 % points of
-one normal arm, from 1 million simulated up to 15 runs, 300,000 up to 30 and 100,000 beyond. docs/calibration.md shows
-how often the rule detects a collapse and how often it is wrong.
+The constants for single runs are 99 % points for normally distributed runs in two independent arms with equal spread.
+They come from 2 million simulated pairs of arms with up to 12 runs each, 1 million with up to 30, and 300,000 with
+more. The constants for groups are 99.75 % points for one normally distributed arm, from 1 million simulated arms with
+up to 15 runs, 300,000 with up to 30, and 100,000 with more. docs/calibration.md shows how often the rule detects a
+collapse and how often it is wrong.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ Marks = npt.NDArray[np.bool_]
 Kind = Literal["accuracies", "differences"]
 
 LEAST_DROP = 5.0
-"""In units of δ. One run that falls by less moves the mean of five pairs, the fewest with a verdict, by less than δ."""
+"""In units of δ. With five pairs, the fewest for a verdict, a smaller drop of one run moves the mean by less than δ."""
 LEAST_OTHERS = 0.05
-"""A run predicts one class only if all others have at most this share of the predictions that they should have."""
+"""A run predicts only one class if all other classes get at most this share of the predictions that they should get."""
 CONFIDENCE = 0.95
-"""Confidence with which a failure rate is excluded."""
+"""Confidence level at which a failure rate is excluded."""
 _EXAMINED = (1, 2)
-"""Ranks from below of the runs that are examined."""
+"""Ranks, from the lowest, of the runs that are examined."""
 _PAIRS = (5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100)
 _CONSTANTS: dict[tuple[Kind, int], tuple[float, ...]] = {
     ("accuracies", 1): (6.08, 5.29, 4.87, 4.64, 4.46, 4.35, 4.19, 4.07, 3.97, 3.91, 3.91, 3.98),
@@ -50,17 +51,17 @@ _CONSTANTS: dict[tuple[Kind, int], tuple[float, ...]] = {
     ("differences", 1): (11.38, 8.29, 6.88, 6.14, 5.66, 5.35, 4.95, 4.62, 4.38, 4.18, 4.09, 4.09),
     ("differences", 2): (19.01, 9.33, 6.66, 5.53, 4.91, 4.51, 4.06, 3.74, 3.50, 3.34, 3.27, 3.31),
 }
-"""By what is examined and the rank, at the numbers of pairs above."""
+"""Constants by what is examined and by rank, for the numbers of pairs above."""
 _FEWEST, _FEWEST_ABOVE = 3, 2
-"""Runs of a group that collapsed, and of the rest."""
+"""Minimum number of runs in a collapsed group, and in the rest."""
 _GAPS = (13.45, 10.2, 7.97, 6.64, 5.63, 4.93, 3.97, 3.15, 2.44, 1.85, 1.48, 1.21)
-"""How many spreads a group must lie below the rest, at the numbers of pairs above."""
+"""How many spreads a group must lie below the rest, for the numbers of pairs above."""
 
 
 def constant(kind: Kind, rank: int, pairs: int) -> float:
-    """Return how many spreads the run of this rank must lie below the median of the runs above it.
+    """Return how many spreads the run with this rank must lie below the median of the runs above it.
 
-    Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it is constant.
+    The value is interpolated over 1 / pairs between the simulated numbers of pairs, and is constant beyond the last.
     """
     return _at(pairs, _CONSTANTS[kind, rank])
 
@@ -75,17 +76,17 @@ def _at(pairs: int, simulated: tuple[float, ...]) -> float:
 
 
 def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> tuple[Marks, Marks]:
-    """Return which runs of the treatment and of the control lie far below what their arm does.
+    """Return which runs of the treatment and of the control are far below their arm.
 
     Parameters
     ----------
-    treated, control : [..., pairs], the measure of both runs of every pair in the unit of δ, higher is better. Below 5
-        pairs nothing is marked.
+    treated, control : [..., pairs], the measure for both runs of every pair in the unit of δ, where higher is better.
+        With fewer than 5 pairs, no run is marked.
     delta : smallest effect of interest.
 
     Raises
     ------
-    ValueError: the two have different shapes, a value is not finite, or delta is not positive.
+    ValueError: the two arrays have different shapes, a value is not finite, or delta is not positive.
     """
     both = _checked(treated, control, delta)
     marks = np.zeros(both[0].shape, dtype=bool), np.zeros(both[1].shape, dtype=bool)
@@ -107,7 +108,7 @@ def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> t
 
 
 def _groups(values: npt.NDArray[Any], own: npt.NDArray[Any], least: float, most: int) -> Marks:
-    """Return which runs, of the values `own`, belong to a group far below the rest by `values`, one for each run."""
+    """Return which runs, whose own values are `own`, are in a group far below the rest according to `values`."""
     pairs = values.shape[-1]
     group: Marks = (values <= _edges(values, least, most)[..., None]).reshape(-1, pairs)
     rows = own.reshape(-1, pairs)
@@ -117,7 +118,7 @@ def _groups(values: npt.NDArray[Any], own: npt.NDArray[Any], least: float, most:
 
 
 def _edges(values: npt.NDArray[Any], least: float, most: int) -> npt.NDArray[Any]:
-    """Return the highest value of the group, of at most `most`, that lies far below the rest; -inf without one."""
+    """Return the highest value in the group of at most `most` runs that is far below the rest; -inf without a group."""
     pairs, ordered = values.shape[-1], np.sort(values, axis=-1)
     edges, largest = np.full(values.shape[:-1], -np.inf), np.full(values.shape[:-1], gap_of(pairs))
     for size in range(_FEWEST, min(most, pairs - _FEWEST_ABOVE) + 1):
@@ -131,7 +132,7 @@ def _edges(values: npt.NDArray[Any], least: float, most: int) -> npt.NDArray[Any
 
 
 def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> list[npt.NDArray[Any]]:
-    """Return the values of both arms; ValueError as `collapsed` says."""
+    """Return the values of both arms; raise ValueError as described in `collapsed`."""
     both: list[npt.NDArray[Any]] = [np.asarray(values, dtype=float) for values in (treated, control)]
     if both[0].shape != both[1].shape:
         raise ValueError(f"two runs per pair are required; got {both[0].shape} and {both[1].shape}")
@@ -143,7 +144,7 @@ def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> li
 
 
 def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> list[Marks]:
-    """Return, for each side, which values lie at or below this rank, if its value is far below those of higher rank."""
+    """Return, for each side, which values are at or below this rank, if its value is far below all higher values."""
     edges, drops, variances = zip(*(_below_the_rest(values, rank) for values in sides), strict=True)
     pooled = sum(variances) / len(variances)
     needed = constant(kind, rank, sides[0].shape[-1])
@@ -155,7 +156,7 @@ def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> 
 
 
 def _below_the_rest(values: npt.NDArray[Any], rank: int) -> tuple[npt.NDArray[Any], ...]:
-    """Return the value of a rank from below, its distance to the median of the higher values, and their variance."""
+    """Return the value at a rank from below, its distance to the median of the higher values, and their variance."""
     ordered = np.sort(values, axis=-1)
     edge, rest = ordered[..., rank - 1], ordered[..., rank:]
     return edge, np.median(rest, axis=-1) - edge, rest.var(axis=-1, ddof=1)
@@ -168,23 +169,23 @@ def _above(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def predicts_one_class(share: float, largest: float) -> bool:
-    """Return whether a run predicts (almost) one class only.
+    """Return whether a run predicts (almost) only one class.
 
     Parameters
     ----------
-    share : of the class that it predicts most often, among all predictions.
-    largest : share of the largest class of test images. A network that is right for 99 % of them predicts one class as
-        often.
+    share : share of the class that the run predicts most often, among all predictions.
+    largest : share of the largest class among the test images. A network that is right for 99 % of the images predicts
+        that class about as often as it occurs.
     """
     return largest < 1 and 1 - share <= LEAST_OTHERS * (1 - largest)
 
 
 def highest_rate(failures: int, runs: int, confidence: float = CONFIDENCE) -> float:
-    """Return the highest failure rate that this many failures do not exclude (one-sided; Clopper & Pearson, 1934).
+    """Return the highest failure rate that these failures do not exclude (one-sided; Clopper & Pearson, 1934).
 
     1 − (1 − confidence)^(1 / runs) without a failure: about 3 / runs, the “rule of three”.
 
-    ValueError if `failures` is not from 0 to `runs`, or there is no run.
+    ValueError if `failures` is not between 0 and `runs`, or there are no runs.
     """
     if not 0 <= failures <= runs or runs < 1:
         raise ValueError(f"0 to {runs} failures of at least one run are required; got {failures}")

@@ -1,4 +1,4 @@
-"""One comparison of two arms, with all findings about it."""
+"""A comparison of two arms, with all findings about it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from analysis.wording import number_format
 
 PROXY = "Proxy: does not test the claim. "
 UNBOUNDED = "no bounded interval yet"
-"""Said of an interval of a confidence sequence that has too few pairs to exclude anything."""
+"""Text for a confidence sequence with too few pairs to exclude any value."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Look:
 
     Attributes
     ----------
-    pairs : planned pairs at this look.
-    interval : of the complete ones among them, at this look's level.
+    pairs : number of planned pairs at this look.
+    interval : interval from the complete pairs among them, at this look's level.
     p : two-sided p-value of the paired t test of these pairs alone.
     """
 
@@ -48,26 +48,26 @@ class Look:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Treatment minus control, in percentage points, or in the unit of the study's measure.
+    """Treatment minus control, in percentage points or in the unit of the study's measure.
 
     Attributes
     ----------
     family : ``gate`` (tested in order, each at full alpha) or ``variant`` (Holm across the family).
-    pairs : frame of `paired_differences`, one row per planned seed, in the order of the plan.
+    pairs : frame from `paired_differences`, one row per planned seed, in the plan's order.
     looks : the looks that were taken, in order.
-    next_look : number of pairs at the next look that can give a verdict; None after the last one.
-    interval : of the complete pairs of the look that decides; its alpha is the level of that look, after Holm.
-    p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of the looks up to it; that of all taken,
-        adjusted within the variants (NaN for gates).
-    survivors, survivors_verdict : the same from pairs in which both runs trained.
-    needed : pairs to add if the verdict is open; None if it is not, or the number is unknown.
-    checks : frame of `sensitivity`.
-    reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
-    further_pair : ends of the interval in which a single further pair is expected. The reported pair was trained with
-    two seeds, so procedure 2 takes the interval of an unpaired difference; procedure 1 took the prediction interval of
-    paired differences.
-    measure : what the arms are compared by; where lower is better, differences are control minus treatment.
-    schedule : when the verdict is read; None: once, after all pairs.
+    next_look : number of pairs at the next look that can lead to a verdict; None after the last one.
+    interval : interval from the complete pairs of the deciding look; its alpha is the level of that look, after Holm.
+    p, p_looks, p_holm : two-sided p-value of the paired t test at the deciding look; joint p-value of the looks up to
+        that look; the joint p-value of all looks taken, adjusted among the variants (NaN for gates).
+    survivors, survivors_verdict : the interval and verdict from the pairs in which both runs trained.
+    needed : pairs to add if the verdict is open; None if the verdict is not open or the number is unknown.
+    checks : frame from `sensitivity`.
+    reported : reported gains in pp, by source; the first is used for the verdict; empty outside the claim's scope.
+    further_pair : limits of the interval in which a single further pair is expected. The reported pair was trained with
+        two seeds, so procedure 2 uses the interval for an unpaired difference; procedure 1 used the prediction interval
+        for paired differences.
+    measure : the measure by which the arms are compared; if lower is better, differences are control minus treatment.
+    schedule : when the verdict is read; None: only once, after all pairs.
     """
 
     treatment: str
@@ -95,34 +95,34 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        """``treatment − control``; the other way round where lower is better."""
+        """``treatment − control``, or ``control − treatment`` if lower is better."""
         return self.measure.difference_name(self.treatment, self.control)
 
     @property
     def deciding_pairs(self) -> pd.DataFrame:
-        """Complete pairs of the look that decides."""
+        """Complete pairs in the deciding look."""
         return complete(self.pairs[: self._planned])
 
     @property
     def seeds_of_look(self) -> list[int]:
-        """Planned seeds of the look that decides."""
+        """Planned seeds in the deciding look."""
         return [int(seed) for seed in self.pairs["seed"][: self._planned]]
 
     @property
     def _planned(self) -> int:
-        """Number of planned pairs at the look that decides."""
+        """Number of planned pairs in the deciding look."""
         return next(look.pairs for look in self.looks if look.verdict is self.verdict)
 
     @property
     def beyond(self) -> int:
-        """Number of complete pairs after the look that decides; they decide nothing."""
+        """Number of complete pairs after the deciding look; these do not affect the verdict."""
         return len(complete(self.pairs)) - self.interval.n
 
     @cached_property
     def with_later_pairs(self) -> Verdict:
-        """What all complete pairs would read at the level of the look that decides; it decides nothing.
+        """The verdict from all complete pairs at the level of the deciding look, for information only.
 
-        Where the verdict may be read after any number of pairs, the level is that of the last number.
+        If the verdict may be read after any number of pairs, the level is that of the last number.
         """
         anytime = self.schedule is not None and self.schedule.anytime
         alpha = self.looks[-1].interval.alpha if anytime else self.interval.alpha
@@ -148,7 +148,7 @@ class Comparison:
         return self.verdict.decided and self.survivors_verdict.kind != self.verdict.kind
 
     def sentence(self, proxy: bool = False) -> str:
-        """Return the comparison in one sentence; `proxy` if it is outside the scope of the claim."""
+        """Return the comparison in one sentence; `proxy` if it is outside the claim's scope."""
         found, measure = self.interval, self.measure
         prefix = PROXY if proxy else ""
         if found.n == 0:
@@ -171,15 +171,15 @@ class Comparison:
 
     def _ruling(self) -> str:
         if self.verdict.kind == "screening only":
-            return f"screening only, no verdict below {self.next_look or FEWEST_PAIRS} pairs"
+            return f"screening only, no verdict with fewer than {self.next_look or FEWEST_PAIRS} pairs"
         if self.unstable and self.survivors.n < FEWEST_PAIRS:
             trained = f"{counted(self.survivors.n, 'pair')} both runs trained"
             left = trained if self.survivors.n else "no pair did both runs train"
             return f"{self.verdict.text}; unstable training: in {left}, and a verdict needs {FEWEST_PAIRS}"
         if self.unstable:
             return (
-                f"{self.verdict.text}; unstable training: the pairs in which both runs trained would give "
-                f"“{self.survivors_verdict.text}”"
+                f"{self.verdict.text}; unstable training: the pairs in which both runs trained would lead "
+                f"to “{self.survivors_verdict.text}”"
             )
         return self.verdict.text
 
@@ -205,21 +205,22 @@ def compare_arms(
 ) -> Comparison:
     """Return the comparison of two arms.
 
-    The verdict is that of the first look that stops the study, else that of the last look that the planned seeds
-    reach; pairs beyond that look decide nothing.
+    The verdict is that of the first look that stops the study, or otherwise that of the last look that the planned
+    seeds reach; pairs after that look do not affect the verdict.
 
     Parameters
     ----------
-    runs : frame of `readings` with the `outcome` of every run; runs of other arms do not count.
-    pairs : of `ordered_pairs`; an incomplete planned pair makes its look unbalanced and withholds that look's verdict.
-    looks : when the verdict is read; None: once, after all pairs.
-    alpha : error of all looks together; None: that of `looks`.
-    levels : level of every look; None: those that `looks` gives for `alpha`.
-    otherwise : what stands for a reported gain if `reported` is empty: None, or `verdict.NEVER_REPORTED`.
-    measure : what is compared; `delta` is in the unit of its differences.
-    p_holm : p-value adjusted within the variants, by the number of pairs of the look; None for gates.
-    withhold : a further reason to withhold the verdict of a look.
-    procedure : how the verdict is reached, see `procedures`.
+    runs : frame from `readings` with the `outcome` of every run; runs of other arms are ignored.
+    pairs : frame from `ordered_pairs`; if a planned pair is incomplete, its look is unbalanced and its verdict is
+        withheld.
+    looks : when the verdict is read; None: only once, after all pairs.
+    alpha : overall error rate across all looks; None: that of `looks`.
+    levels : level of every look; None: the levels of `looks` for `alpha`.
+    otherwise : what replaces the reported gain if `reported` is empty: None, or `verdict.NEVER_REPORTED`.
+    measure : the measure to compare; `delta` is in the unit of its differences.
+    p_holm : p-value adjusted among the variants, by the look's number of pairs; None for gates.
+    withhold : a further reason for withholding a look's verdict.
+    procedure : number of the procedure that determines the verdict; see `procedures`.
     """
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), otherwise)
@@ -262,7 +263,7 @@ def compare_arms(
 
 
 def _needed(found: Interval, margins: _Margins, looks: Looks, levels: Sequence[float] | None) -> SeedsNeeded | None:
-    """Return how many pairs would settle a comparison; looks with different levels each use their own."""
+    """Return how many pairs would settle a comparison; each look uses its own level if levels differ."""
     levels = looks.levels if levels is None else tuple(levels)
 
     def level_after(total: int) -> float:
@@ -272,7 +273,7 @@ def _needed(found: Interval, margins: _Margins, looks: Looks, levels: Sequence[f
 
 
 class _Margins(NamedTuple):
-    """What an interval is compared with, and how."""
+    """The values with which an interval is compared, and how."""
 
     delta: float
     gain: float | None
@@ -296,17 +297,17 @@ class _Margins(NamedTuple):
 
 
 def _at(p_values: Mapping[int, float], number: int) -> float:
-    """Return the value at a look; below the first look, that of all pairs."""
+    """Return the p-value at a look; before the first look, the p-value of all pairs."""
     return p_values[number] if number in p_values else p_values[max(p_values)]
 
 
 def _not_below(unadjusted: float, adjusted: float, procedure: int) -> float:
-    """Return a p-value adjusted for multiplicity, which procedure 2 never lets fall below the unadjusted one."""
+    """Return a p-value adjusted for multiplicity; in procedure 2, it is never smaller than the unadjusted p-value."""
     return adjusted if procedure == FIRST else float(np.fmax(unadjusted, adjusted))
 
 
 def _further_pair(pairs: pd.DataFrame, found: Interval, measure: PrimaryMeasure, procedure: int) -> tuple[float, float]:
-    """Return the ends between which the difference of one further run of each arm is expected."""
+    """Return the limits between which the difference between one further run of each arm is expected."""
     if procedure == FIRST or found.n < 2:
         return found.prediction
     known = complete(pairs)
@@ -324,11 +325,11 @@ def _surviving(runs: pd.DataFrame, treatment: str, control: str, measure: Primar
 
 
 def sequential_p(pairs: pd.DataFrame, looks: Looks) -> float:
-    """Return the p-value of a comparison over all looks that its pairs reach: see `Looks.p_value`.
+    """Return a comparison's joint p-value over all looks that its pairs reach; see `Looks.p_value`.
 
     Parameters
     ----------
-    pairs : frame of `paired_differences` in the order of the plan.
+    pairs : frame from `paired_differences`, in the plan's order.
     """
     differences = pairs["difference"].to_numpy(dtype="float64")
     tested = [differences[:number] for number in looks.reached(len(pairs))]
@@ -338,7 +339,7 @@ def sequential_p(pairs: pd.DataFrame, looks: Looks) -> float:
 def ordered_pairs(
     runs: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int], measure: PrimaryMeasure = ACCURACY
 ) -> pd.DataFrame:
-    """Return `paired_differences` in the order of the planned seeds; seeds that the plan lacks come last."""
+    """Return `paired_differences` in the order of the planned seeds; seeds that are not in the plan come last."""
     pairs = paired_differences(runs, treatment, control, value=measure.column, pairs=seeds, measure=measure)
     position = {seed: number for number, seed in enumerate(seeds)}
     order = pairs["seed"].map(lambda seed: position.get(seed, len(position)))
@@ -353,10 +354,10 @@ def _looks_taken(
     withhold: Reason,
     levels: Sequence[float] | None = None,
 ) -> tuple[Look, ...]:
-    """Return the looks that the pairs reach, or a single one without a verdict if they reach none.
+    """Return the looks that the pairs reach, or a single look without a verdict if they do not reach any look.
 
-    A look with pairs that are not yet computed has not been reached; one that lacks a pair for another reason is
-    withheld.
+    A look with pairs that are not yet computed has not been reached; if a pair is missing for a different reason, the
+    look's verdict is withheld.
     """
     level = dict(zip(looks.numbers, levels or looks.levels_at(alpha), strict=True))
     numbers = looks.reached(len(pairs))
@@ -372,25 +373,26 @@ def _looks_taken(
             reason = f"unbalanced: {absent} of {counted(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
-        # Below the first look there is no verdict, however many pairs there are; at a look, a lost pair withholds it.
+        # Before the first look, there is no verdict for any number of pairs; at a look, a lost pair withholds the
+        # verdict.
         count = (number if reason and not pending[:number].any() else found.n) if numbers else 0
         taken.append(Look(number, found, t_p_value(known), margins.verdict(found, count, reason)))
     return tuple(taken)
 
 
 def _level_at(number: int, level: Mapping[int, float]) -> float:
-    """Return the level at a look; below the first one, that of the first."""
+    """Return the level at a look; before the first look, the level of the first."""
     return level[number] if number in level else next(iter(level.values()))
 
 
 def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | None:
-    """Return the number of pairs at the next look that can give a verdict."""
+    """Return the number of pairs at the next look that can lead to a verdict."""
     read = [look.pairs for look in taken if look.verdict.kind not in ("withheld", "screening only")]
     after = deciding.pairs if deciding.pairs in read else max(read, default=0)
     return next((number for number in looks.numbers if number > after), None)
 
 
 def _pending(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return for every pair whether one of its runs has no row at all."""
+    """Return, for every pair, whether one of its runs does not have a row at all."""
     waiting = pairs["treatment_status"].eq("missing") | pairs["control_status"].eq("missing")
     return waiting.to_numpy(dtype=bool)

@@ -1,7 +1,7 @@
-"""Quantiles and tails of the distributions that a verdict needs, from `scipy.special`.
+"""Quantiles and tail probabilities of the distributions that a verdict needs, from `scipy.special`.
 
-`scipy.stats` computes them by the same calls, but importing it takes twice as long as importing pandas, and
-`ablate status` would wait for it.
+`scipy.stats` computes them with the same calls, but importing it takes twice as long as importing pandas, which would
+delay `ablate status`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy import special
 def t_quantile(probability: npt.ArrayLike, df: npt.ArrayLike) -> Any:
     """Return the quantile of Student's t distribution with `df` degrees of freedom."""
     found, p = special.stdtrit(df, probability), np.asarray(probability)
-    return np.where((p == 0) | (p == 1), np.copysign(np.inf, p - 0.5), found)[()]  # scipy says NaN, or inf for 0
+    return np.where((p == 0) | (p == 1), np.copysign(np.inf, p - 0.5), found)[()]  # scipy returns NaN, or inf for 0
 
 
 def t_above(value: npt.ArrayLike, df: npt.ArrayLike) -> Any:

@@ -1,14 +1,15 @@
-"""What each factor of a study does: main effects and two-way interactions as contrasts of arms, blocked by seed.
+"""The effect of each factor in a study: main effects and two-way interactions as contrasts of arms, blocked by seed.
 
-A main effect compares a level of a factor with its reference level, all else equal: within a seed, the difference is
-taken in every combination of the other factors in which both levels were run, and averaged over these combinations.
-An interaction compares such a difference with the same difference at the reference level of a second factor. Every
-contrast is therefore one number per seed, and its interval is the t interval over seeds. The level of the intervals is
-divided by the number of contrasts (Bonferroni), so that all of them together hold at the stated level.
+A main effect compares a level of a factor with its reference level, all else equal. Within a seed, the difference is
+computed in every combination of the other factors in which both levels were run. It is then averaged over these
+combinations. An interaction compares such a difference with the same difference at the reference level of a second
+factor. Every contrast is therefore one number per seed, and its interval is the t interval over seeds. The error rate
+of the intervals is divided by the number of contrasts (Bonferroni), so the intervals hold jointly at the stated level.
 
-In a fractional factorial no two arms differ in one factor alone. There a main effect is estimated by least squares from
-all arms, and an interaction of two-level factors by the contrast of its product column. Effects with the same column
-are one row, under the name of the first, and the column `aliased` names the others: only a sum of them is known.
+In a fractional factorial design, no two arms differ in only one factor. A main effect is then estimated by least
+squares from all arms, and an interaction of two-level factors by the contrast of its product column. Effects with the
+same column share one row under the name of the first effect, and the column `aliased` names the others: only a sum of
+these effects is known.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from analysis.statistics.interval import t_interval, t_p_value
 from analysis.wording.number_format import listing
 
 _NAMED = 3
-"""Number of aliases that a sentence names."""
+"""Maximum number of aliases that a sentence names."""
 Setting = tuple[str, ...]
-"""Label of the level of every factor, in the order of the factors."""
+"""The level of every factor as a label, in the order of the factors."""
 COLUMNS = {
     "kind": "str",
     "factor": "str",
@@ -60,10 +61,10 @@ class _Contrast:
 
     Attributes
     ----------
-    term : positions of its factors.
-    weights : by arm; those of arms that cancel are 0.
-    contexts : number of combinations of the other factors over which it is averaged.
-    complete : all such combinations of the design are among them.
+    term : positions of the contrast's factors.
+    weights : weights by arm; arms that cancel have weight 0.
+    contexts : number of combinations of the other factors over which the contrast is averaged.
+    complete : whether these include all such combinations in the design.
     """
 
     kind: str
@@ -77,13 +78,13 @@ class _Contrast:
 
 @dataclass(frozen=True)
 class Layout:
-    """The factors of a study and the levels of its arms.
+    """A study's factors and the levels of its arms.
 
     Attributes
     ----------
     factors : names of the factors.
-    settings : levels of every arm, by arm; no two arms have the same.
-    references : reference level of every factor: that of the arm that is varied.
+    settings : levels by arm; no two arms have the same levels.
+    references : reference level of every factor, which is the level of the varied arm.
     """
 
     factors: tuple[str, ...]
@@ -96,18 +97,18 @@ def effects(values: pd.DataFrame, layout: Layout, alpha: float = 0.05) -> pd.Dat
 
     Parameters
     ----------
-    values : a row per seed and a column per arm; NaN if a run has no value.
-    alpha : error of all intervals together.
+    values : one row per seed and one column per arm; NaN if a run does not have a value.
+    alpha : joint error rate of all intervals.
 
     Returns
     -------
-    kind (main or interaction), factor, level, reference, other, other_level, other_reference (of the second factor;
-    empty for main effects); contexts: combinations of the other factors over which the contrast is averaged; n: seeds;
-    left_out: seeds that lack a run of the contrast; balanced: False if an implied combination was not run, or a seed is
-    left out; aliased: other effects that change this number, such as ``placement × update``; effect, lower, upper: in
-    the unit of `values`; alpha: 1 minus its level; p: of the t test; p_adjusted: multiplied by the number of contrasts;
-    effect_size: mean divided by standard deviation over seeds
-    (Cohen's d for paired values).
+    kind (main or interaction), factor, level, reference, other, other_level, other_reference (for the second factor;
+    empty for main effects); contexts: combinations of the other factors over which the contrast is averaged; n: number
+    of seeds; left_out: seeds that lack a run needed for the contrast; balanced: False if an implied combination was not
+    run or a seed is left out; aliased: other effects that change this number, such as ``placement × update``; effect,
+    lower, upper: in the unit of `values`; alpha: 1 minus the interval's level; p: p-value of the t test; p_adjusted: p
+    multiplied by the number of contrasts; effect_size: mean divided by the standard deviation over seeds (Cohen's d for
+    paired values).
     """
     contrasts = _contrasts(layout)
     level = alpha / max(1, len(contrasts))
@@ -116,9 +117,9 @@ def effects(values: pd.DataFrame, layout: Layout, alpha: float = 0.05) -> pd.Dat
 
 
 def estimable(layout: Layout) -> pd.DataFrame:
-    """Return the effects that the arms can estimate: kind, factor, level, other, other_level, aliased, and norm.
+    """Return the effects that the arms can estimate: kind, factor, level, other, other_level, aliased and norm.
 
-    The standard deviation of an effect within a seed is `norm` times that of a run.
+    An effect's standard deviation within a seed is `norm` times that of a run.
     """
     rows = [
         (c.kind, *c.names[:2], *c.names[3:5], c.aliased, float(np.linalg.norm(list(c.weights.values()))))
@@ -128,13 +129,13 @@ def estimable(layout: Layout) -> pd.DataFrame:
 
 
 def half_width(norm: float, sd: float, seeds: int, number: int, alpha: float = 0.05) -> float:
-    """Return the expected half-width of the interval of an effect, in the unit of `sd`; infinite with one seed.
+    """Return the expected half-width of the interval for an effect, in the unit of `sd`; infinite with one seed.
 
     Parameters
     ----------
     norm : column of `estimable`.
-    sd : standard deviation of a run about the mean of its arm and seed.
-    number : number of effects whose intervals hold together.
+    sd : standard deviation of a run around the mean of its arm and seed.
+    number : number of effects whose intervals hold jointly.
     """
     if seeds < 2:
         return np.inf
@@ -143,7 +144,7 @@ def half_width(norm: float, sd: float, seeds: int, number: int, alpha: float = 0
 
 
 def _contrasts(layout: Layout) -> list[_Contrast]:
-    """Return the contrasts of a layout, each with its aliases."""
+    """Return a layout's contrasts, each with its aliases."""
     model = Model(layout.settings, len(layout.factors))
     found = [*_main(layout, model)]
     found += _interactions(layout, model, [c.term for c in found])
@@ -159,14 +160,14 @@ def term_name(term: tuple[int, ...], factors: Sequence[str]) -> str:
 
 
 def alias_words(aliased: str) -> str:
-    """Return a value of the column `aliased` inside a sentence: of many effects the first ones and their number."""
+    """Return a value of the column `aliased` for use within a sentence; many effects are shortened to the first few."""
     names = aliased.split(", ")
     cut = len(names) > _NAMED + 1
     return listing([*names[:_NAMED], counted(len(names) - _NAMED, "further effect")] if cut else names)
 
 
 def not_told_apart(layout: Layout) -> dict[str, str]:
-    """Return the effects that cannot be distinguished from others, with these: ``{"c": "a × b", "a × b": "c"}``."""
+    """Return effects that cannot be distinguished from others, with the others: ``{"c": "a × b", "a × b": "c"}``."""
     found: dict[str, dict[str, None]] = {}
     for c in _contrasts(layout):
         own = term_name(c.term, layout.factors)
@@ -228,7 +229,7 @@ def _interactions(layout: Layout, model: Model, before: Sequence[tuple[int, ...]
 
 
 def _corners(setting: Setting, one: int, two: int, references: Setting) -> list[tuple[Setting, int]]:
-    """Return the four settings of an interaction with their signs."""
+    """Return the four settings in an interaction with their signs."""
     return [
         (setting, 1),
         (_with(setting, {one: references[one]}), -1),
@@ -242,7 +243,7 @@ def _levels(settings: Mapping[str, Setting], at: int, reference: str) -> list[st
 
 
 def _others(settings: Mapping[str, Setting], fixed: set[int]) -> set[Setting]:
-    """Return the combinations of the other factors that occur with any levels of the fixed ones."""
+    """Return the combinations of the other factors that occur with any levels of the fixed factors."""
     return {tuple(v for i, v in enumerate(setting) if i not in fixed) for setting in settings.values()}
 
 
@@ -266,7 +267,7 @@ def _row(contrast: _Contrast, values: pd.DataFrame, alpha: float, number: int) -
 
 
 def _per_seed(contrast: _Contrast, values: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return the contrast of every seed that has all of its runs."""
+    """Return the contrast for every seed in which all its runs have values."""
     total = values[list(contrast.weights)].to_numpy(dtype=float) @ np.array(list(contrast.weights.values()))
     kept: npt.NDArray[np.float64] = total[np.isfinite(total)]
     return kept

@@ -1,4 +1,4 @@
-"""All comparisons of a study: the gates in order, and further arms with Holm's correction."""
+"""All comparisons in a study: the gates in order, and further arms with Holm's correction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from analysis.wording import number_format
 
 @dataclass(frozen=True)
 class Family:
-    """The comparisons of one study, the primary one (treatment − baseline) first if there is one."""
+    """The comparisons in a study, beginning with the primary comparison (treatment − baseline) if there is one."""
 
     comparisons: tuple[Comparison, ...]
     gates: tuple[Gate, ...]
@@ -39,14 +39,14 @@ class Family:
 
     @property
     def primary(self) -> Comparison | None:
-        """Treatment − baseline; None if the study lacks one of the two."""
+        """Treatment − baseline; None if the study lacks either."""
         if self.baseline is None or self.treatment is None:
             return None
         return self.comparisons[0]
 
 
 class _RunsByArm:
-    """Rows of any two arms, in order, indexed for studies with hundreds of arms."""
+    """The rows of any two arms, in order, with an index for studies with hundreds of arms."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows
@@ -57,12 +57,12 @@ class _RunsByArm:
         return self._rows.take(np.sort(np.concatenate([*places, np.zeros(0, dtype=np.intp)])))
 
     def seeds(self, pair: tuple[str, str]) -> list[int]:
-        """Return the seeds of a pair of arms in the order of the plan, in which looks count."""
+        """Return the seeds of a pair of arms in the plan's order, in which looks count pairs."""
         return list(dict.fromkeys(self.of(pair)["seed"]))
 
 
 class _Test(NamedTuple):
-    """A planned comparison: (treatment, control), its level and its adjusted p-value at every look."""
+    """A planned comparison: (treatment, control), with its level and adjusted p-value at every look."""
 
     pair: tuple[str, str]
     family: FamilyName
@@ -85,19 +85,19 @@ def compare_all(
 ) -> Family:
     """Return every comparison that the roles in the plan require.
 
-    Gates: the first treatment arm against its baseline and its controls, see `planned.CONTROLS`. Variants, with Holm's
-    correction: every further arm against the arm in its `of`, otherwise against the baseline; a control of a treatment
-    is subtracted from it.
+    The gates compare the first treatment arm with its baseline and its controls, see `planned.CONTROLS`. The variants,
+    with Holm's correction, compare every further arm with the arm in its `of`, or otherwise with the baseline; a
+    control of a treatment is subtracted from that treatment.
 
     Parameters
     ----------
-    reported : reported gains in pp by source, only within the claim's scope; the first decides, and only treatment −
-        baseline is compared with it.
-    otherwise : what stands for a reported gain where none applies, see `compare_arms`.
-    further : whether to compare the arms beyond the gates; without them a study of many arms takes a fraction of the
-        time, and the gates are the same.
-    images : test images, see `outcomes`.
-    contradicted : by arm, how its stored rows contradict themselves or others: verdicts on it are withheld.
+    reported : reported gains in pp by source, only within the claim's scope; the first is used for the verdict, and
+        only treatment − baseline is compared with it.
+    otherwise : what replaces the reported gain if none applies; see `compare_arms`.
+    further : whether to compare the arms outside the gates; without them, a study with many arms takes a fraction of
+        the time, and the gates are the same.
+    images : test images; see `outcomes`.
+    contradicted : by arm, how its stored rows contradict themselves or others; verdicts on these arms are withheld.
     """
     baseline, treatment = primary_arms(plan)
     judged = outcomes(runs, images)
@@ -144,16 +144,16 @@ def compare_all(
 
 
 def _variant_tests(pairs: list[pd.DataFrame], variants: list[tuple[str, str]], plan: Plan) -> list[_Test]:
-    """Return the tests of the variants, with Holm's correction.
+    """Return the variants' tests, with Holm's correction.
 
-    Procedure 2 corrects at every look for the pairs that it has, so that later pairs change nothing at an earlier look:
-    sequential p-values only fall, and what Holm's procedure has rejected once stays rejected. Procedure 1 corrects
-    once, for all pairs.
+    Procedure 2 makes the correction at every look with the pairs of that look, so later pairs do not change an earlier
+    look. Sequential p-values only decrease, and a hypothesis that Holm's procedure has rejected stays rejected.
+    Procedure 1 makes the correction once, with all pairs.
     """
     looks = plan.looks
     whole = max((len(each) for each in pairs), default=0)
     numbers = looks.numbers if plan.procedure != FIRST else ()
-    if looks.anytime:  # there are no pairs that a later number could have
+    if looks.anytime:  # the pairs for later numbers do not exist yet
         numbers = looks.reached(whole)
     adjusted: list[dict[int, float]] = [{} for _ in variants]
     alphas: list[dict[int, float]] = [{} for _ in variants]
@@ -175,7 +175,7 @@ def _variant_tests(pairs: list[pd.DataFrame], variants: list[tuple[str, str]], p
 
 
 def comparison_table(comparisons: tuple[Comparison, ...]) -> pd.DataFrame:
-    """Return one row per comparison with every number of it; differences in pp."""
+    """Return one row per comparison with all its numbers; differences are in pp."""
     frame = pd.DataFrame([_row(c) for c in comparisons], columns=list(_TYPES))
     return frame.astype(_TYPES)
 

@@ -1,4 +1,4 @@
-"""Gatekeeping: the steps of the argument that something causes a gain, each tested only if all earlier are passed."""
+"""Gatekeeping: the steps of the argument that something causes a gain, each tested only if all earlier ones pass."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ State = Literal["passed", "not passed", "open", "not reached", "no such arm"]
 
 @dataclass(frozen=True)
 class Gate:
-    """One step of the argument that the treatment causes a gain; it counts only if all earlier ones are passed.
+    """A step in the argument that the treatment causes a gain; it counts only if all earlier steps are passed.
 
     Attributes
     ----------
-    trivial : it is passed, and its whole interval lies below δ.
+    trivial : whether the gate is passed and its entire interval lies below δ.
     """
 
     question: str
@@ -32,10 +32,10 @@ class Gate:
 def gates(
     comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, treatment: str | None
 ) -> tuple[Gate, ...]:
-    """Return the steps treatment − baseline, − matched, − frozen, − permuted and − every plain control of the study.
+    """Return the steps: treatment − baseline, − matched, − frozen, − permuted, and − every plain control in the study.
 
-    “It causes the gain” needs all of them. A study of memory needs a matched and a frozen arm; any other has the
-    controls that it names.
+    The conclusion “it causes the gain” requires all of them. A study of memory needs a matched and a frozen arm; other
+    studies have the controls that they name.
     """
     if treatment is None:
         return ()
@@ -62,28 +62,28 @@ def _arms(plan: Plan, role: str, baseline: str | None, treatment: str) -> list[A
 
 
 def conclusion(steps: tuple[Gate, ...], what: str = MEMORY) -> str:
-    """Return in one sentence whether `what` causes a gain; empty if the study has no treatment arm."""
+    """Return, in one sentence, whether `what` causes a gain; empty if the study does not have a treatment arm."""
     held = next((step for step in steps if step.state != "passed"), None)
     if not steps:
         return ""
     if held is None:
         return _attributed(steps, what)
     if held.state == "no such arm":
-        return f"Whether {what} causes a gain cannot be told: the study has no {held.role} arm."
+        return f"It cannot be determined whether {what} causes a gain: the study has no {held.role} arm."
     if held.state == "not passed":
-        return f"{beginning(what)} is not shown to cause a gain: {held.comparison} shows none."
-    return f"Whether {what} causes a gain is open: {held.comparison} is not decided."
+        return f"{beginning(what)} is not shown to cause a gain: {held.comparison} does not show one."
+    return f"It is open whether {what} causes a gain: {held.comparison} is not decided."
 
 
 def _attributed(steps: tuple[Gate, ...], what: str) -> str:
-    """Return what may be concluded when every gate is passed."""
+    """Return what can be concluded if every gate is passed."""
     small = next((step for step in steps if step.trivial), None)
     if small is not None:
         return f"{beginning(what)} causes a gain, but a trivial one: {small.comparison} lies below δ."
     if len(steps) == 1:
         return (
-            f"{beginning(what)} causes the gain. The study names no control besides the baseline, so it does not show "
-            f"what about {what} causes it."
+            f"{beginning(what)} causes the gain. The study does not name a control other than the baseline, so it does "
+            f"not show what about {what} causes the gain."
         )
     return f"{beginning(what)} causes the gain: every gate is passed."
 

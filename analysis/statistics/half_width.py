@@ -1,4 +1,4 @@
-"""How many pairs make the interval of a difference as narrow as is needed."""
+"""How many pairs are needed to make the interval for a difference sufficiently narrow."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MOST = 10_000
 """Largest number of pairs that is tried."""
 Numbers = npt.NDArray[np.float64]
 LevelAt = Callable[[Numbers], Numbers]
-"""Level of the interval after each of these numbers of pairs."""
+"""Returns the level of the interval for each of the given numbers of pairs."""
 
 
 def level_at(looks: Looks) -> LevelAt:
-    """Return the level of the last interval of a study, by its number of pairs.
+    """Return the level of a study's last interval as a function of its number of pairs.
 
-    Planned looks keep the level of the last of them, whatever its number of pairs. Where the verdict may be read after
-    any number of pairs, the level depends on that number.
+    With planned looks, the level is always that of the last look. If the verdict may be read after any number of pairs,
+    the level depends on that number.
     """
     if not looks.anytime:
         last = looks.level_to_plan_with(looks.pairs[-1])
@@ -34,15 +34,15 @@ def level_at(looks: Looks) -> LevelAt:
 
 
 def chance_of_half_width(half_width: float, spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
-    """Return the chance that the interval after each number of pairs is at most this wide.
+    """Return the probability that the half-width of the interval after each number of pairs is at most `half_width`.
 
-    It follows from the χ² distribution of its variance or, where the spread is estimated, from the F distribution of
-    the ratio of that variance to the estimate.
+    It follows from the χ² distribution of the interval's variance or, if the spread is estimated, from the F
+    distribution of the ratio of that variance to the estimate.
 
     Parameters
     ----------
-    half_width : more than 0, in the unit of the spread.
-    pairs : at least 2 each.
+    half_width : greater than 0, in the unit of the spread.
+    pairs : numbers of pairs, at least 2 each.
     """
     n = np.asarray(pairs, dtype=float)
     ratio = (half_width / (spread.sd * t_quantile(1 - level(n) / 2, n - 1))) ** 2 * n
@@ -52,23 +52,24 @@ def chance_of_half_width(half_width: float, spread: Spread, pairs: npt.ArrayLike
 
 
 def mean_half_width(spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
-    """Return the expected half-width of the interval after each number of pairs, at least 2 each."""
+    """Return the expected half-width of the interval for each number of pairs, at least 2 each."""
     n = np.asarray(pairs, dtype=float)
     unbiased = np.sqrt(2 / (n - 1)) * np.exp(special.gammaln(n / 2) - special.gammaln((n - 1) / 2))
     return np.asarray(t_quantile(1 - level(n) / 2, n - 1) * spread.mean * unbiased / np.sqrt(n))
 
 
 def pairs_for_half_width(half_width: float, spread: Spread, looks: Looks, assurance: float | None = None) -> int | None:
-    """Return the smallest number of pairs, at least 5, whose interval is this narrow; None if it is more than 10,000.
+    """Return the smallest number of pairs, at least 5, with an interval this narrow; None if it is greater than 10,000.
 
     Parameters
     ----------
-    half_width : in the unit of the spread.
-    assurance : chance with which the interval is at most this wide; None: its expected half-width is.
+    half_width : required half-width, in the unit of the spread.
+    assurance : probability that the half-width is at most `half_width`; None: the expected half-width must be at most
+        `half_width`.
 
     Raises
     ------
-    ValueError: the half-width is not positive, or the assurance not between 0 and 1.
+    ValueError: the half-width is not positive, or the assurance is not between 0 and 1.
     """
     if not half_width > 0 or (assurance is not None and not 0 < assurance < 1):
         raise ValueError(f"0 < half_width and 0 < assurance < 1 are required; got {half_width}, {assurance}")

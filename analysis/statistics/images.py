@@ -1,8 +1,8 @@
-"""How much the test images, besides the seeds, contribute to a difference: crossed seeds × images.
+"""How much test images, in addition to seeds, contribute to the variance of a difference: crossed seeds × images.
 
-The t interval over seeds answers "this recipe on these images". For "this recipe on new photos of the kind" the images
-are a sample as well. Every seed sees every image, so the two are crossed, and the variance of the mean difference is
-(MS_seed + MS_image - MS_interaction) / (seeds · images), with Satterthwaite's degrees of freedom.
+The t interval over seeds is about this recipe on these images. For this recipe on new photos of the same kind, the
+images are a sample as well. Every seed sees every image, so seeds and images are crossed, and the variance of the mean
+difference is (MS_seed + MS_image - MS_interaction) / (seeds · images), with Satterthwaite's degrees of freedom.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from analysis.statistics.interval import Interval, margin_of
 
 @dataclass(frozen=True)
 class Crossed:
-    """Mean difference with its interval for new photos, and where its variance comes from.
+    """The mean difference with its interval for new photos, and the sources of its variance.
 
     Attributes
     ----------
-    interval : for new seeds and new images; its `n` is the number of seeds, its `sd` the standard error × √n.
-    degrees_of_freedom : Satterthwaite's.
-    seed, image, interaction : variance components of a single seed's difference on a single image, in pp²; the first
-        two estimates are truncated at 0.
-    seeds, images : numbers of them.
+    interval : interval for new seeds and new images; its `n` is the number of seeds, and its `sd` the standard error ×
+        √n.
+    degrees_of_freedom : Satterthwaite's degrees of freedom.
+    seed, image, interaction : variance components of the difference for a single seed on a single image, in pp²; the
+        first two estimates are truncated at 0.
+    seeds, images : number of seeds and of images.
     """
 
     interval: Interval
@@ -40,10 +41,10 @@ class Crossed:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Part of the variance of the mean difference (pp²) that is due to each: seed, image, interaction.
+        """Variance of the mean difference (pp²) that is due to each source: seed, image, interaction.
 
-        They add up to the variance of the interval. That is why the interaction has less than its own component where
-        seeds vary less than it alone would make them, so that the component of the seeds is truncated.
+        The parts add up to the variance of the interval. The interaction therefore has less than its own component
+        where seeds vary less than the interaction alone would make them vary, so that their component is truncated.
         """
         seed, image = self.seed / self.seeds, self.image / self.images
         whole = self.interval.sd**2 / self.seeds
@@ -55,12 +56,12 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
 
     Parameters
     ----------
-    differences : [seeds, images], in pp: 100 where only the treatment is correct, -100 where only the control is,
-        otherwise 0.
+    differences : [seeds, images], in pp: 100 if only the treatment is correct, -100 if only the control is, 0
+        otherwise.
 
     Raises
     ------
-    ValueError: fewer than two seeds or two images, or values that are not finite.
+    ValueError: there are fewer than two seeds or two images, or a value is not finite.
     """
     x: npt.NDArray[Any] = np.asarray(differences, dtype=float)
     if x.ndim != 2 or min(x.shape) < 2 or not np.isfinite(x).all():
@@ -72,7 +73,7 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
     ms_image = s * float(by_image.var(ddof=1))
     residual = x - by_seed[:, None] - by_image[None, :] + mean
     ms_rest = float((residual**2).sum()) / ((s - 1) * (i - 1))
-    of_images = max(ms_image - ms_rest, 0.0)  # an estimate below 0 means that images contribute nothing
+    of_images = max(ms_image - ms_rest, 0.0)  # an estimate below 0 means that images do not contribute
     total = ms_seed + of_images
     terms = [(ms_seed, s - 1)] + ([(ms_image, i - 1), (ms_rest, (s - 1) * (i - 1))] if of_images > 0 else [])
     spread = sum(ms**2 / df for ms, df in terms)
@@ -85,9 +86,9 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
 
 
 def mcnemar_p(treatment: npt.ArrayLike, control: npt.ArrayLike) -> float:
-    """Return the exact two-sided p-value of McNemar's test for one pair of runs; 1 where they never disagree.
+    """Return the exact two-sided p-value of McNemar's test for one pair of runs; 1 if they never disagree.
 
-    A diagnostic of two trained networks, without any information on other seeds.
+    This is a diagnostic for two trained networks; it contains no information on other seeds.
 
     Parameters
     ----------
@@ -101,12 +102,12 @@ def mcnemar_p(treatment: npt.ArrayLike, control: npt.ArrayLike) -> float:
 
 
 def balanced_accuracy(correct: npt.ArrayLike, labels: npt.ArrayLike) -> Any:
-    """Return the mean over classes of the share of correct predictions: one number per row of `correct`.
+    """Return the share of correct predictions averaged over classes: one number per row of `correct`.
 
     Parameters
     ----------
     correct : [runs, images] or [images].
-    labels : [images], class numbers; classes without an image do not count.
+    labels : [images], class numbers; classes without images are ignored.
     """
     right, classes = np.asarray(correct, dtype=float), np.asarray(labels)
     known = np.unique(classes)

@@ -11,22 +11,22 @@ import numpy.typing as npt
 from analysis.statistics.distributions import chi2_quantile, t_above, t_quantile
 
 IDENTICAL = 1e-9
-"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image. For measures
-with smaller values, it is this share of them.
+"""Standard deviation, in pp, below which differences count as equal: above rounding errors, but far below one image.
+For measures with smaller values, it is relative to the values.
 """
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of n values with its two-sided t interval.
+    """The mean of n values with its two-sided t interval.
 
     Attributes
     ----------
     n : number of values.
-    mean, sd : of the values, in their unit; NaN if n is too small (0, or below 2).
-    lower, upper : ends of the interval for the mean; NaN below two values, infinite if it is unbounded.
+    mean, sd : mean and standard deviation of the values, in their unit; NaN if n is too small (0, or below 2).
+    lower, upper : limits of the interval for the mean; NaN with fewer than two values, infinite if it is unbounded.
     alpha : 1 minus the confidence level; 0 if the interval is unbounded.
-    critical : quantile of t with n - 1 degrees of freedom; NaN below two values.
+    critical : quantile of t with n - 1 degrees of freedom; NaN with fewer than two values.
     """
 
     n: int
@@ -39,26 +39,26 @@ class Interval:
 
     @property
     def prediction(self) -> tuple[float, float]:
-        """Ends of the interval that covers one further value with the same confidence."""
+        """Limits of the interval that covers one further value with the same confidence."""
         margin = margin_of(self.critical, self.sd) * np.sqrt(1 + 1 / self.n) if self.n > 1 else np.nan
         return float(self.mean - margin), float(self.mean + margin)
 
     @property
     def bounded(self) -> bool:
-        """Whether the interval has two finite ends."""
+        """Whether both limits of the interval are finite."""
         return bool(np.isfinite(self.lower) and np.isfinite(self.upper))
 
     @property
     def cautious_sd(self) -> float:
-        """Upper end of the one-sided 80 % interval of the standard deviation, s·√((n-1)/χ²(.2; n-1)), to plan with."""
+        """Upper limit of the standard deviation's one-sided 80 % interval, s·√((n-1)/χ²(.2; n-1)), for planning."""
         if self.n < 2:
             return float("nan")
         return float(self.sd * np.sqrt((self.n - 1) / chi2_quantile(0.2, self.n - 1)))
 
     def probability_above(self, value: float) -> float:
-        """Return the probability that the true mean exceeds `value`, under a flat prior; NaN below two values.
+        """Return the probability that the true mean exceeds `value`, under a flat prior; NaN with fewer than 2 values.
 
-        The posterior of the mean is the t distribution that the interval is taken from.
+        The mean's posterior is the t distribution on which the interval is based.
         """
         if self.n < 2 or agree(self.sd, self.mean):
             return float("nan")
@@ -71,20 +71,20 @@ def agree(sd: float, mean: float) -> bool:
 
 
 def margin_of(critical: float, error: float) -> float:
-    """Return half the width of an interval; infinite for an infinite quantile, also where the values agree."""
+    """Return half the width of an interval; infinite for an infinite quantile, even if all values are equal."""
     return np.inf if critical == np.inf else critical * error
 
 
 def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
-    """Return the two-sided 1 - alpha interval of the mean of independent values.
+    """Return the two-sided 1 - alpha interval for the mean of independent values.
 
     Parameters
     ----------
-    alpha : 1 minus the confidence level; with 0 the interval is unbounded, like that of a look that cannot decide.
+    alpha : 1 minus the confidence level; with 0, the interval is unbounded, as for a look that cannot decide.
 
     Raises
     ------
-    ValueError: a value is not finite, or alpha is not from 0 to below 1.
+    ValueError: a value is not finite, or alpha is not at least 0 and less than 1.
     """
     x: npt.NDArray[Any] = np.asarray(values, dtype=float)
     if not np.isfinite(x).all():
@@ -102,7 +102,7 @@ def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
 
 
 def t_p_value(values: npt.ArrayLike) -> float:
-    """Return the two-sided p-value of the t test that the mean is 0; NaN below two values or if all agree."""
+    """Return the two-sided p-value of the t test for a mean of 0; NaN with fewer than 2 values or if all are equal."""
     found = t_interval(values)
     if found.n < 2 or agree(found.sd, found.mean):
         return float("nan")
@@ -110,18 +110,18 @@ def t_p_value(values: npt.ArrayLike) -> float:
 
 
 def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.ArrayLike) -> tuple[float, float]:
-    """Return the ends between which the difference of one further run of each arm is expected, if they are not paired.
+    """Return the limits between which the difference between one further run of each arm is expected, without pairing.
 
-    Mean ± t √(s_A² + s_B² + s_d² / n), with Satterthwaite's degrees of freedom; NaN below two values. All three
-    variances come from the same seeds, so their covariances count: the sum is tr(MS) for the covariance matrix S of the
-    arms and M = I + cc' / n with c = (1, -1), whose variance is 2 tr((MS)²) / (n - 1). Without the covariances of the
-    arms the coverage at .979 falls to .956 where the arms are correlated at n = 5; without those of s_d² to .967 where
-    one arm has three times the spread of the other.
+    Mean ± t √(s_A² + s_B² + s_d² / n), with Satterthwaite's degrees of freedom; NaN with fewer than two values. All
+    three variances come from the same seeds, so their covariances matter: the sum is tr(MS) for the covariance matrix S
+    of the arms and M = I + cc' / n with c = (1, -1), and its variance is 2 tr((MS)²) / (n - 1). Without the covariances
+    of the arms, the coverage at .979 falls to .956 if the arms are correlated and n = 5. Without those of s_d², it
+    falls to .967 if one arm has three times the spread of the other.
 
     Parameters
     ----------
-    found : of the paired differences, for their mean, spread and level.
-    treated, control : values of both arms in the same unit, of the same seeds.
+    found : interval for the paired differences, with their mean, spread and level.
+    treated, control : values of both arms in the same unit, for the same seeds.
     """
     if found.n < 2:
         return float("nan"), float("nan")
@@ -136,9 +136,9 @@ def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.Ar
 
 
 def compatible(reported: float, interval: Interval) -> bool | None:
-    """Return whether one reported difference lies in the prediction interval; None below two values.
+    """Return whether a single reported difference lies in the prediction interval; None with fewer than two values.
 
-    The report is one run per arm, so its own spread counts: |r - mean| <= t s sqrt(1 + 1/n).
+    The reported difference comes from one run per arm, so its own spread matters: |r - mean| <= t s sqrt(1 + 1/n).
     """
     lower, upper = interval.prediction
     return bool(lower <= reported <= upper) if interval.n > 1 else None

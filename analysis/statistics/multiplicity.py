@@ -1,4 +1,4 @@
-"""Several comparisons at once: Holm's step-down procedure."""
+"""Multiple comparisons: Holm's step-down procedure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return Holm-adjusted p-values in the given order; NaN stays NaN and counts as a test without a rejection."""
+    """Return Holm-adjusted p-values in the given order; NaN stays NaN and counts as a test that does not reject."""
     p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
     order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * np.where(np.isnan(p), np.inf, p)[order])
@@ -21,9 +21,9 @@ def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def holm_levels(p_values: npt.ArrayLike, alpha: float = 0.05) -> npt.NDArray[np.float64]:
     """Return the level at which Holm's procedure tests every hypothesis.
 
-    The k-th smallest of m p-values is tested at alpha/(m-k+1) until one is not rejected; all that follow stay
-    at that one's level. A t interval at this level excludes 0 exactly if Holm's procedure rejects, so no verdict based
-    on it is positive or harmful unless Holm's procedure rejects.
+    The k-th smallest of m p-values is tested at alpha/(m-k+1) until a hypothesis is not rejected; all that follow keep
+    the level of that hypothesis. A t interval at this level excludes 0 exactly if Holm's procedure rejects the
+    hypothesis. A verdict based on the interval is therefore positive or harmful only if Holm's procedure rejects.
     """
     p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
     order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")

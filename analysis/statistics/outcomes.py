@@ -1,4 +1,4 @@
-"""Which runs trained: divergence and accuracy at chance are outcomes, kept and counted, never re-rolled."""
+"""Which runs trained: divergence and chance-level accuracy are outcomes, which are kept and counted, never repeated."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ CONFIDENCE = 0.99
 SHARE_TRAINED = Fraction(4, 5)
 KINDS = ("trained", "at chance", "diverged", "failed", "pruned", "missing")
 JUDGED = ("trained", "at chance", "diverged")
-"""Outcomes of runs that were computed to their end."""
+"""Outcomes of runs that were completed."""
 
 
 def accuracy_lower_bound(
     accuracy: npt.ArrayLike, images: npt.ArrayLike, confidence: float = CONFIDENCE
 ) -> npt.NDArray[np.float64]:
-    """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on this many images.
+    """Return the exact one-sided lower bound (Clopper-Pearson) on accuracies measured on the given numbers of images.
 
-    The lower bound is the accuracy at which at least as many correct predictions have probability 1 - confidence.
-    NaN if accuracy or images is missing.
+    The lower bound is the true accuracy with which at least as many correct predictions would have probability 1 -
+    confidence. NaN if the accuracy or the number of images is missing.
     """
     share = np.asarray(accuracy, dtype=float)
     total = np.asarray(images, dtype=float)
@@ -36,17 +36,17 @@ def accuracy_lower_bound(
 
 @renamed(trials="runs")
 def outcomes(runs: pd.DataFrame, images: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome of every row.
+    """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome for every row.
 
-    `outcome` is diverged, failed or pruned if the status is; a finished run is ``at chance`` if the 99 % lower bound of
-    its accuracy does not exceed chance, and ``trained`` otherwise. A diverged run stays diverged even if it was above
-    chance earlier.
+    If the status is diverged, failed or pruned, it is also the `outcome`. A finished run is ``at chance`` if the 99 %
+    lower bound on its accuracy does not exceed the chance level, and ``trained`` otherwise. A diverged run stays
+    diverged even if it was above chance level earlier.
 
     Parameters
     ----------
-    images : the test images of `Results`: chance is then the accuracy of the best constant answer, the share of the
-        largest class. A run that always predicts one class cannot be better. None, or data without a table: chance is
-        1 / classes, as in procedure 1.
+    images : the test images from `Results`. The chance level is then the accuracy of the best constant answer, which is
+        the share of the largest class; a run that always predicts one class cannot be better. If this is None, or for
+        data without a table, the chance level is 1 / classes, as in procedure 1.
     """
     frame = runs[["run_id", "arm", "seed", "status"]].copy()
     frame["accuracy"] = runs["test_accuracy"].astype("float64")
@@ -63,16 +63,17 @@ def outcomes(runs: pd.DataFrame, images: pd.DataFrame | None = None) -> pd.DataF
 
 
 def largest_share(images: pd.DataFrame) -> dict[str, float]:
-    """Return the share of the largest class of test images, by data fingerprint."""
+    """Return the share of the largest class among the test images, by data fingerprint."""
     by_data = images.groupby("data_fingerprint")["label"]
     return {str(data): float(labels.value_counts(normalize=True).iloc[0]) for data, labels in by_data}
 
 
 def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = None) -> pd.DataFrame:
-    """Return the counts of outcomes per arm, in the order of `arms`, from the frame of `outcomes`.
+    """Return the counts of outcomes per arm, in the order of `arms`, from the frame that `outcomes` returns.
 
-    `not_trained` counts diverged and at chance, `judged` these and the trained; `fisher_p` is Fisher's exact
-    two-sided test of (not trained, trained) against the baseline: NaN for the baseline itself or without one.
+    `not_trained` counts runs that diverged or are at chance level, and `judged` these runs and those that trained;
+    `fisher_p` is the p-value of Fisher's exact two-sided test of (not trained, trained) against the baseline; NaN for
+    the baseline itself or without a baseline.
     """
     counts = pd.crosstab(judged["arm"], judged["outcome"]).reindex(index=arms, columns=list(KINDS[:-1]), fill_value=0)
     frame = counts.astype("int64").rename_axis(index="arm", columns=None).reset_index().astype({"arm": "str"})
@@ -85,14 +86,14 @@ def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = 
 
 @functools.cache
 def _fisher(arm: tuple[int, int], baseline: tuple[int, int]) -> float:
-    """Return the p-value of two rows of (not trained, trained); NaN if one is empty."""
+    """Return the p-value for two rows of (not trained, trained); NaN if a row is empty."""
     from scipy import stats  # noqa: PLC0415 -- slow to import, and the verdict does not need it
 
     return float(stats.fisher_exact([arm, baseline]).pvalue) if sum(arm) and sum(baseline) else float("nan")
 
 
 def baseline_trains(judged: pd.DataFrame, baseline: str) -> bool | None:
-    """Return whether the baseline trained in at least 4 of 5 of its judged seeds; None if none is judged."""
+    """Return whether the baseline trained in at least 4 of 5 of its judged seeds; None if no seed is judged."""
     rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(JUDGED)]
     if rows.empty:
         return None

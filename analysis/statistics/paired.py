@@ -13,7 +13,7 @@ from aimlib.records import SETTLED
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
 
 OUTCOMES = tuple(status for status in SETTLED if status != "pruned")
-"""Statuses that are outcomes of a run's full budget; a diverged run counts with its last finite network."""
+"""Statuses that count as outcomes of a run's full budget; a diverged run counts with its last finite network."""
 
 COLUMNS = ["treatment", "control", "treatment_status", "control_status", "difference"]
 
@@ -29,25 +29,25 @@ def paired_differences(
     pairs: Iterable[int] = (),
     measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
-    """Return one row per pair, ordered: both accuracies, both statuses and their difference in pp.
+    """Return one row per pair, in order: both accuracies, both statuses and the difference in pp.
 
-    Pruned and failed runs have no value, so their pair is incomplete and its difference NaN.
+    Pruned and failed runs do not have a value, so their pairs are incomplete and the difference is NaN.
 
     Parameters
     ----------
-    runs : columns arm, status, `value` (fraction) and `by`.
+    runs : frame with the columns arm, status, `value` (fraction) and `by`.
     treatment, control : names of the arms; the difference is treatment minus control.
-    by : column that pairs the runs of the two arms.
-    pairs : planned values of `by`, so that pairs without any run appear as well.
-    measure : gives the differences their scale and their sign; accuracy: treatment minus control in pp.
+    by : column by which the runs of the two arms are paired.
+    pairs : planned values of `by`, so that pairs without any run are also included.
+    measure : determines the scale and sign of the differences; for accuracy, treatment minus control in pp.
 
     Raises
     ------
-    ValueError: an arm has two rows for one value of `by`.
+    ValueError: an arm has two rows for the same value of `by`.
     """
     sides = [_side(runs, arm, value, by) for arm in (treatment, control)]
     index = pd.Index(sorted({*pairs, *sides[0][0], *sides[1][0]}), name=by)
-    # A key that a side lacks has position -1, where NaN was appended to the values.
+    # A key that is missing on a side has position -1, where NaN was appended to the values.
     places = [keys.get_indexer(index) for keys, _, _ in sides]
     values = [np.append(known, np.nan)[place] for (_, known, _), place in zip(sides, places, strict=True)]
     statuses = [np.append(known, "missing")[place] for (_, _, known), place in zip(sides, places, strict=True)]
@@ -64,9 +64,10 @@ def paired_differences(
 
 
 def pairing(runs: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the positions in `runs` of both runs of every pair of outcomes, in the order of their seeds.
+    """Return the positions in `runs` of both runs in every pair of outcomes, in the order of the seeds.
 
-    It serves many columns at once; for one, use `paired_differences`, which refuses two runs of one seed.
+    Use this for many columns at once; for a single column, use `paired_differences`, which refuses two runs with one
+    seed.
     """
     arms, seeds = runs["arm"].to_numpy(), runs["seed"].to_numpy()
     counted = runs["status"].isin(OUTCOMES).to_numpy()
@@ -78,7 +79,7 @@ def pairing(runs: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArr
 def _side(
     runs: pd.DataFrame, arm: str, value: str, by: str
 ) -> tuple[pd.Index, npt.NDArray[np.float64], npt.NDArray[np.object_]]:
-    """Return the keys of an arm's runs, their values where they are outcomes, and their statuses."""
+    """Return the keys of an arm's runs, the values of those that are outcomes, and the statuses."""
     rows = np.flatnonzero((runs["arm"] == arm).to_numpy(dtype=bool))
     keys = pd.Index(runs[by].take(rows).tolist())
     if keys.has_duplicates:
@@ -90,5 +91,5 @@ def _side(
 
 
 def complete(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs with both accuracies."""
+    """Return the pairs in which both runs have an accuracy."""
     return pairs[pairs["difference"].notna()]

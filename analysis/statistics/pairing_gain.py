@@ -1,4 +1,4 @@
-"""What pairing by seed saved: the variance of a difference of unpaired runs against that of paired ones."""
+"""What pairing by seed saved: the variance of a difference between unpaired runs, compared with paired runs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ _MOST_SEEDS = 1_000_000
 
 @dataclass(frozen=True)
 class Pairing:
-    """How much less paired differences vary than unpaired ones.
+    """How much less paired differences vary than unpaired differences.
 
     Attributes
     ----------
-    n : complete pairs.
-    treatment, control : variances of the two arms, s_A² and s_B², in squared units of the differences (pp²).
+    n : number of complete pairs.
+    treatment, control : variances of the two arms, s_A² and s_B², in the squared unit of the differences (pp²).
     paired : variance of the paired differences, s_d² = s_A² + s_B² - 2 r s_A s_B.
-    correlation, lower, upper : r of the two arms over seeds, with Fisher's 95 % interval; NaN below 4 pairs.
+    correlation, lower, upper : correlation r between the arms over seeds, with Fisher's 95 % interval; NaN with fewer
+        than 4 pairs.
     level : confidence level of `unpaired_seeds`, as 1 - alpha.
-    unpaired_seeds : seeds per arm with which unpaired runs would have an interval as short as the paired one, by
-        Welch's t with Satterthwaite's degrees of freedom; None if no number would, because all pairs have the same
-        difference.
+    unpaired_seeds : number of seeds per arm with which the interval for unpaired runs would be as short as the paired
+        interval, by Welch's t with Satterthwaite's degrees of freedom; None if no number is large enough, because all
+        pairs have the same difference.
     """
 
     n: int
@@ -43,7 +44,7 @@ class Pairing:
 
     @property
     def unpaired(self) -> float:
-        """Variance of the difference of two runs that are not paired, s_A² + s_B²."""
+        """Variance of the difference between two unpaired runs, s_A² + s_B²."""
         return self.treatment + self.control
 
     @property
@@ -53,12 +54,12 @@ class Pairing:
 
 
 def pairing_gain(treated: npt.ArrayLike, control: npt.ArrayLike, alpha: float = 0.05) -> Pairing | None:
-    """Return what pairing saved; None below three pairs, or if an arm has the same value with every seed.
+    """Return what pairing saved; None with fewer than three pairs, or if an arm has the same value for every seed.
 
     Parameters
     ----------
     treated, control : values of both arms by seed, in the unit of the differences.
-    alpha : 1 minus the level at which half-widths are compared; 0, of an unbounded interval, counts as .05.
+    alpha : 1 minus the level at which half-widths are compared; 0, as for an unbounded interval, is replaced by .05.
     """
     x, y = np.asarray(treated, dtype=float), np.asarray(control, dtype=float)
     if len(x) < 3 or min(x.std(ddof=1), y.std(ddof=1)) < IDENTICAL:
@@ -72,7 +73,7 @@ def pairing_gain(treated: npt.ArrayLike, control: npt.ArrayLike, alpha: float = 
 
 
 def correlation_interval(r: float, n: int) -> tuple[float, float]:
-    """Return Fisher's 95 % interval of a correlation, tanh(atanh r ± 1.96 / √(n - 3)); NaN below 4 pairs."""
+    """Return Fisher's 95 % interval for a correlation, tanh(atanh r ± 1.96 / √(n - 3)); NaN with fewer than 4 pairs."""
     if n < 4:
         return float("nan"), float("nan")
     centre, margin = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12)), float(normal_quantile(0.975)) / math.sqrt(n - 3)
@@ -80,7 +81,7 @@ def correlation_interval(r: float, n: int) -> tuple[float, float]:
 
 
 def _seeds_for(half: float, one: float, other: float, alpha: float) -> int | None:
-    """Return the least number of seeds per arm with which Welch's interval is at most `half` to each side."""
+    """Return the smallest number of seeds per arm for which the half-width of Welch's interval is at most `half`."""
     low, high = 1, 2
     while _welch(high, one, other, alpha) > half:
         low, high = high, 2 * high
@@ -98,7 +99,7 @@ def _welch(seeds: int, one: float, other: float, alpha: float) -> float:
 
 
 def pairing_table(found: Pairing) -> pd.DataFrame:
-    """Return one row with the numbers of `Pairing`."""
+    """Return one row with the numbers from `Pairing`."""
     row = {
         "n": found.n,
         "variance_treatment": found.treatment,

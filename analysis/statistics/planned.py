@@ -7,20 +7,20 @@ from typing import Literal
 from analysis.plan import Arm, Plan
 
 FamilyName = Literal["gate", "variant"]
-"""Stored values: frozen plans and tables say ``variant`` for the comparison of a further arm."""
+"""Stored values: frozen plans and tables use ``variant`` for a comparison of a further arm."""
 
 Pair = tuple[str, str]
 """Names of the treatment and the control."""
 
 
 def planned_comparisons(plan: Plan) -> list[tuple[FamilyName, str, str]]:
-    """Return family, treatment and control of every comparison that a plan requires, the primary one first."""
+    """Return the family, treatment and control of every comparison that a plan requires, with the primary one first."""
     gated, further = planned_pairs(plan)
     return [("gate", *pair) for pair in gated] + [("variant", *pair) for pair in further]
 
 
 def planned_pairs(plan: Plan) -> tuple[list[Pair], list[Pair]]:
-    """Return the gated pairs of arms, and the further ones."""
+    """Return the gated pairs of arms, and the further pairs."""
     baseline, treatment = primary_arms(plan)
     gated = _gated(plan, baseline, treatment)
     return gated, [pair for pair in _further(plan, baseline, treatment) if pair not in gated]
@@ -32,7 +32,7 @@ def gated_arms(plan: Plan) -> list[str]:
 
 
 def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
-    """Return the names of the baseline and the treatment of the gates; None if there is none."""
+    """Return the names of the gates' baseline and treatment; None for one that does not exist."""
     baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)
     treatments = [arm for arm in plan.arms if arm.role == "treatment"]
     first = next((arm for arm in treatments if arm.of in (None, baseline)), treatments[0] if treatments else None)
@@ -40,14 +40,14 @@ def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
 
 
 CONTROLS = ("matched", "frozen", "permuted", "control")
-"""Roles of controls in the order of their gates; those of one role come in the order of the study."""
+"""Roles of controls in the order of their gates; controls with the same role are in the study's order."""
 
 
 def controls(plan: Plan, role: str, treatment: str | None) -> list[Arm]:
-    """Return the controls of this role of the treatment of the gates, in the order of the study.
+    """Return the controls with this role for the gates' treatment, in the study's order.
 
-    A plain control may start from any arm. If that is another treatment or an arm outside the argument, it is a control
-    of that arm.
+    A plain control may start from any arm. If that arm is a different treatment or is outside the argument, the control
+    belongs to that arm.
     """
     arms = [arm for arm in plan.arms if arm.role == role]
     if role != "control":
@@ -57,7 +57,7 @@ def controls(plan: Plan, role: str, treatment: str | None) -> list[Arm]:
 
 
 def _origin(arm: Arm, by_name: dict[str, Arm]) -> str | None:
-    """Return the treatment or further arm that a plain control starts from, directly or by way of controls."""
+    """Return the treatment or further arm from which a plain control starts, directly or through other controls."""
     seen = {arm.name}
     while arm.of in by_name and arm.of not in seen:
         arm = by_name[arm.of]
@@ -75,9 +75,9 @@ def _gated(plan: Plan, baseline: str | None, treatment: str | None) -> list[Pair
 
 
 def fixed_streams(arm: Arm) -> dict[str, int]:
-    """Return the seeds of the random streams that an arm fixes, by stream; empty if all follow the run's seed.
+    """Return the seeds of the random streams that an arm fixes, by stream; empty if all streams follow the run's seed.
 
-    Such arms measure variance: their differences from other arms are not a question of the study.
+    Arms with fixed streams measure variance; the study does not ask about their differences from other arms.
     """
     training = arm.config.get("training")
     streams = training.get("streams") if isinstance(training, dict) else None

@@ -1,13 +1,13 @@
-"""Mean differences of several studies together: their mean, whether they differ, and partial pooling.
+"""Mean differences from several studies: their mean, whether they differ, and partial pooling.
 
-The studies are independent: no run belongs to two of them. Three readings, from few assumptions to many:
+The studies are independent: no run belongs to two studies. There are three estimates, from few assumptions to many:
 
-* the equal-weight mean of these studies, by Welch's standard error with Satterthwaite's degrees of freedom (1946);
-* the mean of all settings of which these are a sample: random effects, between-study variance of Paule and Mandel
-  (1982), interval of Hartung and Knapp (2001) and Sidik and Jonkman (2002);
-* partial pooling: the effects are draws of one normal distribution whose spread has a half-normal prior. Its posterior
-  is integrated on a grid, not sampled (Gelman et al., Bayesian Data Analysis, chapter 5; Benavoli et al. 2017 for
-  classifiers on several data sets).
+* the equal-weight mean of these studies, using Welch's standard error with Satterthwaite's degrees of freedom (1946);
+* the mean over all settings of which these are a sample: random effects with the between-study variance of Paule and
+  Mandel (1982) and the interval of Hartung and Knapp (2001) and Sidik and Jonkman (2002);
+* partial pooling: the effects are draws from one normal distribution whose spread has a half-normal prior. The
+  posterior is integrated on a grid, not sampled (Gelman et al., Bayesian Data Analysis, chapter 5; Benavoli et al. 2017
+  for classifiers on several data sets).
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from analysis.statistics.interval import Interval
 
 Numbers = npt.NDArray[np.float64]
 FEWEST_FOR_A_SAMPLE = 3
-"""With two studies the interval of a mean of all settings has one degree of freedom and is uninformative."""
+"""With two studies, the interval for a mean over all settings has one degree of freedom and is uninformative."""
 _SPREADS = 48
 _PER_ERROR = 24
-"""Points of the grid per smallest standard error."""
+"""Number of grid points per smallest standard error."""
 _MOST_POINTS = 2**16
 _EXACT = 0.005
-"""Smallest standard error, in scales of the prior: that of a study without spread."""
+"""Smallest standard error, in multiples of the prior's scale; used for a study without spread."""
 _TAILS = 15.0
-"""Standard errors, and scales of the prior, beyond the outermost estimates."""
+"""How far the grid extends beyond the outermost estimates, in standard errors and in multiples of the prior's scale."""
 
 
 @dataclass(frozen=True)
 class Heterogeneity:
-    """Whether the effects of studies differ.
+    """Whether effects differ between studies.
 
     Attributes
     ----------
-    p : of Welch's (1951) test that all true effects are equal, from k - 1 and Satterthwaite-like degrees of freedom;
-        NaN if an effect has no spread.
-    sd : between-study standard deviation, Paule and Mandel; in the unit of the effects.
+    p : p-value of Welch's (1951) test that all true effects are equal, with k - 1 and Satterthwaite-like degrees of
+        freedom; NaN if an effect has no spread.
+    sd : between-study standard deviation by Paule and Mandel, in the unit of the effects.
     """
 
     p: float
@@ -51,18 +51,18 @@ class Heterogeneity:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Posterior of partially pooled effects.
+    """The posterior of partially pooled effects.
 
     Attributes
     ----------
-    means, lower, upper : of the effect of every study, [studies].
-    above_zero : probability that it exceeds 0, [studies].
-    mean, mean_lower, mean_upper : of the mean of all settings.
-    sd, sd_lower, sd_upper : of the spread of effects between settings.
+    means, lower, upper : mean and limits of the effect in every study, [studies].
+    above_zero : probability that the effect in every study exceeds 0, [studies].
+    mean, mean_lower, mean_upper : mean over all settings, with limits.
+    sd, sd_lower, sd_upper : spread of the effects between settings, with limits.
     further : probabilities that the effect in a further setting is below -δ, within ±δ, above δ; they add up to 1.
-    further_lower, further_upper : ends between which that effect is expected.
+    further_lower, further_upper : limits between which the effect in a further setting is expected.
     further_above_zero : probability that the effect in a further setting exceeds 0.
-    scale : of the half-normal prior of the spread.
+    scale : scale of the half-normal prior on the spread.
     """
 
     means: Numbers
@@ -83,15 +83,16 @@ class Pooled:
 
 
 def equal_weight_mean(effects: Sequence[Interval]) -> Interval:
-    """Return the mean of the effects of these studies, each counting the same, at the level of the first.
+    """Return the equal-weight mean of the effects in these studies, at the level of the first study.
 
-    Its `n` is the smallest number of pairs, and its `sd` belongs to that n. ValueError below two pairs in a study.
+    Its `n` is the smallest number of pairs, and its `sd` belongs to that n. ValueError if a study has fewer than two
+    pairs.
     """
     return _around(float(np.mean([each.mean for each in effects])), effects, 1 / len(effects))
 
 
 def difference(first: Interval, second: Interval) -> Interval:
-    """Return the first effect less the second, Welch's interval at the level of the first."""
+    """Return the first effect minus the second, with Welch's interval at the level of the first."""
     return _around(first.mean - second.mean, (first, second), 1.0)
 
 
@@ -115,10 +116,10 @@ def _errors(effects: Sequence[Interval]) -> Numbers:
 
 
 def random_effects_mean(effects: Sequence[Interval]) -> Interval | None:
-    """Return the mean of all settings of which these studies are a sample; None below three studies.
+    """Return the mean over all settings of which these studies are a sample; None with fewer than three studies.
 
-    Its `n` is the number of studies. The variance of Hartung and Knapp has no lower bound, so that the interval may be
-    shorter than that of `equal_weight_mean`.
+    Its `n` is the number of studies. The variance of Hartung and Knapp does not have a lower bound, so the interval may
+    be shorter than that of `equal_weight_mean`.
     """
     errors = _errors(effects)
     if len(effects) < FEWEST_FOR_A_SAMPLE or not errors.all():
@@ -155,25 +156,27 @@ def _between(means: Numbers, errors: Numbers) -> float:
 
     if excess(0.0) <= 0:
         return 0.0
-    highest = float(np.ptp(means) ** 2)  # there every weight is below 1 / range², so the sum is below k / 4
+    # With this variance, every weight is below 1 / range², so the sum is below k / 4.
+    highest = float(np.ptp(means) ** 2)
     return float(optimize.brentq(excess, 0.0, highest, xtol=1e-14 * max(highest, 1.0), rtol=1e-12))
 
 
 def partial_pooling(effects: Sequence[Interval], delta: float, scale: float) -> Pooled:
-    """Return the posterior of the effects if they are draws of one normal distribution.
+    """Return the posterior of the effects, treating them as draws from one normal distribution.
 
-    An effect given its study is Student's t around the study's mean difference (flat priors of its mean and of the
-    logarithm of its seed SD). The mean of the distribution has a flat prior, its spread a half-normal one. With few
-    studies that prior has a large influence: read the result for several scales.
+    Given its study, an effect follows Student's t distribution around the study's mean difference (with flat priors on
+    its mean and on the logarithm of its seed SD). The distribution's mean has a flat prior, and its spread a
+    half-normal prior. With few studies, the prior on the spread has a large influence: compare the results for several
+    scales.
 
     Parameters
     ----------
     delta : smallest effect of interest, in the unit of the effects.
-    scale : of the half-normal prior of the spread; its median is .67 × scale.
+    scale : scale of the half-normal prior on the spread, whose median is .67 × scale.
 
     Raises
     ------
-    ValueError: fewer than two studies, or than two pairs in one; scale or delta is not positive.
+    ValueError: there are fewer than two studies, or fewer than two pairs in a study; scale or delta is not positive.
     """
     if not (scale > 0 and delta > 0):
         raise ValueError(f"scale and delta must be positive; got {scale!r} and {delta!r}")
@@ -182,7 +185,7 @@ def partial_pooling(effects: Sequence[Interval], delta: float, scale: float) -> 
 
 
 class _Grid:
-    """The posterior on a grid of effects (even steps) and of spreads (Gauss-Legendre nodes)."""
+    """The posterior on a grid of effects (equally spaced) and spreads (Gauss-Legendre nodes)."""
 
     def __init__(self, effects: Sequence[Interval], scale: float) -> None:
         means = np.array([each.mean for each in effects])
@@ -203,7 +206,7 @@ class _Grid:
         self._blur = np.exp(-0.5 * (self.spreads[:, None] * frequency) ** 2)
 
     def blurred(self, densities: Numbers) -> Numbers:
-        """Return densities, [spreads or 1, values], convolved with the normal density of every spread."""
+        """Return densities, [spreads or 1, values], convolved with the normal density for every spread."""
         of_frequency = fft.rfft(densities, self._padded, axis=-1) * self._blur
         found: Numbers = fft.irfft(of_frequency, self._padded, axis=-1)[..., : len(self.values)]
         return np.maximum(found, 0.0)
@@ -239,7 +242,7 @@ class _Grid:
         )
 
     def _effect(self, of_studies: Sequence[Numbers], number: int) -> Numbers:
-        """Return the posterior of the effect of one study: its own data times what the others say about it."""
+        """Return the posterior of the effect in one study: its own data combined with information from the others."""
         others = np.prod([each for at, each in enumerate(of_studies) if at != number], axis=0)
         said = self.blurred(others)
         return _whole(self.of_data[number] * (self.prior[:, None] * said).sum(axis=0))
@@ -269,15 +272,15 @@ def _weighted_quantiles(values: Numbers, weights: Numbers, alpha: float) -> tupl
 def probability_of_improvement(
     treated: Sequence[Numbers], control: Sequence[Numbers], alpha: float, rng: np.random.Generator, draws: int = 2000
 ) -> tuple[float, float, float]:
-    """Return the probability that a run of the treatment is better than one of the control, and its interval's ends.
+    """Return the probability that a run of the treatment is better than a run of the control, with its interval.
 
-    The share of all pairs of a treated and a control run of a study in which the treated one is better, ties counting
-    half, averaged over the studies (Agarwal et al. 2021); percentile bootstrap that draws seeds within each study. With
-    few seeds such an interval is too short.
+    Each run of the treatment is paired with each run of the control in the same study. The probability is the share of
+    these pairs in which the treated run is better, with ties counting half, averaged over the studies (Agarwal et al.
+    2021). The interval is a percentile bootstrap that draws seeds within each study; with few seeds, it is too short.
 
     Parameters
     ----------
-    treated, control : values of the paired runs of each study, higher is better: [studies][seeds].
+    treated, control : values of the paired runs in each study, where higher is better: [studies][seeds].
     """
     better = [
         (one[:, None] > other).astype(float) + 0.5 * (one[:, None] == other)

@@ -1,8 +1,8 @@
-"""Arms ranked by a measure, with the arms that the pairs do not separate from the best one.
+"""Arms ranked by a measure, with the arms that the pairs do not separate from the best arm.
 
-Every arm is compared with the first one, seed by seed. The first arm is chosen by its mean, so that any two arms may be
-the pair that is compared: the level of the t intervals is divided by the number of all pairs of arms (Bonferroni). Its
-mean remains biased upwards.
+Every arm is compared with the first arm, seed by seed. The first arm is chosen by its mean, so any two arms may be
+compared. The error rate of the t intervals is therefore divided by the number of all pairs of arms (Bonferroni). The
+first arm's mean remains biased upwards.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def ranking(values: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
     Parameters
     ----------
-    values : a row per seed and a column per arm; NaN if a run has no value.
-    alpha : error of all intervals together.
+    values : one row per seed and one column per arm; NaN if a run does not have a value.
+    alpha : joint error rate of all intervals.
 
     Returns
     -------
-    rank (from 1; arms with equal means share one), arm, n (seeds with a value), mean, sd; pairs: seeds that the first
-    arm has as well; behind: mean of the first arm minus this one over these seeds, with its interval at the level
-    1 - alpha / (number of pairs of arms); alpha: 1 minus that level; tied: whether the interval contains 0 or
-    is not known, so that the arm may be as good as the first.
+    rank (from 1; arms with equal means share a rank), arm, n (seeds with a value), mean, sd; pairs: seeds that the
+    first arm also has; behind: mean of the first arm minus the mean of this arm over these seeds, with its interval at
+    the level 1 - alpha / (number of pairs of arms); alpha: 1 minus that level; tied: whether the interval contains 0 or
+    is not known, so the arm may be as good as the first.
     """
     table = values.dropna(axis="columns", how="all")
     means = table.mean()
@@ -59,7 +59,7 @@ def ranking(values: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def _behind(table: np.ndarray, alpha: float) -> dict[str, np.ndarray | float]:
-    """Return by how much every column is below the first one."""
+    """Return by how much every column is below the first."""
     arms = table.shape[1]
     level = alpha / max(1, arms * (arms - 1) // 2)
     gaps = table[:, :1] - table if arms else table

@@ -1,8 +1,8 @@
-"""Early stopping, replayed on runs with their full budget: what a given patience would have reported.
+"""Early stopping, replayed on runs with their full budget: what would have been reported with a given patience.
 
-Both stopping rules come from one run: with the validation accuracies of every epoch, "stop after n epochs without a
-gain, report the best epoch so far" is a function of the history. This is valid if the run itself was not stopped and
-the learning rate does not depend on when a run stops, which holds for the schedules here.
+Both stopping rules can be applied to one run: given the validation accuracies of every epoch, the rule "stop after n
+epochs without a gain, report the best epoch so far" is a function of the history. This is valid if the run itself was
+not stopped and the learning rate does not depend on when a run stops, which is true for the schedules in this package.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from aimlib.training.early_stopping import stopping_epoch
 from analysis.procedures import FIRST, LATEST
 
 PATIENCE, MIN_DELTA = 7, 1e-3
-"""The values of the author's runs."""
+"""The values used in the author's runs."""
 NONE_TO_REPLAY = f"no run with validation images completed a budget of more than {PATIENCE} epochs"
 """Why early stopping cannot be replayed in a study."""
 
 
 def within_reach(runs: pd.DataFrame, procedure: int = LATEST, patience: int = PATIENCE) -> pd.DataFrame:
-    """Return the runs whose budget early stopping can cut short: those with more epochs than its patience.
+    """Return the runs whose budget early stopping can shorten: those with more epochs than the patience.
 
-    Studies of procedure 1 keep their tables, in which it is replayed on all runs.
+    Studies with procedure 1 keep their tables, in which early stopping is replayed on all runs.
     """
     return runs if procedure == FIRST else runs[runs["epochs_planned"] > patience]
 
@@ -34,15 +34,15 @@ def replayed(
     min_delta: float = MIN_DELTA,
     value: str = "test_accuracy",
 ) -> pd.DataFrame:
-    """Return run_id, arm, seed, status, stopped, selected_epoch and `value` as early stopping would have had them.
+    """Return run_id, arm, seed, status, stopped, selected_epoch and `value` as they would be with early stopping.
 
-    Only runs that completed their planned epochs and have validation accuracies count. `stopped` is the number of the
-    last epoch run, which is the budget without early stopping; the epoch with the highest validation accuracy up to it
-    is selected, the first one if there are ties.
+    Only runs that completed their planned epochs and have validation accuracies are used. `stopped` is the number of
+    the last epoch run, which is the budget if early stopping does not apply. Up to that epoch, the epoch with the
+    highest validation accuracy is selected, or the first of several.
 
     Parameters
     ----------
-    runs, epochs : frames of `Results`.
+    runs, epochs : frames from `Results`.
     """
     full = runs[(runs["status"] == "finished") & (runs["epochs_run"] == runs["epochs_planned"])]
     rows = []
@@ -51,7 +51,7 @@ def replayed(
     order = np.lexsort((known["epoch"], codes))
     ends = np.flatnonzero(np.diff(codes[order])) + 1
     histories = (np.split(known[name].to_numpy()[order], ends) for name in ("validation_accuracy", value))
-    for run_id, validation, test in zip(run_ids, *histories, strict=False):  # without runs there is one empty history
+    for run_id, validation, test in zip(run_ids, *histories, strict=False):  # without runs, there is one empty history
         stopped = stopping_epoch(validation.tolist(), patience, min_delta) or len(validation)
         chosen = int(np.argmax(validation[:stopped]))
         rows.append((run_id, stopped, chosen + 1, float(test[chosen])))

@@ -1,10 +1,10 @@
-"""A reading of paired differences that does not assume that they are normal; it never decides the verdict.
+"""A reading of paired differences that does not assume a normal distribution; it never affects the verdict.
 
-From 7 pairs on, it is the reading of the signed ranks: the Hodges-Lehmann estimate, which is the median of the Walsh
-averages (Hodges & Lehmann, 1963), and the exact interval and p-value of Wilcoxon's signed-rank test (Wilcoxon, 1945).
-It holds for differences that are symmetric about their center, whatever their distribution. With 5 or 6 pairs that test
-cannot reach the level of a look, so the mean without the smallest and the largest difference is used instead, with the
-interval of Yuen (1974). With fewer pairs there is none.
+With 7 or more pairs, it uses signed ranks. The estimate is that of Hodges and Lehmann (1963), the median of the Walsh
+averages. The exact interval and p-value are those of the signed-rank test (Wilcoxon, 1945). This is valid for any
+distribution of differences that is symmetric about its center. With 5 or 6 pairs, that test cannot reach the level of a
+look, so the mean without the smallest and the largest difference is used instead, with the interval of Yuen (1974).
+With fewer pairs, there is no robust reading.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Method = Literal["signed ranks", "trimmed mean"]
 FEWEST_RANKS = 7
 """Smallest number of pairs for which the signed ranks are used."""
 TRIMMED = 0.2
-"""Share of the differences that the trimmed mean leaves out at either end, rounded down to whole differences."""
+"""Share of the differences that the trimmed mean leaves out at each end, rounded down to whole differences."""
 
 
 @dataclass(frozen=True)
 class RobustReading:
-    """A center of n differences with its two-sided interval, in their unit.
+    """The center of n differences with its two-sided interval, in the unit of the differences.
 
     Attributes
     ----------
     estimate : the Hodges-Lehmann estimate, or the trimmed mean.
-    p : two-sided p-value that the center is 0; NaN for a trimmed mean of differences without spread.
-    alpha : 1 minus the confidence level; that of signed ranks is at least this, because their interval is exact.
+    p : two-sided p-value for a center of 0; NaN for a trimmed mean of differences without spread.
+    alpha : 1 minus the confidence level; the level for signed ranks is at least this, because their interval is exact.
     """
 
     method: Method
@@ -49,7 +49,7 @@ class RobustReading:
 
     @property
     def words(self) -> str:
-        """The method inside a sentence."""
+        """The name of the method, for use within a sentence."""
         return "Hodges-Lehmann estimate" if self.method == "signed ranks" else "trimmed mean"
 
     @property
@@ -59,7 +59,7 @@ class RobustReading:
 
 
 def robust_reading(differences: npt.ArrayLike, alpha: float) -> RobustReading | None:
-    """Return the robust reading of differences at the level of a look; None below 5 differences.
+    """Return the robust reading of differences at the level of a look; None with fewer than 5 differences.
 
     ValueError if a difference is not finite or alpha is not between 0 and 1.
     """
@@ -78,19 +78,20 @@ def robust_reading(differences: npt.ArrayLike, alpha: float) -> RobustReading | 
 
 
 def method_of(n: int, alpha: float) -> Method:
-    """Return which reading n pairs have: signed ranks from 7 pairs, where their smallest p-value reaches alpha."""
+    """Return the method for n pairs: signed ranks with 7 or more pairs, if their smallest p-value reaches alpha."""
     return "signed ranks" if n >= FEWEST_RANKS and 2.0 ** (1 - n) <= alpha else "trimmed mean"
 
 
 def trimmed_mean(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-    """Return estimate, lower and upper end and p-value of the trimmed mean of every sample (Yuen, 1974).
+    """Return the trimmed mean of every sample with its lower and upper limits and p-value (Yuen, 1974).
 
-    With g values left out at either end and h kept, the mean of the kept ones has the squared standard error
-    SSD_w / (h (h - 1)), where SSD_w are the squared deviations of the winsorized values, and h - 1 degrees of freedom.
+    With g values left out at each end and h values kept, the mean of the kept values has the squared standard error
+    SSD_w / (h (h - 1)), where SSD_w is the sum of squared deviations of the winsorized values, and h - 1 degrees of
+    freedom.
 
     Parameters
     ----------
-    samples : [samples, n], n at least 3.
+    samples : [samples, n], with n at least 3.
     """
     x: npt.NDArray[Any] = np.sort(np.asarray(samples, dtype=float), axis=-1)
     n = x.shape[-1]
@@ -107,15 +108,16 @@ def trimmed_mean(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers
 
 
 def signed_ranks(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-    """Return estimate, lower and upper end and p-value of the signed ranks of every sample.
+    """Return the signed-rank estimate for every sample with its lower and upper limits and p-value.
 
-    The interval runs from the (k + 1)-th smallest Walsh average to the (k + 1)-th largest, with the largest k for which
-    the sum of the positive ranks is at most k with probability alpha / 2 or less. The p-value is the smallest alpha
-    whose interval excludes 0. Ties and zeros count against a difference, so both stay valid there.
+    The interval extends from the (k + 1)-th smallest Walsh average to the (k + 1)-th largest, with the largest k for
+    which the sum of the positive ranks is at most k with probability alpha / 2 or less. The p-value is the smallest
+    alpha whose interval excludes 0. Ties and zeros count against a difference, so the interval and the p-value remain
+    valid with them.
 
     Parameters
     ----------
-    samples : [samples, n] with 2 / 2^n at most alpha.
+    samples : [samples, n], with 2 / 2^n at most alpha.
     """
     averages = walsh_averages(samples)
     count = averages.shape[-1]
@@ -131,7 +133,10 @@ def signed_ranks(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers
 
 
 def walsh_averages(samples: npt.ArrayLike) -> Numbers:
-    """Return the mean of every pair of values of a sample, each value with itself as well: [samples, n (n + 1) / 2]."""
+    """Return the mean of every pair of values in a sample, including pairs of a value with itself.
+
+    The result is [samples, n (n + 1) / 2].
+    """
     x: npt.NDArray[Any] = np.asarray(samples, dtype=float)
     first, second = np.triu_indices(x.shape[-1])
     averages: Numbers = (x[..., first] + x[..., second]) / 2
@@ -140,7 +145,7 @@ def walsh_averages(samples: npt.ArrayLike) -> Numbers:
 
 @lru_cache(maxsize=64)
 def sums_of_ranks(n: int) -> Numbers:
-    """Return the probability that the positive ranks add up to at most 0, 1, …, n (n + 1) / 2, where signs are fair."""
+    """Return the probability that the positive ranks add up to at most 0, 1, …, n (n + 1) / 2 if signs are random."""
     chances = np.zeros(n * (n + 1) // 2 + 1)
     chances[0] = 1.0
     for rank in range(1, n + 1):

@@ -1,4 +1,4 @@
-"""Results of a search: expected validation performance, and how much of it remains on fresh seeds."""
+"""The results of a search: expected validation performance, and how much of it remains on fresh seeds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from analysis.statistics.paired import OUTCOMES
 
 
 def expected_best(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the expected best of 1, 2, ..., B trials, drawn from the B given without replacement.
+    """Return the expected best of 1, 2, ..., B trials, drawn without replacement from the B given trials.
 
-    The unbiased estimator (Tang et al., 2020) of expected validation performance (Dodge et al., 2019), whose own
-    estimator draws with replacement and is biased downwards.
+    This is the unbiased estimator (Tang et al., 2020) of the expected validation performance (Dodge et al., 2019). The
+    original estimator draws with replacement and is biased downwards.
     """
     x = np.sort(np.asarray(values, dtype=float))
     if not np.isfinite(x).all():
@@ -25,7 +25,7 @@ def expected_best(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     def log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> npt.NDArray[np.float64]:
         return np.asarray(gammaln(np.add(n, 1)) - gammaln(np.add(k, 1)) - gammaln(np.subtract(n, k) + 1))
 
-    # The i-th smallest (from 0) is the best of a set of size n in C(i, n - 1) of C(B, n) sets.
+    # The i-th smallest value (from 0) is the best of a set of size n in C(i, n - 1) of C(B, n) sets.
     with np.errstate(invalid="ignore"):
         weights = np.where(
             places >= sizes - 1,
@@ -36,14 +36,14 @@ def expected_best(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def winners(screened: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
-    """Return arm, screening, confirmation, shrinkage: the loss of a search's best on fresh seeds.
+    """Return arm, screening, confirmation and shrinkage: how much a search's best arms lose on fresh seeds.
 
-    Accuracies are validation accuracies in percent, means over seeds; shrinkage is screening minus confirmation in pp.
-    Only arms in both studies are listed.
+    Accuracies are mean validation accuracies over seeds, in percent; shrinkage is screening minus confirmation, in pp.
+    Only arms that are in both studies are listed.
 
     Parameters
     ----------
-    screened, confirmed : frames `trials` of the two studies.
+    screened, confirmed : the frames `trials` from the two studies.
     """
     sides = []
     for frame in (screened, confirmed):

@@ -18,13 +18,13 @@ CAP = 200
 
 @dataclass(frozen=True)
 class SeedsNeeded:
-    """Number of pairs to add until a stopping verdict is expected.
+    """The number of pairs to add until a stopping verdict is expected.
 
     Attributes
     ----------
-    more : number of pairs, at most 200; None if more are needed, or no number suffices.
-    reachable : False if no number suffices because there is no stopping verdict on this side: outside the claim's scope
-        a gain above δ has no stopping row.
+    more : number of pairs, at most 200; None if more are needed or no number suffices.
+    reachable : False if no number suffices because there is no stopping verdict on this side: outside the claim's
+        scope, no stopping verdict exists for a gain above δ.
     """
 
     more: int | None
@@ -45,22 +45,22 @@ def seeds_needed(
     procedure: int = LATEST,
     level_after: Callable[[int], float] | None = None,
 ) -> SeedsNeeded | None:
-    """Return how many more pairs should settle the verdict; None below two pairs, when the spread is unknown.
+    """Return how many more pairs should settle the verdict; None with fewer than two pairs, when the spread is unknown.
 
-    The mean is taken unchanged and the standard deviation at the upper end of its one-sided 80 % interval,
-    s·sqrt((n-1)/χ²(.2; n-1)); the answer is the smallest number with which the interval around that mean
-    gives a stopping verdict.
+    The mean is assumed to stay the same, and the standard deviation is the upper limit of its one-sided 80 % interval,
+    s·sqrt((n-1)/χ²(.2; n-1)). The result is the smallest number with which the interval around that mean leads to a
+    stopping verdict.
 
     Parameters
     ----------
-    level_after : level of the interval at the first look with this many pairs; None: that of `interval`.
+    level_after : level of the interval at the first look with a given number of pairs; None: the level of `interval`.
     """
     if interval.n < 2:
         return None
     if reported is None and interval.mean >= delta:
         return SeedsNeeded(None, reachable=False)
     sd = interval.cautious_sd
-    if sd < IDENTICAL * min(1.0, delta):  # arms that are identical stay so
+    if sd < IDENTICAL * min(1.0, delta):  # identical arms stay identical
         return SeedsNeeded(None)
     totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
     alphas = interval.alpha if level_after is None else np.array([level_after(int(total)) for total in totals])

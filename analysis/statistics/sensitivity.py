@@ -1,4 +1,4 @@
-"""Checks printed next to the t interval; none of them decides."""
+"""Checks that are shown beside the t interval; they do not affect the verdict."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SEED = 20210301
 
 
 def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
-    """Return the two-sided p-value of the sign-flip permutation test that the values are symmetric about 0.
+    """Return the two-sided p-value of the sign-flip permutation test for values that are symmetric about 0.
 
-    All 2^n signs up to 16 values, 20,000 random ones (including the observed one) above. NaN without values.
-    It cannot fall below 2 / 2^n.
+    Up to 16 values, all 2^n sign patterns are used; with more values, 20,000 random patterns, including the observed
+    one. NaN without values. The p-value cannot be smaller than 2 / 2^n.
     """
     x: npt.NDArray[Any] = np.asarray(values, dtype=float)
     n = len(x)
@@ -49,7 +49,7 @@ def _all_signs(n: int) -> npt.NDArray[np.int64]:
 
 _NONE_OF_PROCEDURE_1 = "no run went its full budget with validation images"
 _LATE = 5
-"""Number of last epochs that are averaged."""
+"""Number of final epochs that are averaged."""
 _TYPES: dict[str, Any] = (
     {"check": "str", "n": "int64"} | dict.fromkeys(("mean", "lower", "upper", "p"), "float64") | {"verdict": "str"}
 )
@@ -58,16 +58,16 @@ _TYPES: dict[str, Any] = (
 def readings(
     runs: pd.DataFrame, epochs: pd.DataFrame, measure: PrimaryMeasure = ACCURACY, procedure: int = LATEST
 ) -> pd.DataFrame:
-    """Return the runs for `sensitivity`: run_id, arm, seed, status, the column of the measure and alternatives to it.
+    """Return the runs for `sensitivity`: run_id, arm, seed, status, the measure's column and alternatives to it.
 
-    The alternatives, as they are stored, are `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at
-    most five; `whole` if the run has no other), `best` (of the epoch that is best on test data), `early` (as early
-    stopping would have had it, NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in
+    The alternatives, as stored, are `last` (value in the last epoch), `late` (mean of the last `averaged` epochs, at
+    most five; `whole` if the run has no other epochs), `best` (value in the epoch that is best on test data), `early`
+    (value with early stopping; NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in
     the first three.
 
     Parameters
     ----------
-    runs, epochs : frames of `Results`.
+    runs, epochs : frames from `Results`.
     """
     column = measure.column
     known = epochs.loc[epochs["run_id"].isin(runs["run_id"]), ["run_id", "epoch", column]]
@@ -103,16 +103,16 @@ def sensitivity(
     measure: PrimaryMeasure = ACCURACY,
     procedure: int = LATEST,
 ) -> pd.DataFrame:
-    """Return the checks of one comparison: check, n, mean, lower, upper, p, verdict.
+    """Return the checks for one comparison: check, n, mean, lower, upper, p, verdict.
 
-    `verdict` is the verdict of the table for that interval, or the reason why there is none.
+    `verdict` is the verdict for the check's interval, or the reason why there is none.
 
     Parameters
     ----------
-    runs : frame of `readings`, of the pairs that are checked.
-    survivors : paired differences where both runs trained.
-    pairs : frame of `paired_differences`.
-    names : treatment and control.
+    runs : frame from `readings`, for the pairs to check.
+    survivors : paired differences in which both runs trained.
+    pairs : frame from `paired_differences`.
+    names : names of the treatment and the control.
     """
     differences = complete(pairs)["difference"]
     treated, control = pairing(runs, *names)
@@ -149,7 +149,7 @@ def sensitivity(
 
 
 def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> dict[str, Any]:
-    """Return the row of the late epochs without a verdict if they are all epochs: early epochs do not show the end."""
+    """Return the row for the late epochs, without a verdict if they include early epochs, which do not show the end."""
     known = runs[runs["averaged"].notna()]
     if procedure == FIRST or known.empty or not known["whole"].all() or known["averaged"].max() < 2:
         return row
@@ -157,7 +157,7 @@ def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> di
 
 
 def _late(averaged: pd.Series) -> str:
-    """Return the name of the check on late epochs, which says how many are averaged."""
+    """Return the name of the check on late epochs, with the number of epochs that are averaged."""
     counts = averaged.dropna()
     least, most = (int(counts.min()), int(counts.max())) if len(counts) else (_LATE, _LATE)
     fewer = "" if least == most else f", {least} where a run has fewer"
@@ -168,7 +168,7 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
     row = {"check": "bootstrap, BCa", "n": len(differences), "mean": differences.mean(), "p": np.nan, "verdict": ""}
     if len(differences) < 2 or alpha == 0:
         return {**row, "lower": np.nan, "upper": np.nan}
-    # A separate stream: the other checks must not depend on the number of draws of this one.
+    # A separate random stream, so that the other checks do not depend on the number of draws in this one.
     weights = _weights(len(differences))
     low, high = bca_interval(differences.to_numpy()[None], weights, alpha)
     return {**row, "lower": float(low[0]), "upper": float(high[0])}
@@ -177,7 +177,7 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
 def _robust_rows(
     differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int, measure: PrimaryMeasure
 ) -> list[dict[str, Any]]:
-    """Return the row of the robust reading; no row with too few pairs, or in the tables of procedure 1."""
+    """Return the row for the robust reading; no row with too few pairs or in the tables of procedure 1."""
     if procedure == FIRST or alpha == 0:  # an unbounded interval has no level
         return []
     found = robust_reading(differences, alpha)
@@ -205,7 +205,7 @@ def check_row(
     procedure: int = LATEST,
     measure: PrimaryMeasure = ACCURACY,
 ) -> dict[str, Any]:
-    """Return a row of `sensitivity` from paired differences in pp; `otherwise` is stated if there are none."""
+    """Return a row of `sensitivity` from paired differences in pp; the verdict is `otherwise` if there are none."""
     found = t_interval(differences, alpha)
     words: dict[str, Any] = {"unit": measure.difference, "lower_is_better": measure.lower_is_better}
     verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported, procedure=procedure, **words)

@@ -1,9 +1,10 @@
-"""Whether arms were computed apart from each other, in time or on machines, although runs could have been mixed.
+"""Whether arms were computed separately, in time or on machines, although their runs could have been mixed.
 
-The rule: some arms are completely separated from the others (no overlap at all), and a random assignment of the runs to
-arms of these sizes would separate them like this with a probability below `LEVEL`, corrected for the number of ways to
-divide the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level equally, and all divisions of
-one size share its part (weighted Bonferroni), so over all divisions together the error is at most `LEVEL`.
+The rule has two conditions. Some arms are completely separated from the others, without any overlap. And if the runs
+were assigned at random to arms of these sizes, such a separation would have a probability below `LEVEL`, corrected for
+the number of ways to divide the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level equally,
+and all divisions with the same size share that part (weighted Bonferroni), so the joint error rate over all divisions
+is at most `LEVEL`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 LEVEL = 0.01
-"""Largest probability with which arms whose runs were mixed at random are called separated."""
+"""Maximum probability that arms whose runs were mixed at random are called separated."""
 _DAY_S = 86_400
 _MOST_HOSTS = 100
-"""With more machines than this the probability is not computed: every run may have its own, as in a cluster of pods."""
+"""With more machines than this, the probability is not computed: each run may have its own, as in a cluster of pods."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Separation:
 
 
 def in_time(runs: pd.DataFrame) -> Separation | None:
-    """Return the arms that had all ended before the others began; None if arms overlap or chance explains it.
+    """Return arms whose runs all ended before the others began; None if arms overlap or chance explains the separation.
 
     Parameters
     ----------
-    runs : arm, started_at and finished_at of every run; runs without times do not count.
+    runs : arm, started_at and finished_at of every run; runs without times are ignored.
     """
     known = runs.dropna(subset=["started_at", "finished_at"])
     spans = known.groupby("arm", sort=False).agg(begin=("started_at", "min"), end=("finished_at", "max"))
@@ -58,11 +59,11 @@ def in_time(runs: pd.DataFrame) -> Separation | None:
 
 
 def on_machines(runs: pd.DataFrame) -> Separation | None:
-    """Return arms that share no machine with the others; None if all arms are linked or chance explains it.
+    """Return arms that do not share a machine with the others; None if all are linked or chance explains this.
 
     Parameters
     ----------
-    runs : arm and host of every run; runs without a host do not count.
+    runs : arm and host of every run; runs without a host are ignored.
     """
     known = runs.dropna(subset=["host"])
     sizes = known["host"].value_counts().tolist()
@@ -80,9 +81,10 @@ def on_machines(runs: pd.DataFrame) -> Separation | None:
 
 
 def at_times_of_day(runs: pd.DataFrame) -> Separation | None:
-    """Return an arm whose runs all began in one part of the day while all others began in the other part.
+    """Return an arm whose runs all began in one part of the day while all other runs began in the other part.
 
-    The day is a circle, so the time zone does not matter. Only runs over more than a day are compared.
+    The day is treated as a circle, so the time zone does not matter. Runs are compared only if they extend over more
+    than a day.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def at_times_of_day(runs: pd.DataFrame) -> Separation | None:
 
 
 def _corrected(ways: int, total: int, size: int, first: Sequence[str], second: Sequence[str]) -> float:
-    """Return the probability of a separation in this many assignments, corrected for the divisions of the arms."""
+    """Return the probability of a separation that has `ways` assignments, corrected for the divisions of the arms."""
     smaller, number = min(len(first), len(second)), len(first) + len(second)
     divisions = math.comb(number, smaller) // (2 if 2 * smaller == number else 1)
     return min(1.0, ways / math.comb(total, size) * divisions * (number // 2))
@@ -116,7 +118,7 @@ def _clearest(found: list[Separation]) -> Separation | None:
 
 
 def _linked(runs: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Return the groups of arms that are linked by common machines."""
+    """Return the groups of arms that are linked by shared machines."""
     groups: list[tuple[set[str], set[str]]] = []
     for arm, hosts in runs.groupby("arm", sort=False)["host"].unique().items():
         arms, machines = {str(arm)}, set(hosts)
@@ -129,7 +131,7 @@ def _linked(runs: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _subsets(sizes: list[int], total: int) -> int:
-    """Return in how many ways machines with these numbers of runs together have `total` runs."""
+    """Return in how many ways machines with these numbers of runs can have `total` runs together."""
     ways = Counter({0: 1})
     for size in sizes:
         for reached, number in list(_within(ways, total - size)):

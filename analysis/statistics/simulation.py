@@ -1,7 +1,7 @@
-"""Simulation of whole studies: how often each verdict is reached, and after how many pairs.
+"""Simulation of entire studies: how often each verdict is reached, and after how many pairs.
 
-It uses the same table (`verdict.rows`) and looks as the analysis, for thousands of studies at once. Calibration tests
-the procedure with it, and planning computes power.
+The simulation uses the same table (`verdict.rows`) and looks as the analysis, for thousands of studies at once. It is
+used to calibrate the procedure and to compute power for planning.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from analysis.statistics.spread import Spread
 from analysis.statistics.verdict import READ, STOPPING, rows
 
 _CERTAIN = 100.0
-"""Non-centrality in critical values beyond which a t test has a power of 1 to the last bit."""
+"""Noncentrality, in multiples of the critical value, beyond which the power of a t test rounds to exactly 1."""
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The ends of simulated studies.
+    """How simulated studies ended.
 
     Attributes
     ----------
-    kinds : [studies], the verdict at the look that stopped each, or at the last one.
-    pairs : [studies], pairs at that look.
-    settled : [studies], whether it was a verdict that ended the study, not the number of looks.
+    kinds : [studies], the verdict at the look that stopped each study, or at the last look.
+    pairs : [studies], number of pairs at that look.
+    settled : [studies], whether a verdict ended the study, not the number of looks.
     """
 
     kinds: npt.NDArray[np.str_]
@@ -38,7 +38,7 @@ class Outcomes:
     settled: npt.NDArray[np.bool_]
 
     def rate(self, *kinds: str) -> float:
-        """Return the share of studies that ended in one of these verdicts."""
+        """Return the share of studies that ended with one of these verdicts."""
         return float(np.isin(self.kinds, kinds).mean())
 
     def settled_by(self, pairs: int) -> float:
@@ -46,7 +46,7 @@ class Outcomes:
         return float((self.settled & (self.pairs <= pairs)).mean())
 
     def pairs_up_to(self, most: int) -> float:
-        """Return the mean number of pairs if studies that no verdict has ended are ended after this many."""
+        """Return the mean number of pairs if studies without a final verdict end after `most` pairs."""
         return float(np.where(self.settled, np.minimum(self.pairs, most), most).mean())
 
 
@@ -59,13 +59,13 @@ def simulate(
     procedure: int = LATEST,
     ends: Collection[str] = STOPPING,
 ) -> Outcomes:
-    """Return the ends of studies.
+    """Return how studies end.
 
     Parameters
     ----------
-    differences : [studies, pairs], in pp, in their order; at least as many as the last look requires. Where the verdict
-        may be read after any number of pairs, studies end with the pairs that they have.
-    levels : level at each look; None: those of `looks`.
+    differences : [studies, pairs], in pp, in order, with at least as many pairs as the last look requires. If the
+        verdict may be read after any number of pairs, studies end after the last of these pairs.
+    levels : level at each look; None: the levels of `looks`.
     ends : verdicts that end a study.
     """
     x = np.asarray(differences, dtype=float)
@@ -92,12 +92,12 @@ def simulate(
 def normal_studies(
     rng: np.random.Generator, studies: int, looks: Looks, mean: float, sd: float
 ) -> npt.NDArray[np.float64]:
-    """Return differences [studies, pairs] for `simulate`: normal, `sd` of the difference (√2 × that of either arm)."""
+    """Return normal differences [studies, pairs] for `simulate`; `sd` is the difference's SD (√2 × an arm's SD)."""
     return rng.normal(mean, sd, size=(studies, looks.numbers[-1]))
 
 
 def shown_by_look(differences: npt.ArrayLike, looks: Looks) -> npt.NDArray[np.float64]:
-    """Return the share of studies whose interval was above 0 at some look up to each of those that they reach.
+    """Return, for each look reached, the share of studies whose interval was above 0 at that look or an earlier one.
 
     Parameters
     ----------
@@ -116,13 +116,13 @@ def shown_by_look(differences: npt.ArrayLike, looks: Looks) -> npt.NDArray[np.fl
 def pairs_for_power(
     effect: float, sd: float, alpha: float | Callable[[int], float] = 0.05, power: float = 0.8, most: int = 10_000
 ) -> int | None:
-    """Return how many pairs give a two-sided paired t test this power; None if more than `most` are needed.
+    """Return how many pairs a two-sided paired t test needs for this power; None if more than `most` are needed.
 
     Parameters
     ----------
     effect : true mean difference, pp.
-    sd : of the differences, pp.
-    alpha : level of the test, or a function from the number of pairs to it.
+    sd : standard deviation of the differences, pp.
+    alpha : level of the test, or a function that returns the level for a number of pairs.
     """
     level = alpha if callable(alpha) else lambda _: alpha
     low, high = 2, most
@@ -138,20 +138,20 @@ def pairs_for_power(
 
 
 def power_over(effect: float, spread: Spread, n: int, alpha: float = 0.05) -> float:
-    """Return the mean of `power_of` over what is known of the standard deviation of the differences."""
+    """Return the mean of `power_of` over the posterior of the differences' standard deviation."""
     sds, weights = spread.nodes()
     return float(sum(weight * power_of(effect, float(sd), n, alpha) for sd, weight in zip(sds, weights, strict=True)))
 
 
 def power_of(effect: float, sd: float, n: int, alpha: float = 0.05) -> float:
-    """Return the power of the two-sided paired t test of n pairs, from the non-central t distribution."""
+    """Return the power of the two-sided paired t test with n pairs, from the noncentral t distribution."""
     if sd == 0:
         return 1.0 if effect else alpha
     critical = stats.t.ppf(1 - alpha / 2, n - 1)
-    if np.isinf(critical):  # of a look that cannot decide
+    if np.isinf(critical):  # at a look that cannot decide
         return 0.0
     shift = abs(effect) * np.sqrt(n) / sd
     if shift > _CERTAIN * max(1.0, float(critical)):  # nct is NaN far out
         return 1.0
-    # The lower tail as a survival function: nct.cdf can be NaN at large non-centrality.
+    # The lower tail is computed as a survival function, because nct.cdf can be NaN for a large noncentrality.
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.sf(critical, n - 1, -shift))

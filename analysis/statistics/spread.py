@@ -1,4 +1,4 @@
-"""The spread of paired differences that a study is planned with, and how well it is known."""
+"""The spread of paired differences used to plan a study, and how well it is known."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NODES = 400
 
 @dataclass(frozen=True)
 class Spread:
-    """A standard deviation of paired differences.
+    """The standard deviation of paired differences.
 
     Attributes
     ----------
-    sd : of the differences, in pp or in the unit of the measure; more than 0.
-    freedom : degrees of freedom of its estimate, number of pairs - 1; infinite if it is taken as known.
+    sd : standard deviation of the differences, in pp or in the unit of the measure; greater than 0.
+    freedom : degrees of freedom of the estimate (number of pairs - 1); infinite if the value is assumed to be known.
     """
 
     sd: float
@@ -34,13 +34,13 @@ class Spread:
 
     @property
     def is_known(self) -> bool:
-        """Whether the standard deviation is taken as exact."""
+        """Whether the standard deviation is assumed to be exact."""
         return math.isinf(self.freedom)
 
     def quantile(self, probability: npt.ArrayLike) -> Numbers:
         """Return quantiles of the true standard deviation, s √(f / χ²(1 - probability; f)).
 
-        They are the ends of its confidence intervals, and of its posterior under the prior 1/σ.
+        They are the limits of its confidence intervals, and its posterior quantiles under the prior 1/σ.
         """
         p: npt.NDArray[Any] = np.asarray(probability, dtype=float)
         if self.is_known:
@@ -48,13 +48,13 @@ class Spread:
         return np.asarray(self.sd * np.sqrt(self.freedom / chi2_quantile(1 - p, self.freedom)))
 
     def interval(self, alpha: float = 0.05) -> tuple[float, float]:
-        """Return the ends of the 1 - alpha interval of the true standard deviation."""
+        """Return the limits of the 1 - alpha interval for the true standard deviation."""
         low, high = self.quantile([alpha / 2, 1 - alpha / 2])
         return float(low), float(high)
 
     @property
     def cautious(self) -> float:
-        """Upper end of the one-sided 80 % interval of the true standard deviation, to plan with."""
+        """Upper limit of the one-sided 80 % interval for the true standard deviation, for planning."""
         return float(self.quantile(0.8))
 
     @property
@@ -74,7 +74,7 @@ class Spread:
         return np.asarray(self.sd * np.sqrt(self.freedom / rng.chisquare(self.freedom, studies)))
 
     def nodes(self) -> tuple[Numbers, Numbers]:
-        """Return true standard deviations and their weights, with which a mean over the posterior is taken."""
+        """Return true standard deviations and their weights for computing a mean over the posterior."""
         if self.is_known:
             return np.array([self.sd]), np.array([1.0])
         places, weights = np.polynomial.legendre.leggauss(_NODES)

@@ -1,11 +1,12 @@
-"""Variance by source: how much of it comes from split, initial values, order and augmentation, each varied alone.
+"""Variance by source: how much comes from the split, initial values, order and augmentation, each varied alone.
 
 Bouthillier et al. (2021), Accounting for variance in machine learning benchmarks. A series in which one random stream
-follows the seed and the others are fixed is compared with the series in which all follow it. Intervals assume normal
-values, independent from seed to seed. The interval of a variance comes from the χ² distribution. The two series of a
-share have seeds in common, so their values are correlated, and the interval of the share is the exact one of Pitman
-(1939) and Morgan (1939), which holds for any correlation. A variance with the others fixed is that at their fixed
-values: it differs from the average one if sources interact.
+follows the seed and the others are fixed is compared with the series in which all streams follow the seed. Intervals
+assume normally distributed values that are independent between seeds. The interval for a variance is based on the χ²
+distribution. The two series that a share compares have seeds in common, so their values are correlated. The interval
+for the share is therefore the exact interval of Pitman (1939) and Morgan (1939), which holds for any correlation. If
+the other sources are fixed, the variance depends on their fixed values: it differs from the average variance if sources
+interact.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ NOISE = "noise"
 _NAMES = {
     "split": "validation split",
     "init": "initial values",
-    "order": "order of images",
+    "order": "image order",
     "augmentation": "augmentation",
-    "layers": "draws of layers",
+    "layers": "random draws in layers",
     NOISE: "noise",
 }
 _NOTHING = (float("nan"), float("nan"))
 WIDEST = 0.75
-"""Part of the range of shares, 0 to 1, that the interval of a share may take up and still determine it."""
+"""Maximum fraction of the range from 0 to 1 that the interval for a share may cover and still determine the share."""
 
 
 def source_name(source: str) -> str:
-    """Return what a source is called in texts."""
+    """Return the name of a source in texts."""
     return _NAMES.get(source, source)
 
 
@@ -55,10 +56,11 @@ class SourceVariance:
 
     Attributes
     ----------
-    source : a stream of `aimlib.config.STREAMS`; ``noise`` if none varies, so that what remains is the device's.
-    n : seeds with a value in this series and in that in which all vary.
-    variance, lower, upper : with its interval, in squared units of the measure's differences (pp² for accuracy).
-    share, share_lower, share_upper : of the variance with all varied. Shares need not sum to 1.
+    source : a stream from `aimlib.config.STREAMS`; ``noise`` if no stream varies, so only device noise remains.
+    n : number of seeds with a value both in this series and in the series in which all sources vary.
+    variance, lower, upper : the variance with its interval, in the squared unit of the measure's differences (pp² for
+        accuracy).
+    share, share_lower, share_upper : share of the variance with all sources varied. Shares need not sum to 1.
     """
 
     source: str
@@ -72,30 +74,31 @@ class SourceVariance:
 
     @property
     def determined(self) -> bool:
-        """Whether the seeds determine the share, see `determines`."""
+        """Whether the seeds determine the share; see `determines`."""
         return determines(self.share_lower, self.share_upper)
 
     @property
     def worth(self) -> float:
-        """Number of runs with everything varied that are worth any number of runs with only this source varied.
+        """Number of runs with all sources varied whose mean is as certain as that of many runs with this one varied.
 
-        Their mean keeps the variance of all other sources, which is 1 - share of the whole, so the number is 1 / (1 -
-        share); it is infinite from a share of 1 on.
+        The mean of the latter keeps the variance from all other sources, which is a fraction 1 - share of the total, so
+        the number is 1 / (1 - share). It is infinite for a share of 1 or more.
         """
         return math.inf if self.share >= 1 else 1 / (1 - self.share)
 
 
 @dataclass(frozen=True)
 class Variances:
-    """The variance by source of an arm, or of the paired difference of two arms.
+    """The variance by source for an arm, or for the paired difference between two arms.
 
     Attributes
     ----------
-    of : name of the arm or of the difference.
-    n, variance, lower, upper : of the series in which all sources vary.
-    sources : those that were varied alone.
-    remainder, remainder_lower, remainder_upper : variance with all varied, minus the sum of the sources' (noise, which
-        every series contains, aside): 0 if sources act additively and none is missing. NaN with fewer than two sources.
+    of : name of the arm or the difference.
+    n, variance, lower, upper : for the series in which all sources vary.
+    sources : the sources that were varied alone.
+    remainder, remainder_lower, remainder_upper : variance with all sources varied, minus the sum over the sources
+        (except noise, which every series contains): 0 if sources act additively and none is missing. NaN with fewer
+        than two sources.
     """
 
     of: str
@@ -110,7 +113,7 @@ class Variances:
 
 
 def variance_interval(values: npt.ArrayLike, alpha: float = 0.05) -> tuple[float, float]:
-    """Return the 1 - alpha interval of the variance of normal values, (n-1) s² / χ²; NaN without a spread."""
+    """Return the 1 - alpha interval for the variance of normal variables, (n-1) s² / χ²; NaN without spread."""
     x = np.asarray(values, dtype=float)
     if len(x) < 2 or x.std(ddof=1) < IDENTICAL:
         return _NOTHING
@@ -120,10 +123,11 @@ def variance_interval(values: npt.ArrayLike, alpha: float = 0.05) -> tuple[float
 
 
 def ratio_interval(one: npt.ArrayLike, other: npt.ArrayLike, alpha: float = 0.05) -> tuple[float, float]:
-    """Return the 1 - alpha interval of the ratio of the variances of two paired normal variables, one / other.
+    """Return the 1 - alpha interval for the ratio of the variances of two paired normal variables, one / other.
 
-    w (K ± √(K² - 1)) with the ratio w of the samples, K = 1 + 2 (1 - r²) t² / (n - 2), their correlation r, and
-    Student's t with n - 2 degrees of freedom (Pitman, 1939; Morgan, 1939). NaN below three pairs or without a spread.
+    It is w (K ± √(K² - 1)) with the sample ratio w, K = 1 + 2 (1 - r²) t² / (n - 2), the sample correlation r, and
+    Student's t with n - 2 degrees of freedom (Pitman, 1939; Morgan, 1939). NaN with fewer than three pairs or without
+    spread.
     """
     x, y = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
     if len(x) < 3 or min(x.std(ddof=1), y.std(ddof=1)) < IDENTICAL:
@@ -134,7 +138,7 @@ def ratio_interval(one: npt.ArrayLike, other: npt.ArrayLike, alpha: float = 0.05
 
 
 def uncorrelated_ratio(n: int, alpha: float = 0.05) -> tuple[float, float]:
-    """Return `ratio_interval` of `n` pairs of equal sample variances without correlation, the widest that it can be.
+    """Return `ratio_interval` for `n` pairs with equal sample variances and no correlation, the widest possible case.
 
     Parameters
     ----------
@@ -145,21 +149,21 @@ def uncorrelated_ratio(n: int, alpha: float = 0.05) -> tuple[float, float]:
 
 
 def determines(lower: float, upper: float) -> bool:
-    """Return whether an interval determines a share: it is known and takes up at most .75 of the range from 0 to 1."""
+    """Return whether an interval determines a share: it is known and covers at most .75 of the range from 0 to 1."""
     return min(upper, 1.0) - min(lower, 1.0) <= WIDEST
 
 
 @cache
 def enough_seeds(alpha: float = 0.05) -> int:
-    """Return the smallest number of seeds that determines every share, whatever it is and however series correlate.
+    """Return the smallest number of seeds that determines every share, for any value and any correlation of the series.
 
-    An interval from s / w to s w takes up most of the range from 0 to 1, 1 - 1 / w², where its upper end is 1.
+    An interval from s / w to s w covers the largest part of the range from 0 to 1, 1 - 1 / w², if its upper limit is 1.
     """
     return next(n for n in count(3) if 1 - uncorrelated_ratio(n, alpha)[0] ** 2 <= WIDEST)
 
 
 def _ratio_width(unshared: float, n: int, alpha: float) -> float:
-    """Return the upper end of the interval as a multiple of the ratio; `unshared` is 1 - r²."""
+    """Return the upper limit of the interval as a multiple of the ratio; `unshared` is 1 - r²."""
     k = 1 + 2 * unshared * float(t_quantile(1 - alpha / 2, n - 2)) ** 2 / (n - 2)
     return k + math.sqrt(k**2 - 1)
 
@@ -169,9 +173,9 @@ def remainder_interval(
 ) -> tuple[float, float, float]:
     """Return the variance of `together` minus the sum of those of `parts`, with a conservative 1 - alpha interval.
 
-    The distances of the χ² limits of every variance from its estimate add as squares (Zou and Donner, 2008), as for
-    independent series; that with all varied is positively correlated with the others, which only narrows the true
-    spread. NaN where a series has no interval, unless it has no variance at all.
+    The squared distances between every variance's χ² limits and its estimate are added (Zou and Donner, 2008), as for
+    independent series. The series with all sources varied is positively correlated with the others, which only narrows
+    the true spread. NaN if a series does not have an interval, unless it does not have any variance.
     """
     x = np.asarray(together, dtype=float)
     of_parts = [np.asarray(part, dtype=float) for part in parts]
@@ -191,7 +195,8 @@ def variances(of: str, together: pd.Series, series: Mapping[str, pd.Series], alp
     ----------
     of : name of the arm or the difference.
     together : values by seed with all sources varied.
-    series : by source, values by seed with that source varied alone. Seeds that a series lacks do not count for it.
+    series : by source, values by seed with only that source varied. Seeds that a series lacks are ignored for that
+        source.
     """
     whole = together.dropna()
     found = tuple(_source(name, values.dropna(), whole, alpha) for name, values in series.items())
@@ -230,7 +235,7 @@ def series_of(plan: Plan) -> dict[str, dict[str, str]]:
 
 
 def _recipe(arm: Arm) -> str:
-    """Return an arm's configuration without seeds, as text."""
+    """Return an arm's configuration as text, without seeds."""
     training = {key: value for key, value in (arm.config.get("training") or {}).items() if key != "streams"}
     return repr(sorted({**arm.config, "seed": None, "training": sorted(training.items(), key=repr)}.items(), key=repr))
 
@@ -238,11 +243,11 @@ def _recipe(arm: Arm) -> str:
 def variance_sources(
     runs: pd.DataFrame, plan: Plan, measure: PrimaryMeasure = ACCURACY, alpha: float = 0.05
 ) -> tuple[Variances, ...]:
-    """Return the variance by source of every arm that a study has series of, then of treatment − baseline.
+    """Return the variance by source for every arm with such series, followed by treatment − baseline.
 
     Parameters
     ----------
-    runs : frame of `Results`, with the column of the measure.
+    runs : the frame of runs from `Results`, with the measure's column.
     """
     series = series_of(plan)
     found = [
@@ -273,7 +278,7 @@ def _values(runs: pd.DataFrame, arm: str, measure: PrimaryMeasure) -> pd.Series:
 
 
 def source_table(found: Sequence[Variances]) -> pd.DataFrame:
-    """Return a row per source of each arm and difference; then all together, and what the sources do not add up to."""
+    """Return one row per source for each arm and difference, followed by all sources together and the remainder."""
     rows: list[tuple[Any, ...]] = []
     for each in found:
         nothing = (float("nan"),) * 3

@@ -1,10 +1,9 @@
 """From an interval to a verdict: the first condition that applies decides.
 
-L and U are the ends of the interval for the mean difference in pp, δ the smallest effect of interest, r the
-reported gain. If the study is outside the scope of the claim there is no valid r, and the rows that need it are
-omitted.
-The rows are those of `rules_of`; r > 2δ is required. A study that states what it is about and names no claim has no
-reported gain at all, and its own rows. Procedure 1 has one row for harm, without a margin; see `procedures`.
+L and U are the limits of the interval for the mean difference in pp, δ is the smallest effect of interest, and r the
+reported gain. If the study is outside the claim's scope, there is no valid r, and the rows that need it are omitted.
+`rules_of` returns the rows; r > 2δ is required. A study that declares its subject and does not name a claim has no
+reported gain at all, and has its own rows. Procedure 1 has one row for harm, without a margin; see `procedures`.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ OPEN: frozenset[Kind] = frozenset(
     {"negative, materiality open", "positive, materiality open", "positive, size open", "inconclusive"}
 )
 READ: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind in (STOPPING | OPEN) - {"material gain"})
-"""The verdicts for an interval where a gain was reported, in the order of the table."""
+"""The verdicts for an interval if a gain was reported, in the table's order."""
 NEVER_REPORTED = math.inf
-"""In place of a reported gain: none was ever reported, so a gain of at least δ ends the study."""
+"""Used in place of a reported gain if none was ever reported: a gain of at least δ then ends the study."""
 
 
 Row = tuple[str, str, str]
@@ -87,7 +86,7 @@ _OTHERWISE: Row = ("otherwise", "inconclusive", "more seeds")
 
 
 def rules_of(procedure: int = LATEST, *, against_reported: bool = True) -> tuple[Row, ...]:
-    """Return the rows of the table: condition, verdict, whether it stops the study; the first that applies counts."""
+    """Return the table's rows: condition, verdict, whether it stops the study; the first row that applies decides."""
     gains = _AGAINST_REPORTED if against_reported else _NEVER_REPORTED
     return (_IDENTICAL, *_HARM[procedure], *_SMALL, *gains, _OTHERWISE)
 
@@ -102,14 +101,15 @@ _TEXTS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one comparison.
+    """The verdict on a comparison.
 
     Attributes
     ----------
-    kind : the row of the table; ``screening only`` below five pairs, ``withheld`` if `reason` forbids one.
+    kind : the table's row; ``screening only`` with fewer than five pairs, ``withheld`` if there is a `reason` for it.
     reason : why a verdict is withheld; for differences without spread that are not 0, their size; otherwise empty.
-    larger_than_reported : the whole interval lies above r.
-    lower_is_better : of the measure, for words: what is trivially lower is then trivially worse.
+    larger_than_reported : whether the entire interval lies above r.
+    lower_is_better : whether lower values of the measure are better; “trivially lower” is then worded “trivially
+        worse”.
     """
 
     kind: Kind
@@ -119,7 +119,7 @@ class Verdict:
 
     @property
     def stops(self) -> bool:
-        """Whether further seeds would be of no use."""
+        """Whether the study can stop because further seeds would not help."""
         return self.kind in STOPPING
 
     @property
@@ -152,23 +152,23 @@ def decide(
     lower_is_better: bool = False,
     procedure: int = LATEST,
 ) -> Verdict:
-    """Return the verdict of an interval.
+    """Return the verdict for an interval.
 
     Parameters
     ----------
-    lower, upper : ends of the interval in pp; ignored below five pairs.
+    lower, upper : limits of the interval in pp; ignored with fewer than five pairs.
     sd : standard deviation of the differences in pp.
-    n : complete pairs; if the verdict is withheld, all pairs of the look.
+    n : number of complete pairs; if the verdict is withheld, of all pairs in the look.
     delta : smallest effect of interest in pp.
-    reported : reported gain in pp; None outside the claim's scope; `NEVER_REPORTED` where there is no claim.
-    withhold : a reason not to give a verdict, such as missing pairs; empty for none.
-    unit : of the differences, for words.
-    lower_is_better : of the measure, for words; the interval is that of gains.
-    procedure : whose table is read, see `procedures`.
+    reported : reported gain in pp; None outside the claim's scope; `NEVER_REPORTED` if there is no claim.
+    withhold : a reason for withholding the verdict, such as missing pairs; empty if there is none.
+    unit : unit of the differences, for the wording.
+    lower_is_better : whether lower values of the measure are better, for the wording; the interval is always for gains.
+    procedure : number of the procedure whose table is used; see `procedures`.
 
     Raises
     ------
-    ValueError: ends that are not ordered numbers, delta <= 0, or reported <= 2 delta.
+    ValueError: the limits are not numbers in order, delta <= 0, or reported <= 2 delta.
     """
     if not 0 < delta < math.inf or (reported is not None and not reported > 2 * delta):
         raise ValueError(f"0 < 2 delta < reported is required; got delta {delta!r}, reported {reported!r}")
@@ -196,12 +196,12 @@ def rows(
     reported: float | None = None,
     procedure: int = LATEST,
 ) -> npt.NDArray[np.str_]:
-    """Return the row of the table that applies to each interval, for many at once, as calibration needs.
+    """Return the table row that applies to each interval, for many intervals at once, as calibration needs.
 
-    Parameters as in `decide`; nothing is checked and nothing is withheld.
+    The parameters are those of `decide`; they are not checked, and no verdict is withheld.
     """
     low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
-    r = math.nan if reported is None else reported  # comparisons with NaN are false: rows with r do not apply
+    r = math.nan if reported is None else reported  # comparisons with NaN are false, so the rows with r do not apply
     conditions: list[tuple[Any, Kind]] = [
         *_harm(low, high, delta if procedure != FIRST else 0.0),
         ((low <= 0) & (high < delta), "no material gain"),
@@ -221,7 +221,7 @@ def rows(
 
 
 def _harm(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], margin: float) -> Iterator[tuple[Any, Kind]]:
-    """Yield the rows for an interval below 0; without a margin all of it is harm."""
+    """Yield the rows for an interval below 0; without a margin, every such interval is harm."""
     yield high < -margin, "harmful"
     if margin:
         yield (low >= -margin) & (high < 0), "trivially lower"

@@ -1,4 +1,4 @@
-"""Why a look at a comparison gives no verdict, beyond missing pairs."""
+"""Why a look at a comparison does not lead to a verdict, apart from missing pairs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from analysis.statistics.outcomes import JUDGED, baseline_trains
 from analysis.wording import number_format
 
 FLOOR = 3
-"""Multiple of the best constant answer's accuracy below which, in the scope of a claim, an arm has hardly trained."""
+"""Within a claim's scope, an arm has hardly trained below this multiple of the best constant answer's accuracy."""
 Reason = Callable[[int], str]
-"""From the number of pairs at a look to the reason to withhold its verdict; empty for none."""
+"""Returns the reason for withholding the verdict at a look with this number of pairs; empty if there is none."""
 
 
 def reasons(
@@ -26,16 +26,16 @@ def reasons(
     in_scope: bool,
     contradicted: Mapping[str, str] | None = None,
 ) -> Reason:
-    """Return what withholds the verdict of each look at two arms.
+    """Return the reason for withholding the verdict at each look at two arms.
 
-    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and requires a floor. Rows that
-    contradict themselves decide nothing in either.
+    Procedure 1 judges the baseline by all its runs; procedure 2 judges it by the runs in the look, and requires a
+    minimum accuracy. With both procedures, rows that contradict themselves do not lead to a verdict.
 
     Parameters
     ----------
-    judged : frame of `outcomes`.
-    pair : treatment and control.
-    seeds : of the pairs, in the order of the plan.
+    judged : frame from `outcomes`.
+    pair : names of the treatment and the control.
+    seeds : seeds of the pairs, in the plan's order.
     in_scope : whether the study tests its claim.
     contradicted : by arm, how its stored rows contradict themselves or others.
     """
@@ -68,7 +68,7 @@ def _floor(judged: pd.DataFrame, pair: tuple[str, str]) -> str:
         if len(rows) and rows["accuracy"].mean() < floor:
             reached, needed = (number_format.percent(value) for value in (rows["accuracy"].mean(), floor))
             return (
-                f"{arm} has hardly trained: it reaches {reached} % on average, and below {needed} %, {FLOOR} times "
-                f"the best constant answer, nothing is decided"
+                f"{arm} has hardly trained: it reaches {reached} % on average, but a verdict requires {needed} %, "
+                f"{FLOOR} times the accuracy of the best constant answer"
             )
     return ""

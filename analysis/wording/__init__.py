@@ -1,1 +1,1 @@
-"""The words of figures, tables and sentences: how numbers are written, and what a study calls its treatment."""
+"""The wording of figures, tables and sentences: how numbers are written, and what a study calls its treatment."""

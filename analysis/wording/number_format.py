@@ -1,4 +1,4 @@
-"""Numbers and options as the reader sees them: true minus signs, units, and only significant digits."""
+"""Numbers and options as readers see them: with true minus signs, units, and only significant digits."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def decimal(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
 
 
 def exact(value: float, digits: int = 2) -> str:
-    """Return a number with at least that many decimals, and with as many as it needs: ``1.00``, ``0.000001``.
+    """Return a number with at least `digits` decimals, and more if needed: ``1.00``, ``0.000001``.
 
-    Beyond six significant digits it is rounded.
+    The number is rounded to six significant digits.
     """
     if not _known(value):
         return NOTHING
@@ -40,12 +40,12 @@ def exact(value: float, digits: int = 2) -> str:
 
 
 def points(value: float | None) -> str:
-    """Return percentage points with their sign, without the unit."""
+    """Return percentage points with a sign and without the unit."""
     return decimal(value, sign=True)
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """Return a fraction from 0 to 1 as percent, without the unit."""
+    """Return a fraction from 0 to 1 as a percentage, without the unit."""
     return decimal(None if fraction is None else 100 * fraction, digits)
 
 
@@ -84,8 +84,8 @@ def probability(p: float | None, beside: float | None = None) -> str:
 
 
 def level(alpha: float) -> str:
-    """Return the confidence level of `alpha` in percent: ``95 %``; never ``100 %`` by rounding; a dash for 0."""
-    if alpha == 0:  # of an unbounded interval
+    """Return the confidence level for `alpha`: ``95 %``; it is never rounded to ``100 %``; a dash for 0."""
+    if alpha == 0:  # the alpha of an unbounded interval
         return NOTHING
     digits = next((n for n in range(4, 12) if f"{100 * (1 - alpha):.{n}g}" != "100"), 4)
     return f"{100 * (1 - alpha):.{digits}g} %"
@@ -106,7 +106,7 @@ def significant(value: float | None, digits: int = 2) -> str:
 
 
 def seeds(numbers: Sequence[int]) -> str:
-    """Return seeds in words: ``seed 3``, ``seeds 1, 2 and 4``; of more than eight the first few and their number."""
+    """Return seeds in words: ``seed 3``, ``seeds 1, 2 and 4``; if more than eight, their number and the first few."""
     if len(numbers) > _MANY_SEEDS:
         return f"{len(numbers)} seeds ({', '.join(map(str, numbers[:_FIRST_SEEDS]))}, …)"
     return f"{'seed' if len(numbers) == 1 else 'seeds'} {listing([str(number) for number in numbers])}"
@@ -118,16 +118,15 @@ def listing(words: list[str]) -> str:
 
 
 NULL_IS_A_VALUE = frozenset({"alpha"})
-"""Options of components whose null is not their default: `alpha` of the focal loss weighs no class."""
+"""Component options whose null is not their default: with a null `alpha`, the focal loss does not weight classes."""
 _WHOLE = frozenset({"columns"})
-"""Mappings in which null is not the default of all keys: a table of photos may have a column that is not used."""
+"""Mappings in which null is not the default of every key: a table of photos may contain an unused column."""
 
 
 def option(value: object) -> str:
-    """Return an option as people write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null.
+    """Return an option as people would write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null.
 
-    Inside a mapping, values that have no effect are left out: null, empty texts and lists, and factors ``*_scale`` of
-    1.
+    Values in a mapping that have no effect are left out: null, empty texts and lists, and factors ``*_scale`` of 1.
     """
     if value is None:
         return "none"

@@ -1,4 +1,4 @@
-"""What the texts of a study call its treatment, and what they ask of each control."""
+"""What the texts on a study call its treatment, and the question they ask about each control."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from analysis.plan import Arm, Plan
 
 MEMORY = "memory"
-"""What every study was about before studies could say it."""
+"""The subject of every study before studies could declare it."""
 LARGEST_SHARE = "the share of the largest class of test images"
-"""What chance is from procedure 2 on."""
+"""What chance level means in procedure 2 and later."""
 
 _QUESTIONS = {
     "baseline": "Is the network with {what} more accurate?",
@@ -18,7 +18,7 @@ _QUESTIONS = {
     "permuted": "Is it more than {of} another image?",
 }
 REQUIRED_OF_MEMORY = ("baseline", "matched", "frozen")
-"""Roles without which a study of memory cannot attribute a gain: a missing one is a gate that stays closed."""
+"""Roles that a study of memory needs to attribute a gain: the gate of a missing role stays closed."""
 
 
 def what(plan: Plan) -> str:
@@ -27,17 +27,17 @@ def what(plan: Plan) -> str:
 
 
 def beginning(text: str) -> str:
-    """Return a text with a capital letter, to begin a sentence."""
+    """Return a text with a capital first letter, to begin a sentence."""
     return text[:1].upper() + text[1:]
 
 
 def required_roles(plan: Plan) -> tuple[str, ...]:
-    """Return the roles that must have an arm before a gain can be attributed; further controls are the study's own."""
+    """Return the roles that must have an arm before a gain can be attributed; the study may add further controls."""
     return REQUIRED_OF_MEMORY if plan.what is None else ("baseline",)
 
 
 def question(plan: Plan, role: str, arm: Arm | None = None) -> str:
-    """Return what a comparison of the treatment with an arm answers: the arm's own question, or that of its role."""
+    """Return the question that comparing the treatment with an arm answers: the arm's own, or that of its role."""
     if arm is not None and arm.question is not None:
         return arm.question
     measure = plan.measure
@@ -51,7 +51,7 @@ def question(plan: Plan, role: str, arm: Arm | None = None) -> str:
 
 
 def factor_words(factors: Iterable[str]) -> dict[str, str]:
-    """Return each factor, a key path, by the end of it that no other factor has, with spaces: ``learning rate``."""
+    """Return, for each factor (a key path), its shortest unambiguous ending, with spaces: ``learning rate``."""
     paths = {factor: factor.removesuffix(".name").split(".") for factor in factors}
     return {factor: _end(parts, [p for each, p in paths.items() if each != factor]) for factor, parts in paths.items()}
 
@@ -62,5 +62,5 @@ def _end(parts: list[str], others: list[list[str]]) -> str:
 
 
 def controls(plan: Plan) -> list[Arm]:
-    """Return the arms that have their own question, in the order of the plan."""
+    """Return the arms that have their own question, in the plan's order."""
     return [arm for arm in plan.arms if arm.question is not None]

@@ -51,10 +51,10 @@ def test_runs_before_the_freeze_are_exploratory(make_study):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("delta_pp", 0.5, "delta_pp is 0.5 and was frozen as 1.0"),
-        ("looks", [6, 9], "looks is [6, 9] and was frozen as [6]"),
+        ("delta_pp", 0.5, "delta_pp is 0.5 but was frozen as 1.0"),
+        ("looks", [6, 9], "looks is [6, 9] but was frozen as [6]"),
         ("claim", None, "claim is None"),
-        ("seeds", [1, 2, 3, 4, 5], "the seeds do not begin with the frozen ones"),
+        ("seeds", [1, 2, 3, 4, 5], "the seeds do not begin with the frozen seeds"),
     ],
 )
 def test_the_deciding_parts_of_the_plan_must_not_change(make_study, key, value, said):
@@ -139,7 +139,7 @@ def test_reordering_arms_does_not_change_the_primary_comparison(make_study):
     rewrite(directory, lambda document: document["arms"].append(document["arms"].pop(1)))
     found = examine(directory)
     assert found.primary.treatment == "second"
-    assert found.headline.endswith("Exploratory: the gated comparisons are not the frozen ones.")
+    assert found.headline.endswith("Exploratory: the gated comparisons differ from the frozen ones.")
 
 
 def test_a_failed_gate_cannot_be_deleted(make_study):
@@ -163,13 +163,13 @@ def test_added_seeds_are_the_next_numbers(make_study):
     directory = make_study(seeds=6)
     freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
     rewrite(directory, lambda d: d["seeds"].__setitem__(5, 17))
-    assert "the added seeds, 4, 17, are not the next integers" in examine(directory).headline
+    assert "the added seeds, 4, 17, do not continue the frozen seeds" in examine(directory).headline
 
 
 def test_a_long_list_of_frozen_seeds_is_shortened(make_study):
     directory = make_study(seeds=12)
     rewrite(directory, lambda d: d["seeds"].reverse())
-    said = "the seeds do not begin with the frozen ones, 0, 1, 2, 3, 4, 5, 6, 7 and 4 more."
+    said = "the seeds do not begin with the frozen seeds, 0, 1, 2, 3, 4, 5, 6, 7 and 4 more."
     assert f"Exploratory: {said}" in compose(examine(directory)).cautions
 
 

@@ -78,7 +78,7 @@ def test_arms_with_equal_nonzero_differences_are_not_called_identical(make_study
     findings = examine(make_study(pair, seeds=5))
     assert findings.primary.verdict.kind == "identical"
     assert findings.headline.endswith("all seeds have the same difference, +5.00 pp: check the study.")
-    assert findings.causal.startswith("Whether memory causes a gain is open")
+    assert findings.causal.startswith("It is open whether memory causes a gain")
 
 
 def test_a_proxy_study_that_finds_that_memory_causes_the_gain_also_says_that_it_is_a_proxy(make_study):
@@ -101,7 +101,7 @@ def test_a_conclusion_states_where_training_was_unstable(make_study):
     findings = examine(make_study(WIN, seeds=8, status=status))
     assert findings.primary.unstable
     assert (
-        "Unstable training: aim − baseline has a different verdict without the runs that did not "
+        "Unstable training: aim − baseline gets a different verdict without the runs that did not "
         "train." in findings.causal
     )
     assert "Unstable" not in examine(make_study(WIN, seeds=8)).causal
@@ -110,7 +110,7 @@ def test_a_conclusion_states_where_training_was_unstable(make_study):
 def test_a_lost_pair_in_the_first_look_withholds_the_verdict(make_study):
     findings = examine(make_study(WIN, seeds=6, looks=[5], status={("aim", 1): "failed"}))
     assert "withheld (unbalanced: 1 of 5 pairs incomplete)" in findings.headline
-    assert any(caution.startswith("1 complete pair beyond the last look is shown") for caution in cautions(findings))
+    assert any(caution.startswith("1 complete pair after the last look is shown") for caution in cautions(findings))
     running = examine(make_study(WIN, seeds=5, status={("aim", 4): "missing"}))
     assert "screening only" in running.headline
 
@@ -123,7 +123,7 @@ def test_moving_a_study_into_a_different_scope_after_the_freeze_makes_it_explora
     directory = make_study(WIN, scope=change["scope"])
     assert "Exploratory" not in examine(directory).headline
     edit_plan(directory, scope=SCOPE)
-    assert "of the study is not the frozen one" in examine(directory).headline
+    assert "of the study differs from the frozen value" in examine(directory).headline
 
 
 CLAIM = """
@@ -143,9 +143,9 @@ def test_changing_a_claim_file_after_the_freeze_makes_a_study_exploratory(make_s
     directory = make_study(WIN, claim=str(path))
     assert examine(directory).deviations == ()
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[20, 120]), encoding="utf-8")
-    assert "the classes that the claim demands is not the frozen one" in examine(directory).headline
+    assert "the classes that the claim requires differs from the frozen value" in examine(directory).headline
     path.write_text(CLAIM.format(first="b", t1=0.15, second="a", t2=0.2, classes=[20]), encoding="utf-8")
-    assert "the reported gain that decides" in examine(directory).headline
+    assert "the deciding reported gain" in examine(directory).headline
 
 
 def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_study(make_study, tmp_path):
@@ -156,7 +156,7 @@ def test_a_claim_that_accepts_more_studies_does_not_affect_a_frozen_study(make_s
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[120, 20]), encoding="utf-8")
     assert (examine(directory).deviations, examine(directory).headline) == ((), said)
     path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[20]), encoding="utf-8")
-    assert "the classes that the claim demands is not the frozen one" in examine(directory).headline
+    assert "the classes that the claim requires differs from the frozen value" in examine(directory).headline
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "controlled"])
@@ -212,16 +212,13 @@ def test_seeds_without_an_effect_are_detected(make_study):
         return {**row, "test_accuracy": 0.2, "test_loss": 3.25, "epochs.test_accuracy": curve}
 
     rewrite(directory, change)
-    said = cautions(analysis.examine(analysis.load(directory), unproven=True))  # the predictions stay the same
-    assert (
-        "aim: seeds 1 and 4 have the same accuracy and loss to the last digit; check that the seed has an effect."
-        in said
-    )
+    said = cautions(analysis.examine(analysis.load(directory), unproven=True))  # the predictions are not rewritten
+    assert "aim: seeds 1 and 4 have exactly the same accuracy and loss; check that the seed has an effect." in said
 
 
 def test_a_smallest_effect_of_interest_that_differs_from_the_claim_is_reported(make_study):
     said = cautions(examine(make_study(WIN, delta_pp=0.1)))
-    assert "The study’s smallest effect of interest is 0.10 pp; that of the claim file is 1.00 pp." in said
+    assert "The study’s smallest effect of interest is 0.10 pp; the claim file declares 1.00 pp." in said
 
 
 def test_two_studies_that_ask_different_questions_are_not_pooled(make_study):
@@ -246,7 +243,7 @@ def test_invalid_seeds_are_refused_and_the_file_is_stated(make_study):
     document = json.loads((directory / records.STUDY_FILE).read_text(encoding="utf-8"))
     document["runs"][0]["seed"] = 2**70
     edit_plan(directory, seeds=[0, 1], runs=document["runs"])
-    with pytest.raises(StoreError, match=r"runs\[0\]\.seed does not fit 64 bits"):
+    with pytest.raises(StoreError, match=r"runs\[0\]\.seed does not fit into 64 bits"):
         analysis.load(directory)
 
 
@@ -287,7 +284,7 @@ def test_arms_at_chance_level_have_no_verdict(make_study):
     status = {(arm.name, seed): "chance" for arm in WIN for seed in range(6)}
     findings = examine(make_study(WIN, status=status))
     assert "withheld (the baseline trained in only 0 of 6 seeds" in findings.headline
-    assert findings.causal.startswith("Whether memory causes a gain is open")
+    assert findings.causal.startswith("It is open whether memory causes a gain")
 
 
 def test_epochs_without_numbers_do_not_change_any_verdict(make_study):
@@ -306,11 +303,15 @@ def test_epochs_without_numbers_do_not_change_any_verdict(make_study):
 
 def test_every_look_has_its_own_level(make_study):
     findings = examine(make_study(WIN, looks=[5], further_block=3, seeds=8))
-    said = "after 5 pairs, at the 97.5 % level, and once more after 8, with the further block, at the 97.5 % level"
+    said = (
+        "after 5 pairs, at the 97.5 % level, and once more after 8 pairs, including the further block, at the 97.5 % "
+        "level"
+    )
     assert said in dict(facts(findings))["Looks"]
     findings = examine(make_study(WIN, looks=[5, 6], further_block=2, seeds=8))
     said = (
-        "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8, with the further block, at the 97.5 %"
+        "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8 pairs, including the further block, at "
+        "the 97.5 %"
     )
     assert said in methods(findings)[0][1]
 
@@ -348,7 +349,7 @@ def test_the_methods_section_describes_validation_images_correctly(make_study):
         return methods(analysis.examine(results, unproven=True))[0][0]
 
     arms = [arm.name for arm in WIN]
-    split, own = "the validation split", "come with the data and are the same with every seed."
+    split, own = "the validation split", "come with the data and are the same for every seed."
     assert split in said([])
     assert own not in said([])
     assert split not in said([], held_out=0), "no images are held out"
@@ -369,8 +370,8 @@ def test_the_methods_section_states_which_photos_are_left_out(make_study):
 
     text = "9 photos left out: duplicate (9)"
     assert "left out" not in said({})
-    assert f"By a list, {text}. " in said({arm.name: text for arm in WIN})
-    assert f"By a list, {text} (in aim). " in said({"aim": text})
+    assert f"Using a list, {text}. " in said({arm.name: text for arm in WIN})
+    assert f"Using a list, {text} (in aim). " in said({"aim": text})
     for wrong in ({"nobody": text}, {"aim": "a\nb"}):
         with pytest.raises(StoreError, match="left_out"):
             said(wrong)
@@ -386,7 +387,7 @@ def test_the_caption_of_a_single_interval_states_where_the_interval_lies(make_st
         return forest.caption(examine(make_study(pair, seeds=5, images=4000)).family.comparisons)
 
     assert "The interval lies above δ = 1.00 pp." in said(0.04)
-    assert "The interval lies above 0, not above δ = 1.00 pp." in said(0.008)
+    assert "The interval lies above 0 but not above δ = 1.00 pp." in said(0.008)
     assert "The interval does not lie above 0." in said(-0.02)
 
 
@@ -394,7 +395,7 @@ def test_folds_are_reported_and_a_custom_data_option_called_split_is_not_a_fold(
     from analysis.findings.folds import sentence
 
     fold = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 1}}}
-    assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; the other folds may say otherwise."
+    assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; results on the other folds may differ."
     other = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 2}}}
     assert sentence([other, fold]).startswith(
         "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are not ind"
@@ -416,9 +417,9 @@ def test_the_report_states_why_a_row_is_stale(make_study):
     results = analysis.load(directory)
     table = stale(results.stale, results.plan)
     why = {(row[0], row[1]): row[-1] for row in table.rows}
-    assert why["aim", "4"] == "the study has no such seed now"
-    assert why["matched", "0"] == "the study has no such arm now"
-    assert why["aim", "3"] == "options, code or data of aim were changed, so another run takes its place"
+    assert why["aim", "4"] == "the study no longer contains this seed"
+    assert why["matched", "0"] == "the study no longer contains this arm"
+    assert why["aim", "3"] == "the options, code or data of aim were changed, so a different run replaces it"
     assert len(why) == len(results.stale)
 
 
@@ -430,6 +431,8 @@ def test_the_methods_section_states_that_loaded_weights_are_the_same_for_every_s
         ]
         return " ".join(methods(examine(make_study(arms)))[0])
 
-    assert "aim loads weights from a file; they are the same with every seed." in said("aim")
-    assert "Every arm loads weights from a file; they are the same with every seed." in said("baseline", "aim")
+    assert "aim loads weights from a file; the loaded weights are the same for every seed." in said("aim")
+    assert "Every arm loads weights from a file; the loaded weights are the same for every seed." in said(
+        "baseline", "aim"
+    )
     assert "from a file" not in said()

@@ -110,12 +110,13 @@ def test_a_scalar_that_runs_report_can_decide_the_verdict(make_study) -> None:
 
 def test_a_scalar_that_no_run_reports_is_refused_and_the_available_scalars_are_listed(make_study) -> None:
     directory = make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1)
-    assert examine(directory).headline.startswith("No verdict: no run has the measure of this study, perplexity.")
+    lacking = "No verdict: no run has a value for this study’s measure, perplexity."
+    assert examine(directory).headline.startswith(lacking)
     others = reported(analysis.load(directory), lambda row: {"bleu": 0.3, "nan": None})
     assert scalar_names(others.runs) == ["bleu", "nan"]
     assert "Runs report: bleu, nan." in analysis.examine(others).headline
     empty = reported(analysis.load(directory), lambda row: {"perplexity": None})
-    assert "They report it, but not as a finite number in the selected epoch" in analysis.examine(empty).headline
+    assert "Runs report it, but not as a finite number at the selected epoch" in analysis.examine(empty).headline
 
 
 def test_a_scalar_that_only_one_arm_has_in_its_selected_epoch_is_reported_as_missing(make_study) -> None:
@@ -155,7 +156,7 @@ def test_a_sweep_is_ranked_by_increasing_loss(make_study, tmp_path) -> None:
     assert ranking["arm"].iloc[0] == "gated"
     assert ranking["mean"].is_monotonic_increasing
     text = (page.parent / "report.md").read_text(encoding="utf-8")
-    assert "has the lowest mean test loss of the selected epoch" in text
+    assert "has the lowest mean test loss at the selected epoch" in text
     assert "lowest mean" in text
 
 
@@ -172,8 +173,8 @@ def test_the_plan_freezes_the_measure_and_changing_it_later_is_a_deviation(make_
     document = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**document, "measure": "macro_f1", "delta": 1.0}), encoding="utf-8")
     said = [deviation.text for deviation in examine(directory).deviations]
-    assert "measure is 'macro_f1' and was frozen as 'loss'" in said
-    assert "delta is 1.0 and was frozen as 0.05" in said
+    assert "measure is 'macro_f1' but was frozen as 'loss'" in said
+    assert "delta is 1.0 but was frozen as 0.05" in said
     assert any(text.startswith("estimand is") for text in said)
 
 

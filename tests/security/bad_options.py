@@ -155,7 +155,7 @@ KINDS = [
         "results DONE --where seed=x",
         "condition 'seed=x'",
         "cannot be read as int64",
-        "give such a value",
+        "use a value of that type",
     ),
     Kind(
         "code in place of a condition",
@@ -183,7 +183,7 @@ KINDS = [
         "results DONE --by arm --value arm",
         "column 'arm'",
         "not numbers",
-        "choose one such as test_accuracy",
+        "choose a numeric column such as test_accuracy",
     ),
     Kind(
         "a statistic that does not exist",

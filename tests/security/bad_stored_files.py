@@ -355,7 +355,7 @@ KINDS = [
         "a file that is not an unblinding record",
         "report DONE",
         "unblinded/",
-        "not readable as a record of unblinding",
+        "not readable as an unblinding record",
         "restore the file",
         planted("unblinded/001.json", b"{}"),
     ),

@@ -420,7 +420,7 @@ FORGERIES: dict[str, Forgery] = {
     "an option in a run's configuration; ledger too": Forgery(
         ledger_too(row(config('"learning_rate": 0.002', '"learning_rate": 0.02'))),
         verdict=WITHHELD,
-        says="its configuration has a different training.optimizer.learning_rate than the text that its run id hashes",
+        says="training.optimizer.learning_rate in its configuration differs from the text that its run id hashes",
     ),
     "an option that had its default; ledger too": Forgery(
         ledger_too(row(config('"label_smoothing": 0.0', '"label_smoothing": 0.1'))),
@@ -429,12 +429,12 @@ FORGERIES: dict[str, Forgery] = {
     "the budget of a run; ledger too": Forgery(
         ledger_too(row(lambda each: each.update(epochs_planned=9))),
         verdict=WITHHELD,
-        says="epochs_planned is 9, but its configuration says 2",
+        says="epochs_planned is 9, but 2 in its configuration",
     ),
     "the rule that chose the epoch; ledger too": Forgery(
         ledger_too(row(lambda each: each.update(selection="last_epoch"))),
         verdict=WITHHELD,
-        says="selection is last_epoch, but its configuration says best_validation",
+        says="selection is last_epoch, but best_validation in its configuration",
     ),
     "the seed of a row; ledger too": Forgery(
         ledger_too(row(lambda each: each.update(seed=77))),
@@ -454,9 +454,9 @@ FORGERIES: dict[str, Forgery] = {
     "another study's rows next to the plan's rows; they do not count": Forgery(
         rows_of_another_study, verify=False, head=False
     ),
-    "a second row for a run": Forgery(second_row, verdict=REFUSED, says=REPLACED),
-    "a second row for a run, in a study without a ledger": Forgery(
-        without_ledger(second_row), verdict=WITHHELD, says="its row is stored twice with different content"
+    "a second row of a run": Forgery(second_row, verdict=REFUSED, says=REPLACED),
+    "a second row of a run, in a study without a ledger": Forgery(
+        without_ledger(second_row), verdict=WITHHELD, says="its row is stored twice, with different content"
     ),
     "the row of a bad seed removed": Forgery(
         lambda study: row_file(study).unlink(), verdict=REFUSED, says="the ledger contains its row, but no file does"
@@ -464,12 +464,12 @@ FORGERIES: dict[str, Forgery] = {
     "a bad seed removed, also from the plan": Forgery(
         lambda study: (both_rows_of_the_seed_removed(study), plan(without_seed, copies=True)(study)),
         verdict=EXPLORATORY,
-        says="the seeds do not begin with the frozen ones",
+        says="the seeds do not begin with the frozen seeds",
     ),
     "a bad seed removed, also from the plan; ledger too": Forgery(
         ledger_too(both_rows_of_the_seed_removed, plan(without_seed, copies=True)),
         verdict=EXPLORATORY,
-        says="the seeds do not begin with the frozen ones",
+        says="the seeds do not begin with the frozen seeds",
     ),
     "a bad seed removed, also from the plan and the frozen plan; ledger too": Forgery(
         ledger_too(
@@ -486,7 +486,7 @@ FORGERIES: dict[str, Forgery] = {
     "a run dated in the future; ledger too": Forgery(
         ledger_too(row(moved(started_at=9, finished_at=9))),
         verdict=WITHHELD,
-        says="lies in the future of this machine's clock",
+        says="is in the future according to this machine's clock",
     ),
     "a run that began before the plan was frozen; ledger too": Forgery(
         ledger_too(row(moved(started_at=-9, finished_at=-9))),
@@ -501,7 +501,7 @@ FORGERIES: dict[str, Forgery] = {
     "epochs that took longer than the run; ledger too": Forgery(
         ledger_too(row(lambda each: each.update({"epochs.seconds": [9.0, 9.0]}))),
         verdict=WITHHELD,
-        says="but its epochs together 18.0 s",
+        says="but its epochs took 18.0 s in total",
     ),
     "two simultaneous runs in a session that computes one run at a time; ledger too": Forgery(
         ledger_too(overlapping), verdict=WITHHELD, says="it overlaps in time with run"
@@ -510,11 +510,11 @@ FORGERIES: dict[str, Forgery] = {
     "treatment and baseline exchanged in all plans": Forgery(
         plan(exchange("arm", "aim", "baseline"), copies=True),
         verdict=REFUSED,
-        says="is not that of arm",
+        says="differs from that of arm",
         head=True,
     ),
     "roles of treatment and baseline exchanged in all plans": Forgery(
-        plan(exchange_roles, copies=True), verdict=EXPLORATORY, says="has a different role in the argument"
+        plan(exchange_roles, copies=True), verdict=EXPLORATORY, says="in the argument differs from the frozen role"
     ),
     "seeds of the treatment exchanged in all plans": Forgery(
         plan(exchange("seed", 0, 1), copies=True), verdict=REFUSED, says="its seed is"
@@ -522,16 +522,16 @@ FORGERIES: dict[str, Forgery] = {
     "an arm's configuration in all plans": Forgery(
         plan(fewer_epochs_of_the_treatment, copies=True),
         verdict=REFUSED,
-        says="its training.epochs is not that of arm",
+        says="its training.epochs differs from that of arm",
     ),
     "the list of seeds in the plan": Forgery(plan(without_seed, copies=False), verdict=REFUSED, says=NOT_KNOWN),
     "the list of seeds in all plans": Forgery(
-        plan(without_seed, copies=True), verdict=EXPLORATORY, says="the seeds do not begin with the frozen ones"
+        plan(without_seed, copies=True), verdict=EXPLORATORY, says="the seeds do not begin with the frozen seeds"
     ),
     "the claim in all plans": Forgery(
         plan(lambda document: document.update(claim="stanford_dogs_aim"), copies=True),
         verdict=EXPLORATORY,
-        says="claim is 'stanford_dogs_aim' and was frozen as None",
+        says="claim is 'stanford_dogs_aim' but was frozen as None",
     ),
     "δ in the plan": Forgery(
         plan(lambda document: document.update(delta_pp=0.1), copies=False), verdict=REFUSED, says=NOT_KNOWN
@@ -539,7 +539,7 @@ FORGERIES: dict[str, Forgery] = {
     "δ in all plans": Forgery(
         plan(lambda document: document.update(delta_pp=0.1), copies=True),
         verdict=EXPLORATORY,
-        says="delta_pp is 0.1 and was frozen as 1.0",
+        says="delta_pp is 0.1 but was frozen as 1.0",
     ),
     "δ in all plans and the frozen plan": Forgery(
         lambda study: (
@@ -576,7 +576,7 @@ FORGERIES: dict[str, Forgery] = {
     "a truncated file": Forgery(cut_off, load=True, verdict=REFUSED, says="not a readable Parquet file"),
     "sizes in the table of models": Forgery(
         lambda study: change_rows(study / "models.parquet", lambda each: each.update(parameters=1)),
-        says="parameters or trainable_parameters of arm baseline are not those of its runs",
+        says="parameters or trainable_parameters of arm baseline differ from those of its runs",
     ),
 }
 

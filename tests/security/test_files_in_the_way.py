@@ -198,7 +198,7 @@ def test_a_row_that_is_listed_but_never_found_is_reported(victim: Victim, bucket
     for path in (victim.directory / "study.json", *victim.runs[1:]):
         object_store.put(root / str(path.relative_to(victim.directory)), path.read_bytes())  # type: ignore[arg-type]
     object_store.put(root / "runs" / victim.runs[0].name / "inside", b"x")  # type: ignore[arg-type]
-    with pytest.raises(StoreError, match=rf"runs/{victim.runs[0].name}: is listed and cannot be found.*move what"):
+    with pytest.raises(StoreError, match=rf"runs/{victim.runs[0].name}: is listed but cannot be found.*move what"):
         analysis.load(root)
 
 

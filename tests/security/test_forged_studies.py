@@ -116,7 +116,7 @@ def test_contradictions_between_rows_come_first_in_the_report(study: Path, tmp_p
     assert said < withheld
     document = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     assert document["cautions"][0].startswith("Stored rows contradict themselves, so verdicts on their arms are with")
-    assert "`ablate verify` lists all; restore their files from a copy" in document["cautions"][0]
+    assert "`ablate verify` lists all contradictions; restore their files from a copy" in document["cautions"][0]
 
 
 def test_the_page_contains_the_table() -> None:

@@ -35,7 +35,7 @@ def test_there_is_no_verdict_if_both_copies_entered_the_same_run(victim: Victim)
     merge(copy, victim.directory, "runs", "ledger")
     said = victim.read()
     for entry in VERDICTS:
-        assert "the ledger contains 2 different rows of it" in said[entry], said
+        assert "the ledger contains 2 different rows for it" in said[entry], said
         assert "delete its file, and run `ablate run`" in said[entry]
     assert not ablations.verify(victim.directory).is_intact
     for path in victim.runs:
@@ -61,7 +61,7 @@ def test_a_missing_page_does_not_excuse_a_second_row(victim: Victim) -> None:
     path.write_text(ledger.Page("aaaaaaaaaaaa", 0, ledger.NO_HASH, tuple(entries)).text())
     said = victim.read()
     for name in VERDICTS:
-        assert "the ledger contains 2 different rows of it" in said[name], said
+        assert "the ledger contains 2 different rows for it" in said[name], said
     victim.runs[0].unlink()
     assert victim.run() == {"run": "ok"}
     said = victim.read()

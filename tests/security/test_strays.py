@@ -35,7 +35,9 @@ def put(victim: Victim, name: str, content: bytes = b"no row") -> Path:
 def test_a_stray_file_is_reported_and_ignored(victim: Victim, name: str, caplog: pytest.LogCaptureFixture) -> None:
     path = put(victim, name)
     assert set(victim.read().values()) == {"ok"}
-    assert f"1 file is not read, because the study gives no such name: {path.parent.name}/{path.name}" in caplog.text
+    assert (
+        f"1 file is not read, because the study does not use such names: {path.parent.name}/{path.name}" in caplog.text
+    )
     assert path.name in victim.ablate("verify", victim.directory)
     verified = ablations.verify(victim.directory)
     assert verified.is_intact
@@ -82,5 +84,5 @@ def test_a_broken_file_with_a_valid_name_is_still_an_error(victim: Victim) -> No
         analysis.load(victim.directory)
     (victim.directory / "runs" / f"{'0' * 20}.parquet").unlink()
     put(victim, "unblinded/000.json")
-    with pytest.raises(StoreError, match="not readable as a record of unblinding"):
+    with pytest.raises(StoreError, match="not readable as an unblinding record"):
         _ = analysis.load(victim.directory).unblinded

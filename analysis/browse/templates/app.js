@@ -1,4 +1,4 @@
-// The page: the filter, what follows it, and new data while a study runs.
+// The page: the filter, everything that depends on it, and new data while a study is running.
 
 const state = { data: unpack(window.shown), rows: [], tables: {}, chosen: {}, parallel: null, tag: null };
 const $ = (id) => document.getElementById(id);
@@ -17,13 +17,13 @@ function fillControls() {
   const varied = factors.find((column) => { const n = levelsOf(column, state.rows).filter((level) => level !== null).length; return n > 1 && n <= HUES.length; });
   selectOptions("colour", pairs(useful), data.several ? "study" : varied ? varied.name : "arm");
   selectOptions("measure", data.curves.measures.map((each) => [each.name, each.name]), "validation_accuracy");
-  selectOptions("lines", [["auto", "run or arm, by number"], ["run", "run"], ["arm", "arm"], ...(data.several ? [["study", "study"]] : []), ...pairs(factors)], "auto");
+  selectOptions("lines", [["auto", "run or arm, depending on number"], ["run", "run"], ["arm", "arm"], ...(data.several ? [["study", "study"]] : []), ...pairs(factors)], "auto");
   const axes = useful.filter((column) => isNumber(column) || column.group === "factor" || column.name === "study");
   selectOptions("x", pairs(axes), "seconds");
   selectOptions("y", pairs(axes), "validation_accuracy");
   const levels = new Map(factors.map((column) => [column, levelsOf(column, state.rows)]));
   const differ = factors.filter((column) => levels.get(column).length > 1), told = differ.filter((column) => levels.get(column).filter((level) => level !== null).length > 1);
-  const several = (told.length ? told : differ).slice(0, 7).map((column) => column.name);  // an option that is only there or not tells little
+  const several = (told.length ? told : differ).slice(0, 7).map((column) => column.name);  // an option that is only present or absent is not informative
   const first = new Set([...(data.several ? ["study"] : []), ...several, ...(several.length ? [] : ["arm", "seed"]), "validation_accuracy"]);
   const before = new Set([...$("axes").querySelectorAll("input:checked")].map((box) => box.value));
   const arms = data.byName.get("arm");
@@ -46,7 +46,7 @@ function chosen() {
 const CHARTS = { curves: drawCurves, parallel: drawParallel, scatter: drawScatter };
 const due = new Set(), visible = new Set();
 
-/** Draw a chart when it is on the screen and nothing else is to be done. */
+/** Draw a chart when it is visible and there is nothing else to do. */
 function drawDue() {
   for (const id of [...due].filter((each) => visible.has(each))) {
     due.delete(id);
@@ -91,7 +91,7 @@ function setFilter(text) {
   applyFilter(true);
 }
 
-/** Show the rows that meet the filter; while a condition is being written, a mistake changes nothing yet. */
+/** Show the rows that meet the filter; while a condition is being typed, a mistake does not change the page yet. */
 function applyFilter(finished) {
   const problem = $("problem"), { data } = state;
   let met;
@@ -174,11 +174,11 @@ function listenToPage() {
 
 function colourScheme() {
   const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-  document.documentElement.classList.toggle("dark", dark);  // the style sheet of the tables asks for it
+  document.documentElement.classList.toggle("dark", dark);  // the tables' style sheet needs this
   ({ hues: HUES, scale: SCALE } = dark ? DARK : LIGHT);
 }
 
-/** Ask for new data, and show them with the same filter, order and columns; an opened run stays open. */
+/** Request new data, and show them with the same filter, order and columns; an open run stays open. */
 async function update() {
   try {
     const answer = await fetch("data", { headers: state.tag ? { "If-None-Match": state.tag } : {}, cache: "no-store" });
@@ -192,7 +192,7 @@ async function update() {
     replaceData(JSON.parse(text));
     $("live").textContent = `updated ${new Date().toLocaleTimeString()}`;
   } catch (error) {
-    $("live").textContent = `no answer: is \`ablate browse --serve\` still running? (${error.message})`;
+    $("live").textContent = `no response: is \`ablate browse --serve\` still running? (${error.message})`;
   }
 }
 

@@ -3,7 +3,7 @@
 const CONFIG = { displaylogo: false, responsive: true, scrollZoom: false, doubleClick: "reset", modeBarButtons: [["select2d", "zoom2d", "pan2d", "resetScale2d", "toImage"]] };
 const MOST_LINES = 40, MOST_GROUPS = 12, MOST_POINTS = 3000;
 
-/** Return the layout that all charts share, in the colours of the page. */
+/** Return the layout that all charts share, in the page's colors. */
 function baseLayout(more) {
   const style = getComputedStyle(document.documentElement);
   const ink = style.getPropertyValue("--ink").trim(), grid = style.getPropertyValue("--grid").trim(), paper = style.getPropertyValue("--paper").trim();
@@ -18,12 +18,12 @@ function baseLayout(more) {
 
 const rgba = (hex, alpha) => `rgba(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(",")},${alpha})`;
 
-/** Make a chart tall enough for a legend with one entry a line. */
+/** Make a chart tall enough for a legend with one entry per line. */
 function tall(id, entries) {
   $(id).style.height = `calc(26rem + ${entries} * 1.3rem)`;
 }
 
-/** Draw a chart, and say in words what it shows and what it leaves out. */
+/** Draw a chart, and write a note on what it shows and what it leaves out. */
 function draw(id, traces, layout, note, label) {
   const place = document.getElementById(id);
   place.setAttribute("aria-label", `${label}. ${note}`);
@@ -43,16 +43,16 @@ function drawCurves(data, rows, chosen) {
     yaxis: { title: { text: measure ? plain(named(measure)) : "", standoff: 10 } },
   });
   tall("curves", 0);
-  if (!there.length) return draw("curves", [], layout, rows.length ? "No run of the filter has this measure yet." : "No run meets the filter.", "Learning curves");
+  if (!there.length) return draw("curves", [], layout, rows.length ? "No run that meets the filter has this measure yet." : "No run meets the filter.", "Learning curves");
   const single = chosen.lines === "run" || (chosen.lines === "auto" && there.length <= MOST_LINES);
   const found = single ? runCurves(data, there, values, chosen) : groupCurves(data, there, values, chosen, measure);
   const without = rows.length - there.length;
-  if (found.entries) {  // one line of the legend each, below the axis
+  if (found.entries) {  // one legend line each, below the axis
     layout.legend = { ...layout.legend, orientation: "v", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom" };
     layout.margin = { ...layout.margin, b: 62 + 20.8 * found.entries };
     tall("curves", found.entries);
   }
-  const note = without ? `${found.note} ${counted(without, "run")} of the filter without this measure.` : found.note;
+  const note = without ? `${found.note} ${counted(without, "run")} without this measure.` : found.note;
   return draw("curves", found.traces, layout, note, `Learning curves of ${measure.name}`);
 }
 
@@ -63,11 +63,11 @@ function runCurves(data, rows, values, chosen) {
     line: { color: colour.colours[colour.of(row)], width: 1.5 }, marker: { color: colour.colours[colour.of(row)] },
     name: plain(runName(data, row)), meta: row, showlegend: false, hovertemplate: "%{y:.4g}, epoch %{x}",
   }));
-  const note = shown.length < rows.length ? `The first ${shown.length} of ${counted(rows.length, "run")}; narrow the filter, or draw one line per arm.` : `${counted(rows.length, "run")}, one line each.`;
+  const note = shown.length < rows.length ? `The first ${shown.length} of ${counted(rows.length, "run")} are shown; narrow the filter, or draw one line per arm.` : `${counted(rows.length, "run")}, one line each.`;
   return { traces: [...traces, ...keys(chosen, colour)], note };
 }
 
-/** Return empty traces that put the meaning of the colours into the legend. */
+/** Return empty traces that explain the colors in the legend. */
 function keys(chosen, colour) {
   return colour.labels.map((label, at) => ({
     x: [null], y: [null], mode: "lines", line: { color: colour.colours[at], width: 3 }, hoverinfo: "skip",
@@ -86,7 +86,7 @@ function groupCurves(data, rows, values, chosen, measure) {
   const traces = rest.length ? [restCurves(rest, epochs)] : [];
   kept.forEach((group, at) => traces.push(...bandAndMean(group, epochs, at)));
   const what = by.name === "arm" ? "arm" : `level of ${by.name}`;
-  const left = rest.length ? ` The ${kept.length} ${lower ? "lowest" : "highest"} at the last epoch are colored; the other ${counted(rest.length, by.name === "arm" ? "arm" : "level")} in gray.` : "";
+  const left = rest.length ? ` The ${kept.length} ${lower ? "lowest" : "highest"} at the last epoch are colored; ${counted(rest.length, by.name === "arm" ? "further arm" : "further level")} in gray.` : "";
   return { traces, entries: traces.filter((trace) => trace.showlegend !== false).length, note: `Mean of ${counted(rows.length, "run")} by ${what}; bands are ± 1 standard deviation over the runs.${left}` };
 }
 
@@ -115,7 +115,7 @@ function bandAndMean(group, epochs, at) {
   return [band, mean];
 }
 
-/** Return points of a chart: one per run, or one per arm, with means, where there are too many runs. */
+/** Return the points in a chart: one per run, or if there are too many runs, one per arm with the means. */
 function pointsOf(data, rows, most) {
   if (rows.length <= most) return { points: rows.map((row) => ({ row, of: (column) => column.values[row] })), perArm: false };
   const points = armItems(data, rows).map((item) => ({
@@ -140,7 +140,7 @@ function drawScatter(data, rows, chosen) {
     };
   }).filter((trace) => trace.x.length);
   const layout = baseLayout({ xaxis: { title: { text: plain(named(x)) }, type: isNumber(x) ? undefined : "category" }, yaxis: { title: { text: plain(named(y)) }, type: isNumber(y) ? undefined : "category" } });
-  if (!there.length) return draw("scatter", [], layout, rows.length ? "No run of the filter has both values yet." : "No run meets the filter.", `${y.name} against ${x.name}`);
+  if (!there.length) return draw("scatter", [], layout, rows.length ? "No run that meets the filter has both values yet." : "No run meets the filter.", `${y.name} against ${x.name}`);
   const what = perArm ? `${counted(there.length, "arm")}, as means of ${counted(rows.length, "run")}` : counted(there.length, "run");
   const left = points.length - there.length;
   return draw("scatter", traces, layout, `${what}.${left ? ` ${whole.format(left)} without both values.` : ""} Click a point to open it; select an area to filter.`, `${y.name} against ${x.name}`);

@@ -1,6 +1,6 @@
-// The content of the page as columns of values.
+// The page's content as columns of values.
 
-/** Return the content with every column's values by row, null where there is none. */
+/** Return the content with every column's values by row, and null for missing values. */
 function unpack(shown) {
   const columns = shown.columns.map((column, at) => ({ ...column, values: spread(shown.runs[at]) }));
   const byName = new Map(columns.map((column) => [column.name, column]));
@@ -13,7 +13,7 @@ function unpack(shown) {
 
 const armKey = (study, arm) => `${study}\n${arm}`;
 
-/** Return the values of a column that is stored as its different texts and their numbers, or as it is. */
+/** Return the values of a column, which is stored either as is or as its distinct texts and their positions. */
 function spread(stored) {
   if (Array.isArray(stored)) return stored;
   return stored.codes.map((code) => (code < 0 ? null : stored.texts[code]));
@@ -21,7 +21,7 @@ function spread(stored) {
 
 const isNumber = (column) => column.type === "number" || column.type === "integer";
 
-/** Return the mean and the standard deviation of numbers; null without any, and without two. */
+/** Return the mean and the standard deviation of numbers; null with no numbers or, for the latter, fewer than two. */
 function moments(values) {
   const n = values.length;
   if (!n) return { n, mean: null, sd: null };
@@ -30,7 +30,7 @@ function moments(values) {
   return { n, mean, sd };
 }
 
-/** Return the rows by a key, in the order in which keys occur. */
+/** Return the rows by key, with keys in order of appearance. */
 function grouped(rows, key) {
   const groups = new Map();
   for (const row of rows) {
@@ -40,7 +40,7 @@ function grouped(rows, key) {
   return groups;
 }
 
-/** Return the different values of a column in some rows: numbers by size, text by first occurrence, null last. */
+/** Return the distinct values of a column in some rows: numbers in order of size, text in order of appearance, null last. */
 function levelsOf(column, rows) {
   const found = [...new Set(rows.map((row) => column.values[row]))];
   const known = found.filter((value) => value !== null);

@@ -1,4 +1,4 @@
-// One run or one arm, opened.
+// The details of a run or an arm.
 
 const element = (name, text, attributes = {}) => {
   const made = document.createElement(name);
@@ -42,16 +42,16 @@ function showDetails(title, parts) {
   dialog.scrollTop = 0;
 }
 
-const STATES = { waiting: "has not started", running: "is running", retrying: "is being retried", held: "is computed by another process", paused: "is paused; the same command resumes it", stopped: "was not started, because its arm fails with the same error every time", finished: "finished", diverged: "diverged", pruned: "was pruned", failed: "failed; the same `ablate run` command retries it" };
+const STATES = { waiting: "has not started", running: "is running", retrying: "is being retried", held: "is being computed by another process", paused: "is paused; the same command resumes it", stopped: "was not started, because its arm fails with the same error every time", finished: "finished", diverged: "diverged", pruned: "was pruned", failed: "failed; the same `ablate run` command retries it" };
 
 function openRun(data, row) {
   const entry = data.arms.byKey.get(data.keys[row]);
   const value = (name) => data.byName.get(name)?.values[row] ?? null;
   const parts = [element("p", `This run ${STATES[value("status")] ?? value("status")}${value("reason") ? `: ${value("reason")}` : "."}`, { class: `state ${value("status")}` })];
   const traceback = data.details.tracebacks[row];
-  if (traceback) parts.push(folded("Traceback, its end", element("pre", traceback, { tabindex: "0" })));
+  if (traceback) parts.push(folded("End of the traceback", element("pre", traceback, { tabindex: "0" })));
   const log = data.details.logs[row];
-  if (log) parts.push(folded(`Log, its last ${counted(log.length, "line")}`, element("pre", log.join("\n"), { tabindex: "0" })));
+  if (log) parts.push(folded(`Last ${counted(log.length, "line")} of the log`, element("pre", log.join("\n"), { tabindex: "0" })));
   parts.push(...runCharts(data, row));
   parts.push(differencesOf(entry));
   const listed = (groups) => data.columns.filter((column) => groups.includes(column.group) && column.values[row] !== null && column.name !== "reason");
@@ -65,20 +65,20 @@ function openRun(data, row) {
 }
 
 function differencesOf(entry) {
-  if (!entry.baseline) return element("p", entry.role === "baseline" ? "This arm is the baseline." : "The study has no baseline to compare with.");
+  if (!entry.baseline) return element("p", entry.role === "baseline" ? "This arm is the baseline." : "The study has no baseline for comparison.");
   if (!entry.differences.length) return element("p", `No option differs from ${entry.baseline}.`);
   return pairsTable(`Differences from ${entry.baseline}`, entry.differences, ["option", entry.baseline, entry.arm]);
 }
 
 const configurationOf = (data, entry) => pairsTable("Configuration", Object.entries({ ...data.arms.common, ...entry.options }).sort(([a], [b]) => (a < b ? -1 : 1)));
 
-const networkOf = (entry) => (Object.keys(entry.network).length ? pairsTable("Network", Object.entries(entry.network)) : element("p", "The study has no description of this network yet."));
+const networkOf = (entry) => (Object.keys(entry.network).length ? pairsTable("Network", Object.entries(entry.network)) : element("p", "The study does not contain a description of this network yet."));
 
 const KINDS_OF_CURVES = [["accuracy", (name) => name.endsWith("accuracy")], ["loss", (name) => name.endsWith("loss")]];
 
 function runCharts(data, row) {
   const there = KINDS_OF_CURVES.filter(([, fits]) => data.curves.measures.some((measure) => fits(measure.name) && data.curves.values[measure.name][row]?.some((each) => each !== null)));
-  if (!there.length) return [element("p", "No epoch is stored yet.")];
+  if (!there.length) return [element("p", "No epochs are stored yet.")];
   const pair = element("div", null, { class: "pair" });
   pair.append(...there.map(([kind]) => element("div", null, { id: `run-${kind}`, class: "small-chart", role: "img", "aria-label": `${kind} of this run by epoch` })));
   return [pair];

@@ -1,23 +1,23 @@
 // Texts and colors.
 
-/** Return a text for HTML: nothing in it is markup. */
+/** Return a text for HTML, with all markup escaped. */
 const escaped = (text) => String(text).replace(/[&<>"'`]/gu, (sign) => `&#${sign.charCodeAt(0)};`);
 
-/** Return a text for a chart, whose texts may contain some markup: nothing in it is. */
+/** Return a text for a chart, where some markup would be interpreted, with all markup escaped. */
 const plain = (text) => String(text).replace(/[&<>]/gu, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" }[sign]));
 
-/** Return a text for a CSV file, which no spreadsheet executes as a formula; numbers stay as they are. */
+/** Return a text for a CSV file that spreadsheets do not execute as a formula; numbers are unchanged. */
 function spreadsheetCell(text) {
   const isFormula = /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/u.test(text), isNumeral = /^[+-]?(\d[\d,]*\.?\d*|\.\d+)(e[+-]?\d+)?%?$/iu.test(text);
   return isFormula && !isNumeral ? `'${text}` : text;
 }
 
-/** Return a text shortened in the middle. */
+/** Return a text that is shortened in the middle if it is too long. */
 const shortened = (text, most) => (text.length <= most ? text : `${text.slice(0, Math.ceil(most / 2) - 1)}…${text.slice(-Math.floor(most / 2))}`);
 
 const whole = new Intl.NumberFormat("en");
 
-/** Return a value of a column as text; an en dash if there is none. */
+/** Return a column's value as text; an en dash if there is none. */
 function shownValue(value, column) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
@@ -31,7 +31,7 @@ function shownValue(value, column) {
 const counted = (number, noun) => `${whole.format(number)} ${noun}${number === 1 ? "" : "s"}`;
 const named = (column) => (column.unit && column.unit !== "JSON" ? `${column.name} (${column.unit})` : column.name);
 
-/** Colours that the colour-blind can tell apart (Okabe and Ito), and a scale from dark to light. */
+/** Colors that color-blind readers can distinguish (Okabe and Ito), and a scale from dark to light. */
 const LIGHT = {
   hues: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a5195", "#8a8a00"],
   scale: ["#440154", "#3b528b", "#21918c", "#5ec962", "#d8c81f"],
@@ -44,7 +44,7 @@ const OTHERS = "#8b9098";
 let HUES = LIGHT.hues, SCALE = LIGHT.scale;
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 
-/** Return how rows are coloured by a column: bands of a number with many values, or its levels. */
+/** Return how rows are colored by a column: by bands if it is numeric with many values, or by its levels. */
 function colouring(column, rows) {
   const levels = levelsOf(column, rows);
   if (isNumber(column) && levels.filter((level) => level !== null).length > HUES.length) return banded(column, rows);

@@ -3,7 +3,7 @@
   const status = document.getElementById("loading");
   const fail = (text) => { status.textContent = text; status.hidden = false; };
   if (typeof DecompressionStream === "undefined") {
-    fail("This page needs a browser of 2023 or later: it cannot unpack its data here.");
+    fail("This page needs a browser from 2023 or later: this browser cannot unpack the data.");
     return;
   }
   const unpacked = async (id) => {
@@ -17,7 +17,7 @@
     window.shown = JSON.parse(data);
     for (const text of [tables, plotly, application]) {
       const script = document.createElement("script");
-      script.textContent = text;  // runs only if the policy of this page names its hash
+      script.textContent = text;  // runs only if this page's policy contains its hash
       document.body.append(script);
     }
     status.hidden = true;

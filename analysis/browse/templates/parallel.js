@@ -5,7 +5,7 @@ const MOST_PARALLEL = 2000, MOST_TICKS = 12;
 /** Return the position of every value of a column between 0 and 1, and the ticks of its axis. */
 function scaleOf(column, points) {
   const values = points.map((point) => point.of(column));
-  const missing = values.includes(null), from = missing ? 0.12 : 0;  // runs without the option run along the bottom
+  const missing = values.includes(null), from = missing ? 0.12 : 0;  // runs without the option are drawn along the bottom
   if (isNumber(column)) {
     const known = values.filter((value) => value !== null), least = Math.min(...known), most = Math.max(...known);
     const place = (value) => (value === null ? 0 : most > least ? from + (1 - from) * (value - least) / (most - least) : 0.5);
@@ -24,7 +24,7 @@ function scaleOf(column, points) {
 function drawParallel(data, rows, chosen) {
   const found = pointsOf(data, rows, MOST_PARALLEL);
   const colour = colouring(chosen.colour, rows);
-  const measured = (column) => Number(["measure", "cost"].includes(column.group));  // what was measured stands on the right
+  const measured = (column) => Number(["measure", "cost"].includes(column.group));  // measured columns are on the right
   const axes = chosen.axes.filter((column) => found.points.some((point) => point.of(column) !== null)).sort((a, b) => measured(a) - measured(b));
   const points = found.points.filter((point) => axes.every((column) => column.group !== "measure" || point.of(column) !== null));
   if (axes.length < 2 || !points.length) {
@@ -43,7 +43,7 @@ function drawParallel(data, rows, chosen) {
   state.parallel = { axes, scales };
   const what = found.perArm ? `${counted(points.length, "arm")}, as means of ${counted(rows.length, "run")}` : counted(points.length, "run");
   const left = found.points.length - points.length;
-  return draw("parallel", traces, layout, `${what}.${left ? ` ${whole.format(left)} without a value of a chosen measure.` : ""} Draw a box over an axis to filter by it.`, `Parallel coordinates of ${axes.map((column) => column.name).join(", ")}`);
+  return draw("parallel", traces, layout, `${what}.${left ? ` ${whole.format(left)} without a value for a chosen measure.` : ""} Draw a box over an axis to filter by it.`, `Parallel coordinates of ${axes.map((column) => column.name).join(", ")}`);
 }
 
 const rgbaOfPaper = () => rgba(getComputedStyle(document.documentElement).getPropertyValue("--paper").trim(), 0.75);
@@ -58,7 +58,7 @@ function lines(points, axes, scales, colour, name, all) {
   return { x, y, mode: "lines", line: { color: rgba(colour, alpha), width: all > 300 ? 1 : 1.8 }, name, hoverinfo: "skip", showlegend: false };
 }
 
-/** Return the condition for a box over axes of the parallel coordinates. */
+/** Return the condition for a box over axes in the parallel coordinates. */
 function parallelCondition(range) {
   const { axes, scales } = state.parallel, conditions = [];
   axes.forEach((column, at) => {
@@ -80,7 +80,7 @@ const ticked = (name) => (/^[^\s'"`()[\],=!<>]+$/u.test(name) && !/^(and|or|not|
 const quoted = (value) => (value === null ? "null" : typeof value === "string" ? `'${value.replace(/[\\']/gu, "\\$&")}'` : String(value));
 const levelsCondition = (column, levels) => (levels.length === 1 ? `${ticked(column.name)} == ${quoted(levels[0])}` : `${ticked(column.name)} in (${levels.map(quoted).join(", ")})`);
 
-/** Return the condition for a range; its ends are rounded outwards to four digits. */
+/** Return the condition for a range; its limits are rounded outward to four digits. */
 function rangeCondition(column, low, high) {
   const digits = 10 ** (3 - Math.floor(Math.log10(Math.max(Math.abs(low), Math.abs(high), 1e-12))));
   const text = (value) => (column.type === "integer" ? String(value) : String(Number(value.toPrecision(6))));

@@ -1,11 +1,11 @@
-// Conditions on the columns of the table: the language of `results.where`, with the same grammar and meaning.
+// Conditions on the table's columns: the language of `results.where`, with the same grammar and meaning.
 //
 //   condition  = all {"or" all}
 //   all        = negation {"and" negation}
 //   negation   = "not" negation | "(" condition ")" | comparison
 //   comparison = column operator value | column ["not"] "in" list
 //
-// Nothing is evaluated as code: a condition is read into tokens, and every rule returns the rows that meet it.
+// Conditions are not evaluated as code: a condition is split into tokens, and every rule returns the rows that meet it.
 
 const OPERATORS = {
   ">=": (a, b) => a >= b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, "<": (a, b) => a < b,
@@ -24,7 +24,7 @@ const EXAMPLE = "write conditions such as batch_size >= 50 and placement == stag
 
 class QueryError extends Error {}
 
-/** Return for every row whether it meets a condition; an empty condition is met by all. QueryError if it is none. */
+/** Return, for every row, whether it meets a condition; all rows meet an empty one. QueryError if it is not a condition. */
 function rowsThatMeet(data, condition) {
   if (!condition.trim()) return new Array(data.size).fill(true);
   const short = SHORT.exec(condition);
@@ -38,7 +38,7 @@ function shortForm(data, name, sign, text) {
     if (meansNull(column, text)) throw new QueryError("null can be compared with == and != only");
     return compared(column, sign, readValue(column, text));
   }
-  const whole = column.type === "text" && column.values.includes(text);  // names of arms may contain commas
+  const whole = column.type === "text" && column.values.includes(text);  // arm names may contain commas
   const parts = whole ? [text] : text.split(",");
   return among(column, parts.map((part) => (meansNull(column, part) ? null : readValue(column, part))), sign === "!=");
 }
@@ -172,7 +172,7 @@ function columnOf(data, name) {
   throw new QueryError(`unknown column '${name}'; did you mean ${near.slice(0, 3).map(([, known]) => known).join(", ")}? All columns are listed in the help below.`);
 }
 
-/** Return the edit distance of two texts; a text that contains the other is near. */
+/** Return the edit distance between two texts; texts that contain one another are close. */
 function distance(a, b) {
   if (b.includes(a)) return 0.5;
   let row = [...b, ""].map((_, at) => at);
@@ -197,7 +197,7 @@ function readValue(column, text) {
   return found;
 }
 
-/** Return the milliseconds of a time, in UTC unless it states an offset; undefined if it is none. */
+/** Return a time in milliseconds, in UTC unless it contains an offset; undefined if it is not a time. */
 function timeOf(text) {
   const [whole, year, month = "01", day = "01", hour = "00", minute = "00", second = "00", zone = "Z"] = TIME.exec(text) || [];
   if (!whole) return undefined;
@@ -213,7 +213,7 @@ function among(column, values, excluded) {
   return comparable(column).map((value) => known.has(value) !== excluded);
 }
 
-/** Compare a column with a value or with another column; a row without a value meets only `!=`. */
+/** Compare a column with a value or a second column; a row without a value meets only `!=`. */
 function compared(column, sign, other) {
   const compare = OPERATORS[sign], right = other !== null && typeof other === "object" ? comparable(other) : null;
   return comparable(column).map((value, row) => {

@@ -43,7 +43,7 @@ function newTable(selector, columns, label, groups) {
   return table;
 }
 
-/** Return the button with which columns are chosen, one list per group of columns. */
+/** Return the button for choosing columns, with one list per column group. */
 function chooser(groups) {
   const lists = [...groups].map(([name, columns]) => ({ extend: "collection", text: name, buttons: [{ extend: "columnsToggle", columns: columns.map((column) => `${column}:name`) }] }));
   return { extend: "collection", text: "Columns", autoClose: false, buttons: lists };
@@ -75,7 +75,7 @@ function restorePage(table, page) {
   if (page && page < table.page.info().pages) table.page(page).draw("page");
 }
 
-/** Return one item per arm of some rows: its factors, numbers of runs, and means over its settled runs. */
+/** Return one item per arm in some rows: its factors, numbers of runs, and means over its settled runs. */
 function armItems(data, rows) {
   const status = data.byName.get("status").values;
   return [...grouped(rows, (row) => data.keys[row])].map(([key, own]) => {
@@ -86,7 +86,7 @@ function armItems(data, rows) {
   });
 }
 
-/** Return mean and standard deviation of a column over some runs; accuracies and losses of pruned runs, which have fewer epochs, do not count. */
+/** Return a column's mean and standard deviation over some runs; accuracies and losses of pruned runs, which have fewer epochs, are excluded. */
 function summary(data, column, rows) {
   const status = data.byName.get("status").values, full = column.group !== "measure";
   return moments(rows.filter((row) => full || !["pruned", "failed"].includes(status[row])).map((row) => column.values[row]).filter((value) => value !== null));

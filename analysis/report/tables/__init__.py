@@ -10,13 +10,13 @@ from analysis.report.breadth import KEPT, LONG
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts.
+    """A table whose cells are texts.
 
     Attributes
     ----------
-    columns : headings; those in `numbers` are set flush right.
+    columns : headings; the columns in `numbers` are right-aligned.
     note : a sentence below the table; may be empty.
-    omission : which rows are not shown; empty if all are.
+    omission : which rows are not shown; empty if all rows are shown.
     whole : stem of the CSV file that contains all rows; empty if the table is complete and has no separate file.
     """
 
@@ -30,13 +30,13 @@ class Table:
 
 
 def shortened(table: Table, whole: str, kept: Sequence[str] = (), what: str = "") -> Table:
-    """Return a table without most of its rows if it is long.
+    """Return a table; if it is long, without most of its rows.
 
     Parameters
     ----------
     whole : stem of the CSV file that contains all rows.
-    kept : first cells of the rows that stay; if there are none, the first rows stay.
-    what : what the rows that stay are, for the sentence about them.
+    kept : first cells of the rows to keep; if empty, the first rows are kept.
+    what : description of the kept rows, for the sentence about them.
     """
     every = len(table.rows)
     if every <= LONG:

@@ -1,4 +1,4 @@
-"""Tables on the argument: the contribution of each switch, the statements of the claim, and the winners of a search."""
+"""Tables on the argument: the contribution of each switch, the claim's statements, and the winners of a search."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def attribution(findings: Findings) -> Table | None:
         findings.measure.difference, f", in {findings.measure.difference}"
     )
     note = (
-        f"Parts of the difference between all switches off and on{unit}, each a contrast of arms within a seed; the "
-        "parts of a method add up to its gap. The seeds are those that have all arms of a method; the "
-        f"{number_format.level(findings.alpha)} level is unadjusted. On a ladder the contribution of a switch is that "
-        "of its step, which depends on the order; a Shapley value is the mean over all orders. One at a time: each "
-        "switch alone; the remainder is what the switches contribute only together."
+        f"Parts of the difference between all switches off and all switches on{unit}. Each part is a contrast of arms "
+        "within a seed, and a method’s parts add up to its gap. A method uses the seeds for which all its arms were "
+        f"run; the {number_format.level(findings.alpha)} level is unadjusted. On a ladder, the contribution of a "
+        "switch is that of its step and depends on the order; a Shapley value is the mean over all orders. One at a "
+        "time: each switch alone; the remainder is what the switches contribute only in combination."
     )
     columns = ("Method", "Switch", "n", findings.measure.heading("Δ"), "Interval")
     return Table("Contribution of each switch", columns, rows, frozenset(columns[2:]), note=note)
 
 
 def interacting(findings: Findings) -> Table | None:
-    """Return how much the gain of one switch depends on another."""
+    """Return how much the gain from one switch depends on another switch."""
     found = interactions(findings.runs_of_look, findings.results.plan)
     rows = tuple(
         (
@@ -51,23 +51,23 @@ def interacting(findings: Findings) -> Table | None:
         for row in found.to_dict("records")
     )
     note = (
-        "The contribution of a switch with the other on, minus its contribution with the other off; all further "
-        f"switches off. The {number_format.level(findings.alpha)} level is unadjusted."
+        "The contribution of one switch with the other on, minus its contribution with the other off; all further "
+        f"switches are off. The {number_format.level(findings.alpha)} level is unadjusted."
     )
     columns = ("Switches", "n", findings.measure.heading("Interaction"), "Interval")
     return Table("Interactions", columns, rows, frozenset(columns[1:]), note=note)
 
 
 def audited(findings: Findings) -> Table | None:
-    """Return every statement of the claim with what was found."""
+    """Return every statement of the claim with the corresponding finding."""
     names = ("statement", "source", "said", "found", "verdict", "evidence")
     if findings.audit.empty:
         return None
     rows = tuple(
         tuple(str(row[name]) or number_format.NOTHING for name in names) for row in findings.audit.to_dict("records")
     )
-    columns = ("Statement", "Source", "Said", "Found", "Verdict", "Evidence")
-    return Table("The claim, statement by statement", columns, rows, frozenset({"Said", "Found"}))
+    columns = ("Statement", "Source", "Claimed", "Found", "Verdict", "Evidence")
+    return Table("The claim, statement by statement", columns, rows, frozenset({"Claimed", "Found"}))
 
 
 _METHODS = {"ped_anova": "PED-ANOVA", "fanova": "fANOVA", "mean_decrease_impurity": "Mean decrease in impurity"}
@@ -75,7 +75,7 @@ _MOST_PARAMETERS = 12
 
 
 def searched(findings: Findings) -> Table | None:
-    """Return the number of trials of every searched arm by what became of them."""
+    """Return the number of trials of every searched arm, by outcome."""
     ranking = None if findings.screening is None else read_ranking(findings.screening.directory)
     if ranking is None:
         return None
@@ -88,15 +88,15 @@ def searched(findings: Findings) -> Table | None:
         )
     columns = ("Arm", "Complete", "Pruned", "Failed", "Not buildable", "Infeasible", "Repeated", "Epochs")
     note = (
-        "Configurations that were proposed. Pruned: stopped early. Infeasible: violates a constraint of the search, so "
-        "it was not trained; neither these nor those that cannot be built count as trials. Repeated: of the trials, "
-        "those that equal an earlier one."
+        "The proposed configurations. Pruned: stopped early. Infeasible: not trained, because the configuration "
+        "violates a constraint of the search. Infeasible configurations and those that cannot be built do not count "
+        "as trials. Repeated: trials with the same configuration as an earlier trial."
     )
     return Table("Trials of the search", columns, tuple(rows), frozenset(columns[1:]), note=note)
 
 
 def important(findings: Findings) -> Table | None:
-    """Return the importance of the parameters of a search by each method, the most important parameters first."""
+    """Return the importance of a search's parameters by each method, the most important parameters first."""
     frame = findings.results.importances
     if frame.empty:
         return None
@@ -111,11 +111,11 @@ def important(findings: Findings) -> Table | None:
             rows.append((str(arm), str(name), count, *(number_format.decimal(value) for value in row)))
     columns = ("Arm", "Parameter", "Drawn in", *_METHODS.values())
     note = (
-        "Optuna’s estimates of how much the accuracies of the search’s complete trials vary with a parameter; shares "
-        "that sum to 1 over the parameters of an arm. The sampler chose the trials, so these shares are observational: "
-        "they describe its trials on the seeds of the search, are not effects, and have no intervals. fANOVA and the "
-        f"impurity only assess parameters that every trial has. At most {_MOST_PARAMETERS} parameters of each arm are "
-        "shown; arms with too few complete trials are left out."
+        "Optuna’s estimates of how much the accuracies of the search’s complete trials vary with a parameter, as "
+        "shares that sum to 1 over an arm’s parameters. The sampler chose the trials, so these shares are "
+        "observational. They describe the sampler’s trials on the search’s seeds; they are not effects and do not "
+        "have intervals. fANOVA and the decrease in impurity cover only parameters that every trial has. At most "
+        f"{_MOST_PARAMETERS} parameters per arm are shown; arms with too few complete trials are left out."
     )
     return Table("Importance of the searched parameters", columns, tuple(rows), frozenset(columns[2:]), note=note)
 
@@ -134,8 +134,5 @@ def won(findings: Findings) -> Table | None:
         for row in winners(findings.tried, findings.results.runs).to_dict("records")
     )
     columns = ("Arm", "Screening, %", "Fresh seeds, %", "Change, pp")
-    note = (
-        "Validation accuracy, mean over seeds: on the seeds of the search, which chose the arm, and on those of this "
-        "study."
-    )
+    note = "Mean validation accuracy over the seeds of the search that chose the arm, and over the seeds of this study."
     return Table("Winners of the search", columns, rows, frozenset(columns[1:]), note=note)

@@ -25,12 +25,12 @@ _SEEDS_ACROSS = 12
 
 
 def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Sweep) -> dict[str, Table]:
-    """Return every table that has rows, by name; long ones without most of their rows.
+    """Return every table that has rows, by name; long tables without most of their rows.
 
     Parameters
     ----------
-    frames : the tables as frames, see `table_frames`.
-    found : ranking and effects.
+    frames : the tables as frames; see `table_frames`.
+    found : the ranking and the effects.
     """
     models_of = findings.results.models
     made = {
@@ -67,14 +67,14 @@ def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Swee
 
 
 _WHOLE = {"seeds": "runs", "checks": "sensitivity", "troubled": "runs", "differences": "models"}
-"""Stems of the CSV files of tables, where they differ from the names of the tables."""
-_ENDS = "the arms of the gates, and those with the largest and the smallest differences"
+"""Stems of the CSV files of those tables that have a different name."""
+_ENDS = "the arms in the gates, and those with the largest and smallest differences"
 _WHICH = dict.fromkeys(("arms", "models", "differences"), _ENDS)
-_WHICH["outcomes"] = "the arms of the gates, and the arms with the most runs that did not train or failed"
+_WHICH["outcomes"] = "the arms in the gates, and the arms with the most runs that did not train or failed"
 
 
 def _troubled_arms(findings: Findings) -> tuple[str, ...]:
-    """Return the arms of the gates, and those with the most runs that did not train or have no result."""
+    """Return the arms in the gates, and those with the most runs that did not train or have no result."""
     table = findings.failures
     trouble = table[["not_trained", "failed"]].sum(axis="columns")
     worst = table["arm"][trouble.sort_values(ascending=False, kind="stable").index]
@@ -103,30 +103,30 @@ def _comparisons(findings: Findings) -> Table:
         ""
         if len(rows) == len(every)
         else (
-            f"{len(rows)} of {len(every)} comparisons are shown: the gates, and those with the largest and the "
+            f"{len(rows)} of {len(every)} comparisons are shown: those of the gates, and those with the largest and "
             "smallest differences."
         )
     )
     unreachable = "; “no number” if a gain above δ cannot stop the study, because no reported gain applies"
     unreachable = unreachable if findings.otherwise is None else ""
     note = (
-        f"Δ: {_difference(measure)}, with the t interval of the look that decides and the prediction interval of one "
-        "further pair, with one seed for both arms, at its level. p: of that look alone; of all looks together; and "
-        "of all looks, adjusted among the further arms by Holm’s procedure, whose step sets the level of their "
-        "intervals. P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict "
-        f"if the mean stays the same{unreachable}. A verdict is called exploratory if the study departs from the "
-        "frozen analysis plan."
+        f"Δ: {_difference(measure)}. Interval and Prediction: the t interval of the deciding look, and the prediction "
+        "interval at the same level for one further pair with one seed for both arms. p: p-value of the deciding look "
+        "alone. p, looks: joint p-value of all looks. p, Holm: the joint p-value adjusted for the number of further "
+        "arms by Holm’s procedure, whose step sets the level of their intervals. P(Δ > 0), P(|Δ| < δ): probabilities "
+        "under a flat prior. Pairs to add: how many pairs should settle an open verdict if the mean stays the "
+        f"same{unreachable}. A verdict is called exploratory if the study departs from the frozen analysis plan."
     )
     title = "Differences" if omission else "All differences"
     return Table(title, columns, rows, frozenset(numbers), note, omission, "comparisons" if omission else "")
 
 
 def _difference(measure: PrimaryMeasure) -> str:
-    """Return what the differences of a study are, inside a sentence."""
+    """Return what the differences in a study are, for use within a sentence."""
     if measure.is_accuracy:
         return "mean paired difference in percentage points (pp)"
     unit = {"": "", "pp": " in percentage points (pp)"}.get(measure.difference, f" in {measure.difference}")
-    side = ", control − treatment, so that a gain is positive" if measure.lower_is_better else ""
+    side = " (control − treatment, so a gain is positive)" if measure.lower_is_better else ""
     return f"mean paired difference in the {measure.words}{unit}{side}"
 
 
@@ -154,17 +154,18 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
 
 def _gates(findings: Findings) -> Table:
     rows = tuple((g.question, g.comparison or f"no {g.role} arm", g.state) for g in findings.family.gates)
-    needs = "The claim" if findings.results.plan.what is None else f"That {what(findings.results.plan)} causes a gain"
+    claimed = "The claim" if findings.results.plan.what is None else f"A gain from {what(findings.results.plan)}"
     note = (
-        f"A gate is passed if the interval lies above 0; only then does the next gate count. {needs} needs all gates."
+        "A gate is passed if the interval lies above 0; only then does the next gate count. "
+        f"{claimed} is supported only if all gates are passed."
     )
     return Table("Gates", ("Question", "Comparison", "State"), rows, note=note)
 
 
 def _seeds(findings: Findings, table: pd.DataFrame) -> Table:
-    """Return the accuracy of the arms by seed, with the primary difference; seeds are columns unless there are many.
+    """Return each arm's accuracy by seed, with the primary difference; seeds are columns unless there are many.
 
-    With many arms, only those of the gates are shown.
+    With many arms, only the arms in the gates are shown.
     """
     primary, every = findings.primary, len(table)
     if many_arms(findings):
@@ -195,10 +196,10 @@ def _seeds(findings: Findings, table: pd.DataFrame) -> Table:
         rows = [list(column) for column in zip(*rows, strict=True)]
     columns, *body = map(tuple, rows)
     in_unit = f"; Δ in {measure.difference}" if measure.difference else ""
-    note = f"{measure.axis('of the selected epoch')}{in_unit}. Means and SDs leave out failed and pruned runs."
+    note = f"{measure.axis('at the selected epoch')}{in_unit}. Means and SDs exclude failed and pruned runs."
     if primary is not None and primary.beyond:
-        note += f" Those of Δ are of the {counted(primary.interval.n, 'pair')} of the look that decides."
-    omission = f"The {len(table)} arms of the gates of {every} arms are shown." if len(table) < every else ""
+        note += f" Those of Δ include only the {counted(primary.interval.n, 'pair')} of the deciding look."
+    omission = f"{len(table)} of {every} arms are shown: the arms in the gates." if len(table) < every else ""
     whole = "runs" if omission else ""
     name = "Accuracy" if measure.is_accuracy else measure.name_of_axis
     return Table(f"{name} by seed", columns, tuple(body), frozenset(columns[1:]), note, omission, whole)
@@ -226,8 +227,8 @@ def _checks(findings: Findings) -> Table | None:
         )
         for row in findings.checks.to_dict("records")
     )
-    columns = ("Check", "n", findings.measure.heading("Δ"), "Interval", "p", "Would read")
-    note = "Checks besides the paired t interval; none of them decides."
+    columns = ("Check", "n", findings.measure.heading("Δ"), "Interval", "p", "Verdict of the check")
+    note = "These checks are shown in addition to the paired t interval; they do not affect the verdict."
     return Table(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
 
 
@@ -247,7 +248,7 @@ def _arms(findings: Findings, table: pd.DataFrame) -> Table:
     of_values = [measure.heading(name, of_values=True) for name in ("Mean", "Interval")]
     columns = ("Arm", "Role", "Runs", of_values[0], measure.heading("SD"), of_values[1])
     level = number_format.level(findings.alpha)
-    note = f"{measure.name_of_axis} with the {level} t interval of each arm alone; a verdict is about pairs."
+    note = f"{measure.name_of_axis} with the {level} t interval for each arm alone; a verdict is based on pairs."
     return Table("Arms", columns, rows, frozenset(columns[2:]), note=note)
 
 

@@ -1,4 +1,4 @@
-"""The tables behind a report: frames with every number, as they go into the CSV files and report.json."""
+"""The tables behind a report: frames with every number, as written to the CSV files and report.json."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def table_frames(findings: Findings, found: Sweep | None = None) -> dict[str, pd
 
 
 _ROWS, _CHARACTERS = 1000, 300_000
-"""A table with more rows, or more text, is compressed, and report.json names its file instead of repeating it."""
+"""A longer table is compressed, and report.json contains the name of its file instead of the table."""
 
 
 def is_long(frame: pd.DataFrame) -> bool:
@@ -51,12 +51,12 @@ def is_long(frame: pd.DataFrame) -> bool:
 
 
 def csv_name(stem: str, frame: pd.DataFrame) -> str:
-    """Return the name of the CSV file of a table. Long ones are compressed; pandas, R and DuckDB read these as well."""
+    """Return the name of a table's CSV file. Long files are compressed; pandas, R and DuckDB can read them directly."""
     return f"{stem}.csv.gz" if is_long(frame) else f"{stem}.csv"
 
 
 def _as_stored(found: Sweep) -> pd.DataFrame:
-    """Return a ranking with means as they are stored, accuracies as fractions, as in the other tables."""
+    """Return a ranking with means as stored, so accuracies are fractions as in the other tables."""
     scale, ranking = found.measure.scale, found.ranking
     return ranking.assign(mean=ranking["mean"] / scale, sd=ranking["sd"] / scale)
 
@@ -83,7 +83,7 @@ def _further(findings: Findings) -> dict[str, pd.DataFrame]:
 
 
 def look_table(findings: Findings) -> pd.DataFrame:
-    """Return comparison, pairs, n, mean, lower, upper, alpha, p, verdict of every look taken."""
+    """Return the comparison, pairs, n, mean, lower, upper, alpha, p and verdict of every look taken."""
     rows = [
         (c.name, look.pairs, i.n, i.mean, i.lower, i.upper, i.alpha, look.p, look.verdict.text)
         for c in findings.family.comparisons
@@ -96,7 +96,7 @@ def look_table(findings: Findings) -> pd.DataFrame:
 
 
 def _sensitivity(findings: Findings) -> pd.DataFrame:
-    """Return the checks of every comparison; those that need predictions for the primary one."""
+    """Return the checks of every comparison; checks that need predictions are only those of the primary comparison."""
     primary = findings.primary
     parts = [
         (findings.checks if c is primary else c.checks).assign(comparison=c.name) for c in findings.family.comparisons
@@ -115,13 +115,13 @@ def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def gate_table(findings: Findings) -> pd.DataFrame:
-    """Return role, question, comparison and state of every gate."""
+    """Return the role, question, comparison and state of every gate."""
     rows = [(g.role, g.question, g.comparison, g.state) for g in findings.family.gates]
     return pd.DataFrame(rows, columns=["role", "question", "comparison", "state"], dtype="str")
 
 
 def arm_table(findings: Findings) -> pd.DataFrame:
-    """Return per arm of the plan: role, planned, runs, n, mean, sd and t interval of the measure, as it is stored."""
+    """Return the role, planned, runs, n, and the stored measure's mean, sd and t interval for each arm of the plan."""
     plan = findings.results.plan
     runs = findings.results.runs
     counted = runs[runs["status"].isin(["finished", "diverged"])]
@@ -136,7 +136,7 @@ def arm_table(findings: Findings) -> pd.DataFrame:
 
 
 def _runs(findings: Findings) -> pd.DataFrame:
-    """Return the runs with their outcome."""
+    """Return the runs with their outcomes."""
     judged = findings.judged.set_index("run_id")[["lower_bound", "chance", "outcome"]]
     columns = [column.name for column in frames.TABLES["runs"] if column.name != "traceback"]
     columns += [findings.measure.column] if findings.measure.column not in columns else []

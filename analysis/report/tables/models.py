@@ -1,4 +1,4 @@
-"""Tables of the networks: contents, cost, and differences from the baseline."""
+"""Tables on the networks: their contents, cost, and differences from the baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAYERS = {"readers": "Readers", "updates": "Updates"}
 
 
 def models(table: pd.DataFrame) -> Table:
-    """Return size and cost of every arm, and its memory if any arm has one."""
+    """Return the size and cost of every arm, and its memory if any arm has one."""
     with_memory = bool((table["memory_values"].fillna(0) > 0).any())
     sizes = _SIZES | (_MEMORY if with_memory else {})
     layers = _LAYERS if with_memory else {}
@@ -27,18 +27,18 @@ def models(table: pd.DataFrame) -> Table:
         )
         for row in table.to_dict("records")
     )
-    note = "Multiply-adds of one forward pass per image."
+    note = "Multiply-adds: for the forward pass of one image."
     if with_memory:
         note += (
-            " Degrees of freedom: distinct values that the memory’s source can have. Readers and updates: number of "
-            "layers that read, and of modules that update."
+            " Degrees of freedom: number of distinct values that the memory’s source can hold. Readers and updates: "
+            "number of layers that read the memory, and number of modules that update it."
         )
     columns = ("Arm", "Role", *sizes.values(), *layers.values())
     return Table("Size and cost", columns, rows, frozenset(columns[2:]), note=note)
 
 
 def differences(models: pd.DataFrame) -> Table:
-    """Return the options in which every arm differs from the baseline."""
+    """Return, for each arm, the options in which it differs from the baseline."""
     rows = [
         (str(arm), str(item["option"]), number_format.option(item["baseline"]), number_format.option(item["value"]))
         for arm, text in zip(models["arm"], models["differences"], strict=True)

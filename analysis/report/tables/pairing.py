@@ -1,4 +1,4 @@
-"""The tables of what pairing saved, and of variance by source."""
+"""The tables on what pairing saved and on variance by source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.wording import number_format
 
 
 def pairing(findings: Findings) -> Table | None:
-    """Return what pairing saved in the primary comparison; None if there is none, or with too few pairs."""
+    """Return what pairing saved in the primary comparison; None without such a comparison or with too few pairs."""
     found, primary = findings.pairing, findings.primary
     if found is None or primary is None:
         return None
@@ -32,10 +32,11 @@ def pairing(findings: Findings) -> Table | None:
         _seeds(found),
     )
     note = (
-        "s² unpaired: variance of a difference of two runs with different seeds, s_A² + s_B²; paired: of the paired "
-        "differences. Saved: by how much pairing lowers it. r: correlation of the arms over seeds, with Fisher’s "
-        f"interval. Seeds, unpaired: per arm, for a {number_format.level(1 - found.level)} interval as short as that "
-        f"of the {found.n} pairs if the variances are as estimated."
+        "s² unpaired: variance of a difference between two runs with different seeds, s_A² + s_B². s² paired: "
+        "variance of the paired differences. Saved: share by which pairing reduces the variance. r: correlation "
+        "between the arms over seeds, with Fisher’s interval. Seeds, unpaired: number of seeds per arm for a "
+        f"{number_format.level(1 - found.level)} interval as short as that of the {found.n} pairs, if the variances "
+        "are as estimated."
     )
     return Table("What pairing saved", columns, (row,), frozenset(columns[1:]), note)
 
@@ -45,21 +46,23 @@ def _seeds(found: Pairing) -> str:
 
 
 def by_source(findings: Findings) -> Table | None:
-    """Return the variance by source of the arms and their difference; None if the study does not measure it."""
+    """Return the variance by source for the arms and their difference; None if the study does not measure it."""
     if not findings.variance_sources:
         return None
     unit = findings.measure.difference
-    columns = ("Of", "Varied", "n", f"s²{f', {unit}²' if unit else ''}", "95 % interval", "Share, %", "Its interval")
+    squared = f"s²{f', {unit}²' if unit else ''}"
+    columns = ("Of", "Varied", "n", squared, "95 % interval", "Share, %", "Interval of the share")
     rows = tuple(row for each in findings.variance_sources for row in _rows(each))
     said = " ".join(sentence for each in findings.variance_sources for sentence in seeds_sentences(each))
     note = (
-        "s²: variance over seeds with one source varied and the others fixed, with χ²’s interval; all: with all "
-        "varied together. Share: of the variance with all varied, with the interval of Pitman and Morgan for two "
-        "correlated series; shares need not sum to 100 %. Remainder: all minus the sum of the sources, with a "
-        "conservative interval that contains 0 if the sources may be additive; it includes sources that no series "
-        "varies. All intervals assume normal values. A variance with the others fixed is the variance at their fixed "
-        f"values. The seeds determine a share if its interval takes up at most {100 * WIDEST:.0f} of the points from "
-        f"0 to 100 %; with {enough_seeds()} seeds it always does. {said}"
+        "s²: variance over seeds with one source varied and the others fixed, with the χ² interval. All: variance "
+        "with all sources varied together. Share: fraction of the variance with all sources varied, with the interval "
+        "of Pitman and Morgan for two correlated series; the shares need not sum to 100 %. Remainder: the variance "
+        "with all sources varied minus the sum over the sources, with a conservative interval that contains 0 if the "
+        "sources may be additive. It includes sources that no series varies. All intervals assume normally "
+        "distributed values. If the other sources are fixed, the variance depends on their fixed values. The seeds "
+        f"determine a share if its interval covers at most {100 * WIDEST:.0f} of the percentage points from 0 to 100 "
+        f"%, which is always the case with {enough_seeds()} seeds. {said}"
     )
     return Table("Variance by source", columns, rows, frozenset(columns[2:]), note.strip())
 
@@ -89,9 +92,9 @@ def _ends(lower: float, upper: float) -> str:
 
 
 def seeds_sentences(found: Variances) -> list[str]:
-    """Return what the shares mean for the number of seeds: what more seeds of one source alone never reveal.
+    """Return what the shares imply for the number of seeds: what more seeds for one source alone never reveal.
 
-    No consequence is drawn from a share that the seeds do not determine.
+    No conclusion is drawn from a share that the seeds do not determine.
     """
     own = [each for each in found.sources if each.source in ("init", "split") and each.share == each.share]
     open_ = [each for each in own if each.variance and not each.determined]
@@ -105,31 +108,31 @@ def _undetermined(found: Variances, shares: Sequence[SourceVariance]) -> list[st
     names = number_format.listing([source_name(each.source) for each in shares])
     seeds = counted(min(each.n for each in shares), "seed")
     word, them = ("share", "it") if len(shares) == 1 else ("shares", "them")
-    return [f"{found.of}: {seeds} do not determine the {word} of the {names}, so nothing follows from {them}."]
+    return [f"{found.of}: {seeds} do not determine the {word} of the {names}, so no conclusion is drawn from {them}."]
 
 
 def _seeds_of(found: Variances, each: SourceVariance) -> str:
     name = source_name(each.source)
     if not each.variance:
-        return f"{found.of}: varying the {name} alone changed nothing in {counted(each.n, 'seed')}."
+        return f"{found.of}: varying the {name} alone had no effect in {counted(each.n, 'seed')}."
     if each.share >= 1 > each.share_lower:
         ends = _ends(100 * each.share_lower, 100 * each.share_upper) + " %"
-        return f"{found.of}: varying the {name} alone shows as much variance as varying everything (share {ends})."
+        return f"{found.of}: varying the {name} alone produces as much variance as varying everything (share {ends})."
     if each.share >= 1:
         return (
-            f"{found.of}: varying the {name} alone shows at least as much variance as varying everything, so the fixed "
-            f"values of the other sources may be untypical; another fixed_seed shows whether they are."
+            f"{found.of}: varying the {name} alone produces at least as much variance as varying everything, so the "
+            "fixed values of the other sources may be atypical; a different fixed_seed shows whether they are."
         )
     if each.source == "split":
         return (
-            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance (95 "
-            f"% interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has, and its mean "
-            "keeps the effect of that one split as a bias."
+            f"{found.of}: a study with one fixed {name} never reveals its {_percent(each.share)} of the variance (95 % "
+            f"interval {_percents(each.share_lower, each.share_upper)}), however many seeds it has. Its mean is biased "
+            "by the effect of that one split."
         )
     return (
-        f"{found.of}: more seeds of the {name} alone never reveal {_percent(1 - each.share)} of the variance (95 % "
-        f"interval {_percents(1 - each.share_upper, 1 - each.share_lower)}); the mean of any number of them is as "
-        f"uncertain as that of {each.worth:.1f} runs in which all vary."
+        f"{found.of}: more seeds for the {name} alone never reveal {_percent(1 - each.share)} of the variance (95 % "
+        f"interval {_percents(1 - each.share_upper, 1 - each.share_lower)}); the mean over any number of such seeds is "
+        f"as uncertain as the mean of {each.worth:.1f} runs in which all sources vary."
     )
 
 
@@ -138,6 +141,6 @@ def _percent(share: float) -> str:
 
 
 def _percents(lower: float, upper: float) -> str:
-    """Return the ends of an interval of a share of the whole, within 0 to 100 %."""
+    """Return the limits of an interval for a share, as percentages clipped to the range from 0 to 100 %."""
     low, high = (number_format.percent(min(max(end, 0.0), 1.0), 0) for end in (lower, upper))
     return f"{low} to {high} %"

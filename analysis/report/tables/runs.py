@@ -1,4 +1,4 @@
-"""Tables on the outcomes of the runs."""
+"""Tables on the runs' outcomes."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def outcomes(findings: Findings) -> Table:
     columns = ("Arm", *(kind.capitalize() for kind in kinds), "Missing", "p, Fisher")
     chance = "1 / classes" if findings.procedure == FIRST else LARGEST_SHARE
     note = (
-        "At chance: the exact one-sided 99 % lower bound (Clopper–Pearson) of the accuracy does not exceed "
-        f"{chance}. Diverged runs and runs at chance are outcomes and stay in every comparison; Fisher’s "
+        "At chance: the exact one-sided 99 % lower bound (Clopper–Pearson) on the accuracy does not exceed "
+        f"{chance}. Diverged runs and runs at chance level are outcomes and stay in every comparison; Fisher’s "
         "exact test compares their share with the baseline’s. Failed, pruned and missing runs leave their "
-        "pair incomplete."
+        "pairs incomplete."
     )
     return Table("Outcomes", columns, rows, frozenset(columns[1:]), note=note)
 
 
 def troubled(findings: Findings) -> Table:
-    """Return every run that failed, did not train or, among those of the gates, collapsed, with the reason."""
+    """Return every run that failed, did not train or, in the gated comparisons, collapsed, with the reason."""
     runs = findings.results.runs.merge(findings.judged[["run_id", "outcome", "lower_bound", "chance"]], on="run_id")
     rows = tuple(
         (row["arm"], str(row["seed"]), row["outcome"], _reason(row), row["run_id"])
@@ -62,7 +62,7 @@ def troubled(findings: Findings) -> Table:
 
 
 def _fallen(run: Collapse) -> str:
-    """Return the outcome of a run that trained; on another measure than the accuracy it need not have failed."""
+    """Return the outcome of a run that trained; if the measure is not the accuracy, the run need not have failed."""
     return "collapsed" if run.of_accuracy or run.why == "one class" else "far from its arm"
 
 
@@ -71,28 +71,28 @@ def _reason(row: dict[Any, Any]) -> str:
         return row["reason"]
     if row["outcome"] == "at chance":
         bound = number_format.percent(row["lower_bound"])
-        return f"lower bound of the accuracy {bound} %, chance {number_format.percent(row['chance'])} %"
+        return f"lower bound on the accuracy {bound} %, chance level {number_format.percent(row['chance'])} %"
     return number_format.NOTHING
 
 
 def missing(findings: Findings) -> Table:
-    """Return the planned runs without any row."""
+    """Return the planned runs that do not have a row."""
     rows = tuple((r["arm"], str(r["seed"]), r["run_id"]) for r in findings.results.missing.to_dict("records"))
-    note = "Planned, without any row: not started yet, or still running."
+    note = "These runs are planned but have no row: they have not started, or are still running."
     return Table("Missing runs", ("Arm", "Seed", "Run"), rows, frozenset({"Seed"}), note=note)
 
 
 def stale(table: pd.DataFrame, plan: Plan) -> Table:
-    """Return the rows of runs that are not in the plan, and why they are not."""
+    """Return the rows of runs that are not in the plan, and why."""
     planned = set(plan.runs[["arm", "seed"]].itertuples(index=False, name=None))
     arms = {arm.name for arm in plan.arms}
 
     def why(arm: str, seed: int) -> str:
         if arm not in arms:
-            return "the study has no such arm now"
+            return "the study no longer contains this arm"
         if (arm, seed) not in planned:
-            return "the study has no such seed now"
-        return f"options, code or data of {arm} were changed, so another run takes its place"
+            return "the study no longer contains this seed"
+        return f"the options, code or data of {arm} were changed, so a different run replaces it"
 
     rows = tuple(
         (str(r["arm"]), str(r["seed"]), str(r["status"]), r["run_id"], why(r["arm"], r["seed"]))

@@ -1,4 +1,4 @@
-"""Tables of a sweep: its arms in order, and the effects of its factors."""
+"""Tables on a sweep: its arms in order, and the effects of its factors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STRONGEST = 12
 
 
 def ranked(found: Sweep) -> Table | None:
-    """Return the arms from the best to the worst; of many arms both ends."""
+    """Return the arms from the best to the worst; if there are many, only the best and the worst arms."""
     table = found.ranking
     if table.empty:
         return None
@@ -30,12 +30,12 @@ def ranked(found: Sweep) -> Table | None:
     own, whole = number_format.level(table["alpha"].iloc[0]), number_format.level(found.alpha)
     note = (
         f"Mean {found.measure.short} over seeds. Behind: paired difference from the first arm, with its {own} t "
-        "interval. This level is adjusted for all pairs of arms, since any of them may come first; the intervals "
-        f"together hold at the {whole} level (Bonferroni). Possibly: the interval contains 0 or is not known. The mean "
-        f"of the first arm is biased {side}, because it is the best of many."
+        "interval. This level is adjusted for all pairs of arms, because any arm may come first; the intervals hold "
+        f"jointly at the {whole} level (Bonferroni). “Possibly” means that the interval contains 0 or is not known. "
+        f"The mean of the first arm is biased {side}, because it is the best of many."
     )
     ends = ("lowest", "highest") if measure.lower_is_better else ("highest", "lowest")
-    omission = f"The {_FIRST} {ends[0]} and the {_LAST} {ends[1]} of {len(table)} arms are shown." if cut else ""
+    omission = f"Of {len(table)} arms, the {_FIRST} {ends[0]} and the {_LAST} {ends[1]} are shown." if cut else ""
     numbers = frozenset({"Rank", *columns[3:-1]})
     return Table("Arms in order", columns, rows, numbers, note, omission, "ranking")
 
@@ -56,7 +56,7 @@ def _ranked_row(row: dict[Any, Any], best: str) -> tuple[str, ...]:
 
 
 def main_effects(found: Sweep) -> Table | None:
-    """Return the main effects of the factors, in the order of the study."""
+    """Return the main effects of the factors, in the study's order."""
     table = found.effects[found.effects["kind"] == "main"]
     if table.empty:
         return None
@@ -85,9 +85,9 @@ def main_effects(found: Sweep) -> Table | None:
     note = (
         f"Effect on the {found.measure.short}: mean over seeds of the paired difference, averaged over the "
         "combinations of the other factors in which both levels were run. Intervals and p-values are adjusted for all "
-        f"{len(found.effects)} contrasts of the study, interactions included, so that they hold together at the "
-        f"{number_format.level(found.alpha)} level (Bonferroni). Size: mean divided by standard deviation over seeds. "
-        "Not balanced: a combination or a seed is missing."
+        f"{len(found.effects)} contrasts of the study, including interactions, so they hold jointly at the "
+        f"{number_format.level(found.alpha)} level (Bonferroni). Size: mean divided by the standard deviation over "
+        "seeds. Not balanced: a combination or a seed is missing."
     )
     return Table("Main effects", columns, rows, frozenset(columns[3:8]), note, "", "effects")
 
@@ -119,14 +119,14 @@ def two_way(found: Sweep) -> Table | None:
     )
     omission = ""
     if len(table) > _STRONGEST:
-        omission = f"The {_STRONGEST} with the smallest p-values of {len(table)} interactions are shown."
-    note = "By how much the effect of the first factor changes with the level of the second."
+        omission = f"Of {len(table)} interactions, the {_STRONGEST} with the smallest p-values are shown."
+    note = "Interaction: by how much the effect of the first factor changes with the level of the second factor."
     return Table("Interactions of two factors", columns, rows, frozenset(columns[2:7]), note, omission, "effects")
 
 
 def _aliased(table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the heading of the aliases of a fractional design; empty for a design without aliases."""
-    return ("Not distinguished from",) if table["aliased"].ne("").any() else ()
+    """Return the heading for the aliases in a fractional design; empty for a design without aliases."""
+    return ("Cannot be distinguished from",) if table["aliased"].ne("").any() else ()
 
 
 def _numbers(row: dict[Any, Any]) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def test_a_served_page_is_announced_and_ctrl_c_ends_serving_cleanly(study):
     ("options", "message"),
     [
         (["nowhere"], "study.json is missing"),
-        (["--serve", "--out", "x.html"], "--serve writes no file"),
+        (["--serve", "--out", "x.html"], "--serve does not write a file"),
         (["--port", "8000"], "--port is only used with --serve"),
         (["--out", "no/such/folder/x.html"], "the page cannot be written"),
     ],

@@ -146,7 +146,10 @@ EDITS: dict[str, tuple[Edit, str]] = {
         without("ledger", without("images", accuracy)),
         "the sessions that computed these rows kept a ledger",
     ),
-    "the ledger of another study": (from_the_other("ledger"), "analysis_plan.json: it is not the analysis plan in"),
+    "the ledger of another study": (
+        from_the_other("ledger"),
+        "analysis_plan.json: it is not the analysis plan in",
+    ),
     "labels of the test images": (labels, "its predictions give"),
     "smallest effect of interest": (
         lambda study: change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=False),
@@ -162,11 +165,11 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "treatment and baseline exchanged in all copies of the plan": (
         lambda study: change_plan(study, lambda plan: exchange(plan, "arm", "aim", "baseline"), copies=True),
-        "is not that of arm",
+        "differs from that of arm",
     ),
     "treatment and its control exchanged in all copies of the plan": (
         lambda study: change_plan(study, lambda plan: exchange(plan, "arm", "aim", "frozen"), copies=True),
-        "is not that of arm",
+        "differs from that of arm",
     ),
     "seeds of the treatment exchanged in all copies of the plan": (
         lambda study: change_plan(study, lambda plan: exchange(plan, "seed", 0, 1), copies=True),
@@ -174,7 +177,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "configuration of an arm in all copies of the plan": (
         lambda study: change_plan(study, treatment_of_half_the_epochs, copies=True),
-        "its training.epochs is not that of arm",
+        "its training.epochs differs from that of arm",
     ),
     "the plan of another study": (from_the_other("study.json"), "study.json: it is not one of the plans in plans/"),
     "the frozen plan of another study": (
@@ -219,13 +222,13 @@ def test_verify_finds_a_changed_model_size(study: Path) -> None:
     """No verdict depends on model sizes."""
     change_rows(study / "models.parquet", lambda row: row.update(parameters=2 * row["parameters"]))
     (text,) = verify(study).contradictions
-    assert "parameters or trainable_parameters of arm baseline are not those of its runs" in text
+    assert "parameters or trainable_parameters of arm baseline differ from those of its runs" in text
 
 
 def test_a_different_smallest_effect_in_all_copies_of_the_plan_deviates_from_the_frozen_plan(study: Path) -> None:
     change_plan(study, lambda plan: plan.update(delta_pp=9.0), copies=True)
-    assert verify(study).deviations == ("delta_pp is 9.0 and was frozen as 1.0",)
-    assert "Exploratory: delta_pp is 9.0 and was frozen as 1.0" in analysis.examine(analysis.load(study)).headline
+    assert verify(study).deviations == ("delta_pp is 9.0 but was frozen as 1.0",)
+    assert "Exploratory: delta_pp is 9.0 but was frozen as 1.0" in analysis.examine(analysis.load(study)).headline
 
 
 def test_rows_from_a_different_study_do_not_count(study: Path) -> None:

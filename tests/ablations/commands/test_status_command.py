@@ -26,7 +26,7 @@ def made(folder: Path, missing: list[tuple[str, int]], seeds: int = 8, **options
 
 def test_before_the_first_look_there_is_no_verdict_and_no_difference(tmp_path: Path) -> None:
     said = standing(made(tmp_path, [(arm.name, seed) for arm in ARMS for seed in range(3, 8)]))
-    assert said == ("12 of 32 runs have a result. No verdict yet: 3 of the 5 pairs of the first look are settled.")
+    assert said == ("12 of 32 runs have a result. No verdict yet: 3 of the 5 pairs for the first look are settled.")
 
 
 def test_between_two_looks_the_verdict_of_the_last_look_applies(tmp_path: Path) -> None:

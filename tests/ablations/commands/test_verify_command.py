@@ -214,7 +214,7 @@ def test_verify_proves_rows_that_need_plugins(
     rewritten(path, change)
     (text,) = verify(directory).contradictions
     assert text.startswith(f"run {path.stem} in runs/{path.name}: {problem}")
-    with pytest.raises(StoreError, match="not the one that the ledger contains"):
+    with pytest.raises(StoreError, match="differs from the one in the ledger"):
         analysis.report(directory)
 
 

@@ -122,7 +122,7 @@ def test_code_that_does_not_reproduce_its_results_causes_a_caution(tmp_path: Pat
     from analysis.report.cautions import cautions
 
     said = " ".join(each.text for each in cautions(analysis.examine(analysis.load(tmp_path / "out"))))
-    assert "The own training code does not repeat its results: the run of slow with seed 0 was computed twice" in said
+    assert "own training code does not reproduce its results: the run of slow with seed 0 was computed twice" in said
 
 
 def test_the_row_of_a_failure_in_the_code_contains_the_line(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_trials_of_a_search_have_no_test_measures_even_if_all_trials_are_settled
     screening = directory.rename(directory.parent / "screening")
     page = shown(screening)
     assert page["studies"][0]["blind"]
-    assert any("the trials of a search are compared on validation images" in note for note in page["notes"])
+    assert any("a search’s trials are compared on validation images" in note for note in page["notes"])
     assert "test_accuracy" not in [each["name"] for each in page["columns"]]
     assert "test_accuracy" not in page["curves"]["values"]
 
@@ -142,7 +142,7 @@ def test_a_large_study_shows_fewer_epochs_of_every_curve_and_says_so(make_sweep,
     assert page["curves"]["epochs"][0] == 1
     assert page["curves"]["epochs"][-1] == 9
     assert len(page["curves"]["epochs"]) == 2
-    assert "Curves show 2 of 9 epochs, evenly spaced, so that the page stays small." in page["notes"]
+    assert "Curves show 2 of 9 epochs, evenly spaced, to keep the page small." in page["notes"]
 
 
 def test_numbers_have_five_significant_digits():

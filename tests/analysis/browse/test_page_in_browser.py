@@ -176,7 +176,7 @@ def test_a_failed_run_shows_its_reason_and_a_waiting_run_its_state(page):
     page.click("#close")
     page.click("#runs-table tbody tr:nth-child(3) button.open")
     assert "This run has not started." in text(page, "#details-body")
-    assert "No epoch is stored yet." in text(page, "#details-body")
+    assert "No epochs are stored yet." in text(page, "#details-body")
 
 
 @SLOW
@@ -196,7 +196,7 @@ def test_an_arm_can_be_opened_to_show_its_runs_and_can_be_used_as_a_filter(page)
 def test_charts_show_the_filtered_runs_and_state_what_they_show(page):
     assert (
         redrawn(page, "curves", lambda: write_filter(page, "seed == 1"))
-        == "4 runs, one line each. 1 run of the filter without this measure."
+        == "4 runs, one line each. 1 run without this measure."
     )
     page.value("document.getElementById('lines').value = 'placement'")
     note = redrawn(
@@ -205,7 +205,7 @@ def test_charts_show_the_filtered_runs_and_state_what_they_show(page):
     assert note.startswith("Mean of 4 runs by level of placement; bands are ± 1 standard deviation")
     assert redrawn(page, "scatter", lambda: write_filter(page, "seed == 0")).startswith("5 runs.")
     assert redrawn(page, "parallel", lambda: write_filter(page, "arm == aim")).startswith(
-        "1 run. 2 without a value of a"
+        "1 run. 2 without a value for a"
     )
     assert redrawn(page, "parallel", lambda: write_filter(page, "seed > 99")) == "No run meets the filter."
 
@@ -348,4 +348,4 @@ def test_a_served_page_shows_changes_to_the_study_and_keeps_filter_order_and_ope
         finally:
             server.shutdown()
             thread.join()
-    browser.wait("document.getElementById('live').textContent.startsWith('no answer')")
+    browser.wait("document.getElementById('live').textContent.startsWith('no response')")

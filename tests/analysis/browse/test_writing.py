@@ -64,7 +64,7 @@ def test_the_error_lists_a_missing_package_or_a_package_without_the_script(monke
     with pytest.raises(UsageError, match=r"needs the package plotly, which is not installed; pip install 'aim-abl"):
         analysis.browse(directory)
     monkeypatch.undo()
-    with pytest.raises(UsageError, match=r"embeds nothing\.js of plotly, which version .* does not have"):
+    with pytest.raises(UsageError, match=r"embeds nothing\.js from plotly, which version .* lacks"):
         libraries_module._file("plotly", "nothing.js")
     libraries_module.libraries.cache_clear()
     assert libraries_module.libraries().versions["plotly"] == importlib.metadata.version("plotly")
@@ -75,14 +75,14 @@ def test_a_module_is_converted_to_a_script_that_assigns_its_exports():
     assert "window.X = {default: a, b: b};" in script
     assert "export" not in script
     assert "/*! license */" in script
-    with pytest.raises(UsageError, match="exports nothing"):
+    with pytest.raises(UsageError, match="does not export anything"):
         as_classic_script("const a = 1;", "X")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"serve": True, "out": "x.html"}, "--serve writes no file"),
+        ({"serve": True, "out": "x.html"}, "--serve does not write a file"),
         ({"port": 8000}, "--port is only used with --serve"),
     ],
 )

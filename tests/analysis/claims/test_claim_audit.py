@@ -36,7 +36,7 @@ def test_every_statement_has_a_line_in_the_order_of_the_claim(make_study):
 def test_the_accuracy_in_the_post_differs_from_its_log(make_study):
     row = audit(make_study(PAIR, scope=AS_RUN)).loc["ResNet50 reaches 15.14 %"]
     assert (row["said"], row["found"], row["verdict"]) == ("15.14 %", "15.26 %", "contradicted")
-    assert row["evidence"] == "best epoch of the log, number 33 of 40"
+    assert row["evidence"] == "best epoch in the log, number 33 of 40"
 
 
 def test_parameters_are_counted_as_in_keras(make_study):
@@ -61,8 +61,8 @@ def test_differing_options_are_listed_as_evidence(make_study):
     found = audit(directory)
     row = found.loc["the exact same architecture, but for the memory"]
     assert row["verdict"] == "contradicted"
-    assert row["evidence"] == "model.backbone.stem_stride: 2 against 1"
-    assert "passes: 2 against 1" in found.loc["trained in exactly the same way", "evidence"]
+    assert row["evidence"] == "model.backbone.stem_stride: 2 in the baseline, 1 in the treatment"
+    assert "passes: 2 in the baseline, 1 in the treatment" in found.loc["trained in exactly the same way", "evidence"]
 
 
 @pytest.mark.parametrize("protocol", ["as_run", "as_run_exact"])
@@ -79,7 +79,9 @@ def test_a_study_without_problems_does_not_judge_how_the_author_trained(make_stu
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
     row = found.loc["one run of ResNet50 reaches 15.14 %"]
     assert (row["verdict"], row["said"]) == ("not checked", "15.14 %")
-    assert row["evidence"] == "the statement is about protocol as_run or as_run_exact; this study follows controlled"
+    assert (
+        row["evidence"] == "the statement is about the protocol as_run or as_run_exact; this study follows controlled"
+    )
 
 
 def test_outside_the_scope_of_the_claim_only_its_logs_are_checked(make_study):

@@ -94,7 +94,7 @@ def test_the_report_says_if_the_wording_of_the_claim_differs_from_the_frozen_wor
     def reword(files: dict[str, str]) -> None:
         files["mine.yaml"] = re.sub(r"^statement: .*$", "statement: Quite another one.", files["mine.yaml"], flags=re.M)
 
-    caution = "The claim has other words than when the analysis plan was frozen"
+    caution = "The wording of the claim has changed since the analysis plan was frozen"
     with blank_figures():
         before = analysis.report(copy, tmp_path / "before").read_text("utf-8")
         with_claim(copy, reword)

@@ -29,7 +29,8 @@ def test_parts_of_names_that_all_arms_share_are_left_out() -> None:
     ]
     assert names_note(SWEEP) == "\nArms: learning_rate, loss"
     assert names_explained(SWEEP) == (
-        " Arms are named by their levels of learning_rate and loss, in this order; the CSV has the full names."
+        " Arms are named by their levels of learning_rate and loss, in this order; the CSV file contains the full "
+        "names."
     )
 
 

@@ -63,7 +63,7 @@ def test_if_there_are_many_curves_only_the_first_best_and_worst_are_drawn_in_ful
     assert f"{number - len(shown)} other arms" in written
     assert sum(text in arm_labels(arms, 30, 1).values() for text in written) == len(shown)
     words = curves.caption(summary)
-    assert f"Of {number} arms, the first 2 of the plan, the 4 best and the 2 worst are drawn in full" in words
+    assert f"Of {number} arms, the first 2 in the plan, the 4 best and the 2 worst are drawn in full" in words
     assert grey in words
 
 
@@ -90,17 +90,17 @@ def test_forty_arms_have_one_row_each_in_the_strip_plot():
     summary = strip.summarise(judged, runs[:0], ARMS)
     figure = strip.draw(summary, marks(ARMS))
     assert figure.get_size_inches()[1] < 12
-    assert figure.axes[0].get_xlim()[0] > 40, "the chance line, at 1 %, would compress all runs into a corner"
-    assert "Guessing reaches 1.00 %, far left of the axis." in strip.caption(summary)
-    assert "accuracy of guessing" not in _readable(figure)
+    assert figure.axes[0].get_xlim()[0] > 40, "the chance line, at 1 %, would squeeze all runs into a corner"
+    assert "The chance level is 1.00 %, far to the left of the axis." in strip.caption(summary)
+    assert "chance level" not in _readable(figure)
 
 
 def test_the_chance_line_is_drawn_if_there_is_space():
     runs = _runs(ARMS[:2])
     judged = runs.assign(outcome="trained", accuracy=runs["test_accuracy"], chance=0.49)
     summary = strip.summarise(judged, runs[:0], ARMS[:2])
-    assert "accuracy of guessing" in [text for text, _ in texts(strip.draw(summary, marks(ARMS[:2])))]
-    assert "Guessing" not in strip.caption(summary)
+    assert "chance level" in [text for text, _ in texts(strip.draw(summary, marks(ARMS[:2])))]
+    assert "chance level" not in strip.caption(summary)
 
 
 @pytest.mark.parametrize("side", ["treatment", "control", ""])

@@ -113,7 +113,9 @@ def test_a_ranking_shows_the_ties_found_by_its_statistic_and_ranks_losses_in_rev
     adjusted = stats.ttest_1samp(gap, 0).confidence_interval(1 - 0.05 / 15)
     np.testing.assert_allclose(up.loc[1, ["behind_lower", "behind_upper"]].tolist(), list(adjusted))
     assert "5 arms" not in ranking_caption(up, ACCURACY)
-    assert "One seed separates no arms" in ranking_caption(ranked(planted[planted["seed"] == 0], ACCURACY), ACCURACY)
+    assert "A single seed does not separate any arms" in ranking_caption(
+        ranked(planted[planted["seed"] == 0], ACCURACY), ACCURACY
+    )
 
 
 @pytest.mark.parametrize("arms", ARMS)
@@ -130,7 +132,7 @@ def test_figures_with_any_number_of_arms_fit_on_the_page(arms: int) -> None:
     ):
         all_stays_on_the_sheet(figure)
         assert figure.get_size_inches()[1] < 8
-    assert (f"of {arms} arms are drawn" in ranking_caption(rank, ACCURACY)) == (arms > 30)
+    assert (f"Of {arms} arms, the first" in ranking_caption(rank, ACCURACY)) == (arms > 30)
     assert "hatched" in cells_caption(cells, "placement", "batch_size", ACCURACY)
     assert f"{arms} arms" in interaction_caption(lines, "batch_size", "update", ACCURACY)
 
@@ -138,12 +140,12 @@ def test_figures_with_any_number_of_arms_fit_on_the_page(arms: int) -> None:
 def test_if_there_are_many_levels_some_are_left_out_and_the_caption_says_so(planted: pd.DataFrame) -> None:
     many = pd.concat([planted.assign(arm=planted["arm"] + str(at), placement=f"place {at}") for at in range(20)])
     cells = level_means(many, ["placement", "batch_size"], ACCURACY)
-    assert "The 16 levels of placement with the most runs are shown, of 20" in cells_caption(
+    assert "Of 20 levels of placement, the 16 with the most runs are shown" in cells_caption(
         cells, "placement", "batch_size", ACCURACY
     )
     marginal = means(many, ["placement", "batch_size"], ACCURACY)
     assert len(shown_means(marginal)) == 15
-    assert "15 levels of 23 are shown" in means_caption(marginal, ACCURACY)
+    assert "15 of 23 levels are shown" in means_caption(marginal, ACCURACY)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +175,7 @@ def test_one_call_draws_on_a_new_figure_or_on_given_axes(study: analysis.Results
         assert call(ax=each) is made
         assert len(each.get_children()) > 5
     words = figures.heatmap(study, "depth", "wide")._supxlabel.get_text()
-    assert "Without baseline, which is not part of the design." in " ".join(words.split())
+    assert "Not part of the design and therefore left out: baseline." in " ".join(words.split())
 
 
 def test_before_the_verdict_level_figures_show_the_validation_accuracy_and_say_so(tmp_path: Path) -> None:
@@ -182,14 +184,14 @@ def test_before_the_verdict_level_figures_show_the_validation_accuracy_and_say_s
     results = analysis.load(write_study(tmp_path / "study", fake, np.random.default_rng(1)))
     words = figures.ranking(results)._supxlabel.get_text()
     assert "validation accuracy" in words
-    assert "not shown before the pairs of the verdict are settled" in " ".join(words.split())
+    assert "not shown before the pairs for the verdict are settled" in " ".join(words.split())
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r: figures.heatmap(r, "depth", "depth"), "is both rows and columns"),
-        (lambda r: figures.interaction(r, "wide", "wide"), "is both factor and hue"),
+        (lambda r: figures.heatmap(r, "depth", "depth"), "is used for both rows and columns"),
+        (lambda r: figures.interaction(r, "wide", "wide"), "is used for both factor and hue"),
         (lambda r: figures.heatmap(r, "dept", "wide"), "did you mean.*depth|depth"),
         (lambda r: figures.marginal_means(r, "status"), "same value in all runs"),
         (lambda r: figures.ranking(r, value="status"), "not numbers"),

@@ -42,7 +42,7 @@ def test_the_caption_states_the_means_and_the_layer_that_uses_the_memory_most():
     words = memory.caption(content, sizes, weights, parts, 1)
     assert "256 values" in words
     assert "from the start to epoch 10" in words
-    assert "The first of two sources is shown as a map." in words
+    assert "Only the first of two sources is shown as a map." in words
     assert "(on average 0.5 at the start, 0.55 at the end)" in words
     assert "over 1 test image," in words
     assert f"{parts['layer'].iloc[3]} uses the memory most (88 %)" in words

@@ -151,10 +151,10 @@ def test_the_class_figure_explains_its_two_markers(drawn):
 
 
 EXPLAINED = {
-    "forest": {"interval of the mean", "prediction for one further pair", "δ: smallest effect of interest"},
+    "forest": {"interval for the mean", "prediction for one further pair", "δ: smallest effect of interest"},
     "slopegraph": {"mean", "runs of one seed"},
     "path": {"interval that is read", "interval that is not read", "δ: smallest effect of interest"},
-    "by_epoch": {"mean of the pairs", "t interval of each epoch", "δ: smallest effect of interest"},
+    "by_epoch": {"mean of the pairs", "t interval for each epoch", "δ: smallest effect of interest"},
     "power": {"planned pairs", "power of 0.8"},
 }
 
@@ -235,7 +235,7 @@ def test_empty_summaries_have_the_same_columns(drawn):
     ):
         pd.testing.assert_series_equal(some.dtypes, none.dtypes)
     assert slopegraph.caption(slopegraph.summarise(runs.iloc[:0], []), "a", "b") == "No run has an accuracy yet."
-    assert "no two arms" in forest.caption([])
+    assert "does not have two arms" in forest.caption([])
 
 
 def test_drawing_does_not_change_pyplot_or_its_settings(drawn):
@@ -293,7 +293,7 @@ def test_wide_intervals_do_not_flatten_the_curves(make_study):
     low, high = axes.get_ylim()
     assert low > summary["accuracy"].min() - 3
     assert high < summary["accuracy"].max() + 5
-    assert curves.caption(summary).endswith("The axis cuts intervals that are wider than the range of the curves.")
+    assert curves.caption(summary).endswith("are cut off at the edge of the axis.")
 
 
 @pytest.mark.parametrize("looks", [(), (5,)])

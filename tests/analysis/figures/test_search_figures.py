@@ -130,7 +130,7 @@ def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_their_
         "4 trials were stopped early and count with the accuracy that they had reached, which is a lower bound"
         in drawing.caption
     )
-    assert "Compare arms at equal numbers of trials" in drawing.caption
+    assert "Compare arms at the same number of trials" in drawing.caption
     labelled = [text for text, _ in texts(drawing.figure)]
     assert {"baseline", "aim"} <= set(labelled)
 
@@ -138,7 +138,7 @@ def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_their_
 def test_a_search_with_only_failures_has_no_expected_best():
     nothing = pd.DataFrame({"arm": ["a"], "status": ["failed"], "validation_accuracy": [np.nan]})
     assert budget.summarise(nothing).empty
-    assert budget.caption(budget.summarise(nothing)) == "The screening has no trial with a result."
+    assert budget.caption(budget.summarise(nothing)) == "No trial in the screening has a result."
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -123,8 +123,8 @@ def test_the_paired_interval_shows_which_arms_are_dominated_and_which_cannot_be_
     assert found.loc["worse", ["behind_lower", "behind_upper"]].tolist() == pytest.approx([low, high])
     assert found.loc["worse", "pairs"] == 6
     text = pareto_caption(found.reset_index(), ACCURACY)
-    assert "1 on the front, 1 not distinguishable from it, 1 dominated" in text
-    assert "adjusted for all pairs of arms, since any of them may be the best" in text
+    assert "1 on the front, 1 not distinguishable from the front, 1 dominated" in text
+    assert "adjusted for all pairs of arms, because any of them may be the best" in text
 
 
 def test_the_best_of_many_equal_arms_dominates_none_in_nearly_all_studies():
@@ -174,8 +174,9 @@ def test_if_there_are_many_arms_the_best_and_the_worst_are_drawn_and_the_frame_c
     assert found.loc[found["drawn"], "rank"].tolist() == [*range(1, 21), *range(396, 401)]
     figure = parallel_drawing(found, FACTORS, ACCURACY)
     assert len([line for line in figure.axes[0].lines if len(line.get_xdata()) == len(FACTORS) + 1]) == 25
-    assert "The 20 best and, dashed, the 5 worst of 400 arms; all are in the CSV." in parallel_caption(
-        found, FACTORS, ACCURACY
+    assert (
+        "Of 400 arms, the 20 best and (dashed) the 5 worst are shown; the CSV file contains all arms."
+        in parallel_caption(found, FACTORS, ACCURACY)
     )
     assert parallel_summary(sweep(40), FACTORS, ACCURACY)["drawn"].all()
 
@@ -183,7 +184,7 @@ def test_if_there_are_many_arms_the_best_and_the_worst_are_drawn_and_the_frame_c
 def test_the_most_important_factors_have_an_axis_and_the_other_factors_are_listed():
     found = parallel_summary(sweep(200), FACTORS, ACCURACY)
     assert most_telling(found, FACTORS, 1) == ["placement"]
-    assert "Without an axis, because their levels differ less: update and batch_size." in parallel_caption(
+    assert "Options without an axis, because their levels differ less: update and batch_size." in parallel_caption(
         found, ["placement", "learning_rate", "amp"], ACCURACY
     )
 
@@ -272,7 +273,7 @@ def test_epochs_that_only_some_runs_reached_are_marked():
     found = curves_summary(runs, epochs, "placement")
     all_runs = found[found["level"] == "(all runs)"]
     assert all_runs["whole"].tolist() == [True, True, False, False]
-    assert "A line is thin where some of its runs have already stopped" in curves_caption(found, runs, "placement")
+    assert "A line is thin where some of its runs have stopped" in curves_caption(found, runs, "placement")
 
 
 def test_many_numeric_levels_are_divided_into_quarters():

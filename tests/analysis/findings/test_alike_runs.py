@@ -52,8 +52,8 @@ def test_pairs_with_two_identical_runs_are_reported(make_study):
 
     (said,) = (text for text in cautions(rewritten(directory, change)) if "same class" in text)
     assert said.startswith(
-        "In 3 of 12 pairs of aim − baseline both runs give every test image the same class (seeds 1, 4 and 7): check "
-        "that what the arms vary has an effect"
+        "In 3 of 12 pairs of aim − baseline, both runs predict the same class for every test image (seeds 1, 4 and 7): "
+        "check that what the arms vary has an effect"
     )
 
 
@@ -70,7 +70,7 @@ def test_pairs_that_differ_in_opposite_directions_are_reported(make_study, colum
     }[column]
     directory = make_study(pair(accuracies(0.2, 10, 1), accuracies(0.26, 10, 2)), seeds=10, procedure=2, looks=[5, 10])
     other = rewritten(directory, lambda row, _: row | {column: values[(row["arm"] == "aim") == (row["seed"] < 5)]})
-    assert f"In 5 of 5 pairs of aim − baseline the two runs differ in {what}." in cautions(other)
+    assert f"In 5 of 5 pairs of aim − baseline, the two runs differ in {what}." in cautions(other)
 
 
 def test_pairs_in_which_the_settings_changed_together_are_not_reported(make_study):

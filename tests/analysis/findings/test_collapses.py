@@ -63,8 +63,8 @@ def test_a_planted_collapse_is_shown_on_the_first_screen_of_the_report_and_on_th
     assert findings.judged.set_index("run_id")["outcome"][found.run_id] == "trained", "the accuracy is above chance"
     text = (
         f"A run of aim collapsed: seed 3 (run {found.run_id}, accuracy 4.50 %) is 15.75 pp worse than the median of "
-        "the other seeds. A t interval assumes normal differences and does not hold where runs collapse: with 1 of 5 "
-        "runs failed, a failure rate of up to 66 % is not excluded (at 95 %)."
+        "the other seeds. A t interval assumes normally distributed differences and is not valid if runs collapse. "
+        "Because 1 of 5 runs failed, a failure rate of up to 66 % cannot be excluded (at 95 % confidence)."
     )
     assert said(findings)[0] == text
     page = analysis.report(directory)
@@ -89,8 +89,8 @@ def test_without_a_collapse_the_report_states_which_rate_the_pairs_do_not_rule_o
     assert findings.not_excluded.rate == pytest.approx(rate)
     assert findings.not_excluded.cost_pp == pytest.approx(rate * gap)
     line = (
-        "No run of aim failed in 5 pairs; at 95 % this does not exclude a failure rate of up to 45 %, which would "
-        f"lower its mean by {rate * gap:.2f} pp."
+        "No run of aim failed in 5 pairs; at 95 % confidence, the pairs do not exclude a failure rate of up to 45 %, "
+        f"which would lower its mean by {rate * gap:.2f} pp."
     )
     assert findings.headline.endswith(line)
     assert line in console_of(directory)
@@ -122,7 +122,7 @@ def test_only_pairs_of_the_deciding_look_count(make_study):
 def test_a_pair_with_an_untrained_run_counts_as_a_failure(make_study):
     findings = examine(make_study(arms(), seeds=5, images=2000, procedure=2, status={("aim", 2): "chance"}))
     (found,) = findings.collapses
-    assert (found.why, found.seed, found.text) == ("at chance", 2, "stayed at chance")
+    assert (found.why, found.seed, found.text) == ("at chance", 2, "stayed at chance level")
     assert findings.not_excluded is None
     assert findings.headline.endswith(" Of the compared runs, aim with seed 2 did not train.")
     assert said(findings).count("aim: 1 of 5 runs did not train.") == 1
@@ -155,7 +155,7 @@ def test_a_run_that_predicts_only_one_class_has_collapsed_regardless_of_its_accu
     (found,) = findings.collapses
     assert findings.judged.set_index("run_id")["outcome"][found.run_id] == "trained"
     assert (found.arm, found.seed, found.why, found.accuracy) == ("aim", 2, "one class", 0.28)
-    assert found.text == "gives the same class to 97.0 % of the test images"
+    assert found.text == "predicts the same class for 97.0 % of the test images"
     assert "A run of aim collapsed: seed 2" in said(findings)[0]
 
 
@@ -184,7 +184,10 @@ def test_a_robust_reading_that_contradicts_the_t_interval_about_0_is_reported(ma
     assert primary.interval.lower < 0 < reading.lower
     text = contradiction(primary, reading)
     assert text in said(findings)
-    assert "aim − baseline: the interval of the Hodges-Lehmann estimate, which decides nothing, excludes 0 and" in text
+    assert (
+        "aim − baseline: the interval for the Hodges-Lehmann estimate, which does not affect the verdict, excludes 0, "
+        "but" in text
+    )
     agreeing = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     assert contradiction(agreeing.primary, agreeing.robust["aim − baseline"]) == ""
 
@@ -193,7 +196,7 @@ def test_a_center_outside_the_t_interval_is_reported(make_study):
     findings = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     reading = replace(findings.robust["aim − baseline"], estimate=-1.0, lower=-9.0, upper=7.0)
     text = contradiction(findings.primary, reading)
-    assert "does not exclude 0, and its center lies outside the t interval, which does" in text
+    assert "does not exclude 0, but the t interval does, and the robust center lies outside the t interval" in text
     inside = replace(reading, estimate=findings.primary.interval.mean)
     assert contradiction(findings.primary, inside) == ""
 
@@ -224,7 +227,7 @@ def test_without_a_verdict_collapses_are_not_mentioned(make_study, status):
 @pytest.mark.filterwarnings("error")
 def test_a_single_pair_that_did_not_train_cannot_be_compared_with_others(make_study):
     (found,) = examine(make_study(arms(1), seeds=1, procedure=2, status={("aim", 0): "chance"})).collapses
-    assert (found.why, found.text) == ("at chance", "stayed at chance")
+    assert (found.why, found.text) == ("at chance", "stayed at chance level")
 
 
 def test_collapses_are_found_without_the_table_of_images(make_study):
@@ -234,7 +237,7 @@ def test_collapses_are_found_without_the_table_of_images(make_study):
 
 def test_the_sentence_about_failure_rates_is_complete_without_a_cost():
     assert NotExcluded("aim", 12, 0.2209, None).text == (
-        "No run of aim failed in 12 pairs; at 95 % this does not exclude a failure rate of up to 22 %."
+        "No run of aim failed in 12 pairs; at 95 % confidence, the pairs do not exclude a failure rate of up to 22 %."
     )
 
 

@@ -76,7 +76,7 @@ def test_a_rule_whose_meaning_has_changed_makes_a_stored_study_exploratory(
     rule = RULES[name]
     other = analysis_plan.Rule(rule.number + 1, "Something else.", ((rule.wording, rule.number),))
     monkeypatch.setattr(departures, "rules_of", lambda _procedure: {**RULES, name: other})
-    assert departed(COMPLETE) == [f"the rule on {name} is number {other.number} and was frozen as number {rule.number}"]
+    assert departed(COMPLETE) == [f"the rule on {name} is number {other.number} but was frozen as number {rule.number}"]
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -84,7 +84,7 @@ def test_a_frozen_text_that_was_never_written_by_any_version_is_a_deviation(name
     refreeze(complete, **{name: "The mean of the luckiest seeds."})
     (text,) = departed(complete)
     assert text.startswith(f"{name} is ")
-    assert text.endswith(" and was frozen as 'The mean of the luckiest seeds.'")
+    assert text.endswith(" but was frozen as 'The mean of the luckiest seeds.'")
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -93,7 +93,7 @@ def test_a_frozen_number_is_compared_in_addition_to_its_text(name: str, complete
     refreeze(complete, procedure=numbers)
     assert departed(complete) == []
     refreeze(complete, procedure={**numbers, name: 7})
-    assert departed(complete) == [f"the rule on {name} is number 1 and was frozen as number 7"]
+    assert departed(complete) == [f"the rule on {name} is number 1 but was frozen as number 7"]
 
 
 def test_every_text_that_was_ever_frozen_is_known_with_its_number() -> None:
@@ -137,7 +137,7 @@ def test_a_study_of_the_second_procedure_is_confirmatory(complete: Path) -> None
     assert departed(complete) == []
     assert analysis.examine(analysis.load(complete)).procedure == LATEST
     refreeze(complete, rules={**new["rules"], "failures": 7})
-    assert departed(complete) == ["the rule on failures is number 2 and was frozen as number 7"]
+    assert departed(complete) == ["the rule on failures is number 2 but was frozen as number 7"]
 
 
 def test_a_procedure_from_a_later_version_is_refused(complete: Path) -> None:
@@ -165,10 +165,10 @@ def test_the_stored_role_aim_equals_the_role_treatment(complete: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"alpha": 0.1}, "alpha is 0.1 and was frozen as 0.05"),
-        ({"delta_pp": 0.5}, "delta_pp is 0.5 and was frozen as 1.0"),
-        ({"looks": [5, 10]}, "looks is [5, 10] and was frozen as [5, 8, 12]"),
-        ({"further_block": 4}, "further_block is 4 and was frozen as 0"),
+        ({"alpha": 0.1}, "alpha is 0.1 but was frozen as 0.05"),
+        ({"delta_pp": 0.5}, "delta_pp is 0.5 but was frozen as 1.0"),
+        ({"looks": [5, 10]}, "looks is [5, 10] but was frozen as [5, 8, 12]"),
+        ({"further_block": 4}, "further_block is 4 but was frozen as 0"),
     ],
 )
 def test_a_changed_number_is_a_deviation(complete: Path, changes: dict[str, Any], said: str) -> None:
@@ -180,13 +180,13 @@ def test_a_changed_number_is_a_deviation(complete: Path, changes: dict[str, Any]
 def test_a_changed_arm_role_is_a_deviation(complete: Path, role: str) -> None:
     arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
     rewrite(complete / "study.json", arms=[*arms[:2], {**arms[2], "role": role}])
-    assert "arm aim_0004 has a different role in the argument than the frozen one" in departed(complete)
+    assert "the role of arm aim_0004 in the argument differs from the frozen role" in departed(complete)
 
 
 def test_a_changed_primary_comparison_is_a_deviation(complete: Path) -> None:
     arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
     rewrite(complete / "study.json", arms=[arms[0], arms[2], arms[1]])
-    assert departed(complete) == ["the gated comparisons are not the frozen ones"]
+    assert departed(complete) == ["the gated comparisons differ from the frozen ones"]
 
 
 def test_without_a_frozen_plan_a_study_is_exploratory() -> None:
@@ -208,7 +208,7 @@ def test_the_words_of_a_study_are_frozen_and_changing_a_question_makes_its_compa
     rewrite(directory / "study.json", **document)
     found = analysis.examine(analysis.load(directory)).deviations
     assert [(each.text, each.arms) for each in found] == [
-        ("the question of arm wider is not the frozen one", frozenset({"wider"}))
+        ("the question of arm wider differs from the frozen question", frozenset({"wider"}))
     ]
 
 

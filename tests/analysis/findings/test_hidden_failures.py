@@ -70,13 +70,11 @@ def test_failures_after_the_deciding_look_are_counted_and_listed(make_study):
     assert [each.seed for each in findings.later_collapses] == [6, 9]
     found = findings.not_excluded
     assert (found.runs, found.later, found.failed_later) == (5, 7, 2)
-    assert found.rate == pytest.approx(0.4381, abs=1e-4), "Clopper and Pearson's upper limit for 2 of 12 at .95"
-    assert "No run of aim failed in 5 pairs, but 2 of 7 later runs did; at 95 % all 12 runs do not exclude" in (
-        findings.headline
-    )
+    assert found.rate == pytest.approx(0.4381, abs=1e-4), "Clopper and Pearson's upper end of 2 of 12 at .95"
+    said = "No run of aim failed in 5 pairs, but 2 of 7 later runs did; at 95 % confidence, all 12 runs do not exclude"
+    assert said in findings.headline
     assert any(
-        each.text.startswith("Beyond the look that decides: 2 runs of aim collapsed: seed 6")
-        for each in cautions(findings)
+        each.text.startswith("After the deciding look: 2 runs of aim collapsed: seed 6") for each in cautions(findings)
     )
 
 
@@ -103,8 +101,8 @@ def test_a_run_that_fails_in_one_gate_is_listed_for_all_gates(make_study):
     assert {(each.comparison, each.arm, each.seed) for each in findings.collapses} == {("aim − matched", "aim", 2)}
     assert findings.not_excluded is None
     assert "aim with seed 2 collapsed" in findings.headline
-    assert "But a t interval" not in findings.causal, "the headline says so"
-    assert "with 1 of 8 runs failed" in cautions(findings)[0].text
+    assert "But a t interval" not in findings.causal, "the headline already says so"
+    assert "Because 1 of 8 runs failed" in cautions(findings)[0].text
 
 
 def test_with_a_measure_other_than_accuracy_a_run_is_called_far_off_instead_of_collapsed(make_study):
@@ -113,9 +111,9 @@ def test_with_a_measure_other_than_accuracy_a_run_is_called_far_off_instead_of_c
     directory = make_study(arms, seeds=8, images=2000, procedure=2, looks=[8], measure="loss", delta=0.01, claim=None)
     findings = examine(directory)
     assert [(each.arm, each.seed) for each in findings.collapses] == [("aim", 5)]
-    assert "aim with seed 5 lay far on the worse side of the others" in findings.headline
+    assert "aim with seed 5 did far worse than the others" in findings.headline
     assert "collapse" not in cautions(findings)[0].text
-    assert "single runs lie so far away" in cautions(findings)[0].text
+    assert "not valid with such outliers" in cautions(findings)[0].text
 
 
 @pytest.mark.parametrize("variants", [1, 7])
@@ -128,7 +126,7 @@ def test_failures_in_arms_outside_the_gates_are_reported(make_study, variants):
     findings = examine(directory)
     assert findings.collapses == (), "none of the gates compares them"
     assert findings.far_below == {f"wide{number} − baseline": [(f"wide{number}", 3)] for number in range(variants)}
-    (said,) = (each for each in cautions(findings) if "beyond the gates" in each.text)
+    (said,) = (each for each in cautions(findings) if "outside the gates" in each.text)
     assert "wide0 with seed 3" in said.text
     assert ("and in 3 further arms" in said.text) == (variants == 7)
     assert len(said.arms) == (7 if variants == 7 else 0)

@@ -65,7 +65,10 @@ def test_a_harmful_procedure_1_study_also_states_the_verdict_of_procedure_2(make
     lower = arms([-0.004, -0.005, -0.006, -0.005, -0.004], base=0.3)
     one = examine(make_study(lower, seeds=5, images=4000))
     assert one.primary.verdict.kind == "harmful"
-    assert "This study froze procedure 1, which decides. Procedure 2 would read “trivially lower”." in said(one)
+    assert (
+        "This study froze procedure 1, which determines the verdict. With procedure 2, the verdict would be "
+        "“trivially lower”."
+    ) in said(one)
     two = examine(make_study(lower, seeds=5, images=4000, procedure=2))
     assert two.primary.verdict.kind == "trivially lower"
     assert two.newer is None
@@ -78,7 +81,7 @@ def test_an_arm_that_has_hardly_trained_decides_nothing_within_the_scope_of_the_
     two = examine(make_study(flat, seeds=5, images=8000, procedure=2))
     assert two.primary.verdict.kind == "withheld"
     assert "aim has hardly trained: it reaches 2.08 %" in two.headline
-    assert "3 times the best constant answer, nothing is decided" in two.headline
+    assert "3 times the accuracy of the best constant answer" in two.headline
     outside = examine(make_study(flat, seeds=5, images=8000, procedure=2, scope={**SCOPE, "image_size": 64}))
     assert outside.primary.verdict.kind == "no material gain", "a proxy is outside the scope of the claim"
 
@@ -98,11 +101,11 @@ def test_later_pairs_that_would_change_the_verdict_are_reported(make_study):
     for procedure in (1, 2):
         findings = examine(make_study(overturned, seeds=8, looks=[5, 8], images=2000, procedure=procedure))
         assert findings.primary.verdict.kind == "real, smaller than reported"
-        assert "3 complete pairs beyond the look that decides are shown and decide nothing." in said(findings)
-        assert "With them the verdict would be “inconclusive”." in said(findings)
+        assert "3 complete pairs after the deciding look are shown but have no effect on the verdict." in said(findings)
+        assert "If all pairs counted, the verdict would be “inconclusive”." in said(findings)
     alike = examine(make_study(arms([*GAIN, *GAIN[:3]], base=0.4), seeds=8, looks=[5, 8], images=2000, procedure=2))
-    assert "decide nothing." in said(alike)
-    assert "With them" not in said(alike)
+    assert "have no effect on the verdict." in said(alike)
+    assert "If all pairs counted" not in said(alike)
 
 
 @pytest.mark.parametrize("draw", range(4))
@@ -145,8 +148,8 @@ def test_an_unpaired_reported_gain_is_compared_with_its_own_spread(make_study):
     low, high = two.primary.further_pair
     assert high - low > 3 * (one.primary.further_pair[1] - one.primary.further_pair[0])
     assert "(The post) is not compatible" not in " ".join(remarks(two))
-    assert "one further pair, with its own seed for each arm, is expected between" in " ".join(remarks(two))
-    assert "one further pair, with one seed for both arms, is expected between" in " ".join(remarks(one))
+    assert "one further pair, with its own seed for each arm, is expected to lie between" in " ".join(remarks(two))
+    assert "one further pair, with one seed for both arms, is expected to lie between" in " ".join(remarks(one))
     drawn = forest.caption(two.family.comparisons)
     assert "thin: prediction interval for one further pair with one seed for both arms." in drawn
 
@@ -154,9 +157,9 @@ def test_an_unpaired_reported_gain_is_compared_with_its_own_spread(make_study):
 def test_a_tiny_smallest_effect_of_interest_is_printed_with_as_many_decimals_as_needed(make_study):
     findings = examine(make_study(delta_pp=1e-6, procedure=2))
     assert "δ = 0.000001 pp" in forest.caption(findings.family.comparisons)
-    assert "smallest effect of interest of 0.000001 pp" in " ".join(methods(findings)[0])
+    assert "the smallest effect of interest (0.000001 pp)" in " ".join(methods(findings)[0])
     assert ("Smallest effect of interest δ", "0.000001 pp") in facts(findings)
-    assert "smallest effect of interest is 0.000001 pp; that of the claim file is 1.00 pp" in " ".join(
+    assert "smallest effect of interest is 0.000001 pp; the claim file declares 1.00 pp" in " ".join(
         each.text for each in cautions(findings)
     )
 

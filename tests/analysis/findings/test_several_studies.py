@@ -59,14 +59,14 @@ def test_studies_with_three_backbones_are_read_together(three: list[Path]) -> No
     assert found.frame["mean"].tolist() == pytest.approx([each.mean for each in alone])
     assert found.frame["study"].tolist() == [str(each) for each in three]
     assert found.sentence.startswith(f"resnet50: {studies[0].primary.verdict.text}; vgg16_bn: ")
-    assert "Positive in 2 of 3 settings, in 2 after Holm's correction for their number" in found.sentence
-    assert "In a further setting like these, by partial pooling: " in found.sentence
+    assert "Positive in 2 of 3 settings, and in 2 after Holm's correction for their number" in found.sentence
+    assert "By partial pooling, the effect in a further setting like these is " in found.sentence
     assert not found.all_positive
     assert all(
         min(alone[at].mean, found.pooled.mean) <= found.pooled.means[at] <= max(alone[at].mean, found.pooled.mean)
         for at in range(3)
     )
-    with pytest.raises(UsageError, match="3 studies have no single difference"):
+    with pytest.raises(UsageError, match="3 studies do not have a single difference"):
         _ = found.difference
 
 
@@ -76,7 +76,7 @@ def test_two_studies_have_a_difference_but_no_mean_across_settings(three: list[P
     first, second = (each.primary.interval.mean for each in studies)
     assert found.difference.mean == pytest.approx(first - second)
     assert found.of_settings is None
-    assert ". Positive on both." in found.sentence
+    assert ". Positive in both settings." in found.sentence
     assert "two studies provide little evidence against it" in " ".join(found.assumptions)
 
 
@@ -148,7 +148,7 @@ def test_different_treatments_are_refused(make_study: Any, memory: dict[str, Any
 
 
 def test_studies_with_the_same_setting_are_refused(make_study: Any) -> None:
-    with pytest.raises(UsageError, match="that is one setting; give studies of different settings"):
+    with pytest.raises(UsageError, match="so they have the same setting; give studies with different settings"):
         analysis.across(*examined(study(make_study, 0.02, 0), study(make_study, 0.02, 1)))
 
 
@@ -247,7 +247,7 @@ def test_a_study_without_a_verdict_of_its_own_is_listed_but_not_counted(
     assert (
         f"vgg13: {found.left_out[0].verdict}. Left out, because it has no verdict of its own: vgg13. " in found.sentence
     )
-    assert "Positive on both (resnet50 and vgg16_bn). " in found.sentence
+    assert "Positive in both settings (resnet50 and vgg16_bn). " in found.sentence
     last = found.frame.iloc[-1]
     assert (last["name"], last["verdict"]) == ("vgg13", found.left_out[0].verdict)
     assert last[["mean", "lower", "upper", "p", "pooled_mean"]].isna().all()

@@ -63,7 +63,7 @@ def test_a_margin_too_wide_for_the_reported_gain_is_out_of_scope(make_study):
 def test_fewer_than_five_pairs_count_as_a_screening(make_study):
     findings = examine(make_study(seeds=4))
     assert findings.primary.verdict.kind == "screening only"
-    assert findings.headline.endswith("screening only, no verdict below 5 pairs.")
+    assert findings.headline.endswith("screening only, no verdict with fewer than 5 pairs.")
 
 
 def test_an_unbalanced_table_withholds_the_verdict(make_study):
@@ -188,7 +188,7 @@ def test_studies_without_a_pair_to_compare_say_so(make_study):
     nothing = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
     assert (
         examine(make_study(seeds=2, status=nothing)).headline
-        == "No run has a result yet, of 8 planned: there is nothing to conclude."
+        == "None of 8 planned runs has a result yet, so no conclusion is possible."
     )
     one_sided = examine(make_study([ARMS[0], ARMS[3]], seeds=1, status={("aim", 0): "missing"}))
     assert one_sided.headline == "No verdict on aim − baseline: no seed has a result in both arms."

@@ -128,7 +128,7 @@ KINDS = {
     "threads": ({"threads": 4}, "Arms differ in the number of CPU threads: "),
     "package of a plugin": (
         {"plugins": json.dumps({"backbone:resnet50": "someone-elses 1.0"})},
-        "Arms differ in where backbone:resnet50 comes from: ",
+        "Arms differ in the origin of backbone:resnet50: ",
     ),
     "version of a plugin": (
         {"identity": option("run.model.backbone.version", 2)},

@@ -83,8 +83,8 @@ def test_the_report_contains_the_section_table_and_figure_and_states_what_pairin
     analysis.report(study, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "## Variance by source" in text
-    assert "initial values: the largest share" in text
-    assert "more seeds of the initial values alone never reveal" in text or "at least as much variance" in text
+    assert "the largest share is that of the initial values" in text
+    assert "more seeds for the initial values alone never reveal" in text or "at least as much variance" in text
     assert "### What pairing saved" in text
     assert (tmp_path / "report" / "figures" / "variance_sources.svg").stat().st_size > 1000
     table = pd.read_csv(tmp_path / "report" / "tables" / "variance_sources.csv")
@@ -119,14 +119,15 @@ def test_two_or_three_seeds_do_not_determine_any_share_and_nothing_is_concluded(
         assert (
             f"{of}: {seeds} seeds do not determine the shares of the validation split and initial values" in table.note
         )
-    assert "with 36 seeds it always does" in table.note
+    assert "which is always the case with 36 seeds" in table.note
     words = caption(found.variance_sources)
     assert "Hollow: the seeds do not determine the share" in words
     assert f"aim: {seeds} seeds do not determine the largest share." in words
     assert ("Arrow: the interval extends beyond" in words) is (seeds == 3)
     for said in (table.note, words):
         assert not any(
-            claimed in said for claimed in ("never reveal", "as uncertain as", "at least as much", ": the largest")
+            claimed in said
+            for claimed in ("never reveal", "as uncertain as", "at least as much", "the largest share is that of")
         )
 
 
@@ -163,4 +164,4 @@ def test_a_source_without_an_effect_is_reported_as_such(make_study: Any) -> None
     planned = arms()
     next(arm for arm in planned if arm.name == "aim[init]").accuracies = [0.4] * 12
     found = examine(load(make_study(planned, 12, claim=None, images=4000)), unproven=True)
-    assert "aim: varying the initial values alone changed nothing in 12 seeds." in by_source(found).note
+    assert "aim: varying the initial values alone had no effect in 12 seeds." in by_source(found).note

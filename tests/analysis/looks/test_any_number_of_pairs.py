@@ -95,10 +95,10 @@ def test_the_setting_looks_any_is_stored_as_an_object_that_older_versions_refuse
     looks = Looks.at_any_time()
     assert looks.stored == ANY
     assert looks_from(looks.stored) == looks
-    assert looks.text == "after any number of pairs from 5 on"
-    with pytest.raises(ValueError, match="no further_block"):
+    assert looks.text == "after any number of pairs (at least 5)"
+    with pytest.raises(ValueError, match="cannot have a further_block"):
         looks_from(ANY, 0.05, 4)
-    with pytest.raises(ValueError, match="neither further_block nor spending"):
+    with pytest.raises(ValueError, match="cannot be combined with further_block or spending"):
         Looks(looks.pairs, further_block=2, mixture_width=1.0)
     for width in (0.0, -1.0, np.inf):
         with pytest.raises(ValueError, match="positive number"):
@@ -179,7 +179,12 @@ def test_the_report_names_the_method_and_its_sources(make_study, undrawn, tmp_pa
     out = tmp_path / "report"
     analysis.report(directory, out)
     text = (out / "report.md").read_text(encoding="utf-8")
-    for words in ("confidence sequence", "Wang and Ramdas, 2024", "Lai, 1976", "after any number of pairs from 5 on"):
+    for words in (
+        "confidence sequence",
+        "Wang and Ramdas, 2024",
+        "Lai, 1976",
+        "after any number of pairs (at least 5)",
+    ):
         assert words in text
 
 

@@ -104,7 +104,7 @@ def test_pairs_between_looks_do_not_affect_the_verdict(make_study):
 def test_there_is_no_verdict_before_the_first_look(make_study):
     findings = examine(make_study(seeds=6, looks=[8, 12]))
     assert findings.primary.verdict.kind == "screening only"
-    assert findings.headline.endswith("screening only, no verdict below 8 pairs.")
+    assert findings.headline.endswith("screening only, no verdict with fewer than 8 pairs.")
     assert findings.primary.interval.n == 6
 
 
@@ -151,7 +151,7 @@ def test_a_running_study_has_the_verdict_of_its_completed_looks(make_study):
     early = {(arm, seed): "missing" for arm in ("aim", "baseline") for seed in range(4, 8)}
     found = examine(make_study(arms, seeds=8, looks=[8, 12], status=early))
     assert found.primary.next_look == 8
-    assert found.headline.endswith("no verdict below 8 pairs.")
+    assert found.headline.endswith("no verdict with fewer than 8 pairs.")
 
 
 def test_p_values_ignore_pairs_after_the_deciding_look(make_study):

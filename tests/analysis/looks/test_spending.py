@@ -213,6 +213,6 @@ def test_a_different_design_after_the_freeze_makes_a_study_exploratory(make_stud
     path.write_text(json.dumps(changed), encoding="utf-8")
     found = analysis.examine(analysis.load(directory)).deviations
     assert [deviation.text for deviation in found] == [
-        "looks is {'pairs': [5, 8], 'spending': 'lan_demets_pocock'} and was frozen as [5, 8]"
+        "looks is {'pairs': [5, 8], 'spending': 'lan_demets_pocock'} but was frozen as [5, 8]"
     ]
     assert found[0].arms is None

@@ -154,7 +154,7 @@ def test_an_invalid_condition_is_refused_and_the_position_of_the_mistake_is_stat
 def test_a_condition_in_a_different_notation_is_refused_and_the_correct_notation_is_shown(condition, meant, expected):
     with pytest.raises(UsageError) as caught:
         rows_that_meet(FRAME, condition)
-    assert str(caught.value) == f"condition {condition!r}: this notation is not read here; write {meant}"
+    assert str(caught.value) == f"condition {condition!r}: this notation is not supported; write {meant}"
     assert list(FRAME.index[rows_that_meet(FRAME, meant)]) == expected
 
 

@@ -55,8 +55,8 @@ def test_training_code_that_ignores_the_seed_is_distinguished_from_copied_rows(m
     consistency.add(pa.Table.from_pylist([first, second], schema=run_schema()))
     found = [each for each in consistency.contradictions() if "to the last bit" in str(each)]
     (said,) = sentences(found)
-    assert ("Runs with different seeds are identical, so they are not repetitions" in said) is own
-    assert ("draw from `run.seed`" in said) is own
+    assert ("Runs with different seeds are identical, so they are not independent" in said) is own
+    assert ("derive random numbers from `run.seed`" in said) is own
     assert ("restore their files from a copy" in said) is not own
     runs = pd.DataFrame({"run_id": [each["run_id"] for each in (first, second)], "arm": ["mine"] * 2})
     reason = by_arm(found, SimpleNamespace(runs=runs))["mine"]  # type: ignore[arg-type]

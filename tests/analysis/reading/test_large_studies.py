@@ -43,15 +43,15 @@ def test_figures_of_many_arms_show_the_gates_and_the_best_and_worst_arms(of_many
     assert {"baseline", "aim", "frozen", "variant 00", "variant 01", "variant 67", "variant 68"} <= shown
     assert "variant 34" not in shown
     assert len(shown) == 13
-    assert "The figure shows 12 of 71 comparisons: the gates, and" in drawn["forest"].caption
+    assert "The figure shows 12 of 71 comparisons: those of the gates, and" in drawn["forest"].caption
     assert drawn["forest"].caption.startswith(
-        "Thick: interval of the mean difference; thin: prediction interval for one further pair with one seed "
+        "Thick: interval for the mean difference; thin: prediction interval for one further pair with one seed "
         "for both arms. Of 71 intervals"
     )
     assert drawn["strip"].caption.startswith("360 planned runs: ")
     assert not {"slopegraph", "capacity"} & set(drawn), "a ranking and the Pareto front say so for many arms"
     for name in ("strip", "patience"):
-        assert "The figure shows 16 of 72 arms: those of the gates" in drawn[name].caption, name
+        assert "The figure shows 16 of 72 arms: the arms in the gates" in drawn[name].caption, name
         assert shown <= set(drawn[name].summary["arm"]), name
     assert drawn["strip"].summary["position"].unique().tolist() == list(range(16))
     own = drawn["curves"].summary

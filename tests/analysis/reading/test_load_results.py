@@ -234,7 +234,7 @@ def test_a_file_without_a_column_is_refused(make_study):
         ({"arms": [{"name": "a", "role": "hero", "of": None, "config": {}}]}, r"arms\[0\]\.role"),
         ({"runs": [{"run_id": "x", "arm": "nobody", "seed": 0}]}, "arm that is not listed"),
         ({"runs": [{"run_id": "x", "arm": "baseline", "seed": s} for s in (0, 1)]}, "same run_id"),
-        ({"runs": [{"run_id": r, "arm": "baseline", "seed": 0} for r in "xy"]}, "two runs of the same seed"),
+        ({"runs": [{"run_id": r, "arm": "baseline", "seed": 0} for r in "xy"]}, "two runs with the same seed"),
         ({"delta_pp": 0}, "delta_pp must be positive"),
         ({"seeds": ["0"]}, "seeds must be integers"),
     ],

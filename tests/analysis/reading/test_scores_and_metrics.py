@@ -67,14 +67,14 @@ def test_without_scores_only_metrics_based_on_predictions_are_available(make_stu
     assert found.loc[~failed, "macro_f1"].notna().all()
     with pytest.raises(UsageError, match="its scores were not kept; set `keep_scores: float16`"):
         results.scores(results.runs["run_id"][0])
-    with pytest.raises(UsageError, match="the study has no such run"):
+    with pytest.raises(UsageError, match="the study does not contain this run"):
         results.scores("nothing")
 
 
 @pytest.mark.parametrize("arguments", [{"top": (0,)}, {"top": (11,)}, {"bins": 0}])
 def test_impossible_arguments_are_refused(make_study, arguments: dict[str, Any]) -> None:
     results = analysis.load(make_study(arms(), seeds=2, **TEN))
-    with pytest.raises(UsageError, match="top: give numbers of classes from 1 to 10"):
+    with pytest.raises(UsageError, match="top must contain numbers of classes from 1 to 10"):
         results.metrics(**arguments)
 
 

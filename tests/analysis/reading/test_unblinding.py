@@ -44,7 +44,7 @@ def test_a_record_in_object_storage_is_stored_only_once_under_each_number(remote
 def test_a_damaged_record_is_reported(tmp_path, content):
     (tmp_path / "unblinded").mkdir()
     (tmp_path / "unblinded" / "000.json").write_text(content)
-    with pytest.raises(StoreError, match=r"000\.json: not readable as a record of unblinding .* restore the file"):
+    with pytest.raises(StoreError, match=r"000\.json: not readable as an unblinding record .* restore the file"):
         unblinding.read(tmp_path)
 
 
@@ -82,5 +82,5 @@ def test_the_report_of_a_search_states_when_measures_of_its_trials_were_shown(ma
     analysis.browse(screening, tmp_path / "x.html", unblind=True)
     (record,) = unblinding.read(screening)
     found = [each.text for each in cautions(analysis.examine(analysis.load(confirmation)))]
-    assert f"Test measures of the trials of the search were shown {record}." in found
+    assert f"Test measures of the search’s trials were shown {record}." in found
     assert not [text for text in found if text.startswith("Test measures were shown before the verdict")]

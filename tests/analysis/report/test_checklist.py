@@ -40,8 +40,8 @@ def test_facts_in_the_checklist_come_from_the_rows(make_study: Any) -> None:
     findings = examined(make_study, status={("aim", 1): "failed"})
     whole = page(findings)
     hours = len(findings.results.runs["seconds"].dropna()) * 164.0 / 3600
-    assert re.search(rf"{hours:.2f} h of run time in all; median run 160 s; on NVIDIA A100", whole)
-    assert "1 run failed, 0 were interrupted and resumed." in whole
+    assert re.search(rf"The total run time is {hours:.2f} h on NVIDIA A100; the median run took 160 s\.", whole)
+    assert "1 run failed, and 0 were interrupted and resumed." in whole
     assert "Images: 10 800 training, 1 200 validation, 400 test." in whole.replace("\u202f", " ")
     assert findings.results.frozen is not None
     assert findings.results.frozen.sha256 in whole
@@ -52,8 +52,9 @@ def test_sentences_keep_their_spaces_and_omit_parts_without_a_name(make_study: A
     arms = [FakeArm("baseline", "baseline", 0.15, config=config), FakeArm("aim", "aim", 0.17, config=config)]
     whole = page(examined(make_study, arms))
     assert (
-        "* `ablate archive` packs rows, plan, ledger and source; `ablate recompute` reads the verdict again." in whole
-    )
+        "* `ablate archive` packs the rows, the plan, the ledger and the source code; `ablate recompute` computes the "
+        "verdict again."
+    ) in whole
     said = "training.optimizer adam; training.optimizer.learning\\_rate 0.01; training.augmentation.passes 2."
     assert said in whole
     assert "object at" not in whole
@@ -85,23 +86,24 @@ def test_the_methods_section_states_when_the_plan_was_frozen(make_study: Any, fr
 
 def test_the_methods_section_states_the_number_of_runs(make_study: Any) -> None:
     status = {("aim", 0): "failed", ("baseline", 1): "diverged", ("frozen", 2): "missing"}
-    assert "Of 24 planned runs, 22 are settled, 1 of them diverged, 1 failed." in text_of(
+    assert "Of 24 planned runs, 22 are settled (1 of them diverged) and 1 failed." in text_of(
         examined(make_study, status=status)
     )
 
 
 def test_the_methods_section_states_that_runs_from_other_studies_were_included(make_study: Any) -> None:
     said = text_of(examined(make_study, reused_from="other@0123"))
-    assert "was frozen before the first run of its own, with 24 runs of other studies" in said
+    assert "was frozen before the first run of its own, with 24 runs from other studies" in said
 
 
 def test_the_methods_section_lists_only_the_controls_that_a_memory_study_has(make_study: Any) -> None:
     whole = text_of(examined(make_study))
-    assert "in this order and each at the full level, the baseline, an arm with as many parameters but no" in whole
+    assert "in this order and each at the full level, the baseline, an arm with the same number of parameters" in whole
     assert "lacks" not in whole
     two = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.17)]
     lacking = text_of(examined(make_study, two))
     assert (
-        "the treatment must exceed the baseline. This study lacks an arm with as many parameters but no memory and an "
+        "the treatment must exceed the baseline. This study lacks an arm with the same number of parameters but no "
+        "memory and an "
         "arm whose memory never learns, so it cannot attribute a gain to memory."
     ) in lacking

@@ -94,7 +94,7 @@ def test_effects_come_before_the_details_and_planted_effects_are_found(document)
 
 def test_a_notice_about_many_arms_is_one_sentence_with_all_names(document):
     limit = next(limit for limit in document.limits if "did not train" in limit.text)
-    assert limit.text.startswith("1 of 8 runs of each of 4 arms did not train: ")
+    assert limit.text.startswith("1 of 8 runs in each of 4 arms did not train: ")
     assert all(arm in limit.text for arm, _ in CHANCE)
 
 
@@ -114,7 +114,7 @@ def test_a_shortened_table_names_the_file_with_all_rows(sweep, document):
     table = document.tables["comparisons"]
     assert (
         table.omission
-        == "12 of 17 comparisons are shown: the gates, and those with the largest and the smallest differences."
+        == "12 of 17 comparisons are shown: those of the gates, and those with the largest and smallest differences."
     )
     assert len(pd.read_csv(sweep / "report" / document.file_of(table.whole))) == 17
     assert f'href="{document.file_of(table.whole)}"' in read(sweep)

@@ -87,7 +87,7 @@ def test_layers_in_own_code_are_not_said_to_start_with_the_same_values(make_stud
     own = json.dumps({"backbones/mine": "own code: mine.py, sha256 0", "datasets/digits": "aim-ablations"})
     text = said(make_study(two()), plugins=own)
     assert "layers that arms share" not in text
-    assert "layers of mine, which other code builds, may start differently in different arms." in text
+    assert "layers of mine, which other code builds, may have different initial values in different arms." in text
 
 
 def test_a_reported_scalar_is_not_said_to_be_measured_on_images(make_study: Any) -> None:
@@ -121,12 +121,12 @@ def test_the_rule_for_collapses_is_stated_in_the_words_of_the_measure(make_study
 def test_looks_that_were_not_reached_are_not_reported_as_read(make_study: Any) -> None:
     text = said(make_study(two(), seeds=2, looks=[5, 8, 12]))
     assert "The verdict was to be read after 5, 8 and 12 pairs" in text
-    assert "No look is reached: there are 2 complete pairs." in text
-    assert "No look is reached" not in said(make_study(two(), seeds=5, looks=[5, 8, 12]))
+    assert "No look has been reached: there are 2 complete pairs." in text
+    assert "No look has been reached" not in said(make_study(two(), seeds=5, looks=[5, 8, 12]))
 
 
-def test_two_quantities_with_which_an_interval_is_compared_are_joined_by_and(make_study: Any) -> None:
-    assert "is compared with 0 and a smallest effect of interest of 1.00 pp by a table" in said(
+def test_two_quantities_that_an_interval_is_compared_with_are_joined_by_and(make_study: Any) -> None:
+    assert "is compared with 0 and the smallest effect of interest (1.00 pp), using a table" in said(
         make_study(two(), claim=None)
     )
 
@@ -137,9 +137,9 @@ def test_the_controls_of_a_treatment_form_one_list(make_study: Any) -> None:
     assert "the baseline, wider (“Is it more than wider?”) and still (“Is it more than still?”)." in text
 
 
-def test_the_rule_that_selects_the_epoch_is_described(make_study: Any) -> None:
-    assert "The reported epoch of a run is the last one." in said(make_study(two()), selection="last_epoch")
-    assert "is the first with the highest validation accuracy." in said(make_study(two()))
+def test_the_rule_for_selecting_the_epoch_is_described(make_study: Any) -> None:
+    assert "The reported epoch of each run is the last epoch." in said(make_study(two()), selection="last_epoch")
+    assert "is the first epoch with the highest validation accuracy." in said(make_study(two()))
 
 
 def test_if_there_are_many_combinations_of_factors_they_are_not_listed_by_name(make_study: Any) -> None:
@@ -156,11 +156,11 @@ def test_if_there_are_many_combinations_of_factors_they_are_not_listed_by_name(m
     ]
     text = said(make_study(made, claim=None))
     assert (
-        "We trained 6 arms, all combinations of the factors learning rate (0.001, 0.005 and 0.02) and batch size (10 "
-        "and 25), on"
+        "We trained 6 arms, which are all combinations of the factors learning rate (0.001, 0.005 and 0.02) and batch "
+        "size (10 and 25), on"
     ) in text
     assert "Arms differ in the batch size: batches of 10 images in 3 arms; batches of 25 images in 3 arms." in text
-    assert "We trained 5 arms, 5 combinations of" in said(make_study(made[1:], claim=None))
+    assert "We trained 5 arms, which are 5 combinations of" in said(make_study(made[1:], claim=None))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_wall_time_is_given_in_a_suitable_unit(make_study: Any, seconds: float, 
     results = analysis.load(make_study(two(), seeds=2))
     runs = results.runs.assign(seconds=seconds / len(results.runs))
     findings = analysis.examine(dataclasses.replace(results, runs=runs), unproven=True)
-    assert dict(provenance(findings))["Wall time, summed"] == (text,)
+    assert dict(provenance(findings))["Total wall time"] == (text,)
 
 
 def test_the_facts_state_which_look_decided_if_there_are_later_pairs(make_study: Any) -> None:

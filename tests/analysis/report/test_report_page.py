@@ -227,13 +227,13 @@ def test_reports_can_be_written_with_few_results(make_study, what):
     if what == "nothing":
         status = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
         directory = make_study(seeds=2, status=status, models=False, write_images=False)
-        expected = "No run has a result yet, of 8 planned: there is nothing to conclude."
+        expected = "None of 8 planned runs has a result yet, so no conclusion is possible."
     elif what == "one arm":
         directory = make_study([ARMS[0]], seeds=1)
         expected = "No verdict: the study has no arm with the role treatment."
     else:
         directory = make_study(seeds=2, status={(arm.name, seed): "failed" for arm in ARMS for seed in range(2)})
-        expected = "No run has a result yet, of 8 planned: there is nothing to conclude."
+        expected = "None of 8 planned runs has a result yet, so no conclusion is possible."
     analysis.report(directory)
     assert expected in Page(read(directory)).text
 
@@ -273,4 +273,4 @@ def test_a_report_on_many_seeds_states_where_all_seeds_are_listed(make_study, se
     directory = make_study([*ARMS[:2]], seeds=seeds, looks=[seeds], epochs=1)
     analysis.report(directory)
     text = (directory / "report" / "report.md").read_text(encoding="utf-8")
-    assert ("All of them: [tables/runs.csv](tables/runs.csv)" in text) == (seeds > 48)
+    assert ("All rows: [tables/runs.csv](tables/runs.csv)" in text) == (seeds > 48)

@@ -49,6 +49,6 @@ def test_different_machines_are_reported(make_study):
     mixed = dataclasses.replace(results, runs=results.runs.assign(threads=threads))
     cautions = compose(analysis.examine(mixed)).cautions
     assert any(
-        "different devices or with different numbers of threads" in caution and "2 threads" in caution
+        "different devices or with different thread counts" in caution and "2 threads" in caution
         for caution in cautions
     )

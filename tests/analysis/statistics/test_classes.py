@@ -116,11 +116,12 @@ def summary(sizes: list[int], gains: list[float]) -> pd.DataFrame:
 def test_the_caption_says_if_most_classes_have_the_opposite_sign_of_the_overall_difference() -> None:
     text = caption(summary([20, 20, 20, 400], [-5.0, -4.0, -6.0, 3.0]), "aim − baseline")
     assert (
-        "All images together give +1.96 pp, but 3 of 4 classes lie on the other side of 0 before shrinkage; the mean "
-        "over classes, each counting the same, is −3.00 pp." in text
+        "The difference over all images is +1.96 pp, but 3 of 4 classes lie on the opposite side of 0 before "
+        "shrinkage. "
+        "The mean over classes, with equal weights, is −3.00 pp." in text
     )
-    assert "other side" in caption(summary([20, 400], [-5.0, 1.0]), "aim − baseline"), "only the mean is there"
-    assert "other side" not in caption(summary([20, 20, 20, 20], [5.0, 4.0, 6.0, -3.0]), "aim − baseline")
+    assert "opposite side" in caption(summary([20, 400], [-5.0, 1.0]), "aim − baseline"), "the mean alone"
+    assert "opposite side" not in caption(summary([20, 20, 20, 20], [5.0, 4.0, 6.0, -3.0]), "aim − baseline")
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))

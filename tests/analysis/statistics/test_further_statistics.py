@@ -194,7 +194,7 @@ def test_the_posterior_is_the_t_distribution_of_the_interval():
 def test_without_the_table_of_images_the_report_states_what_is_missing(make_study):
     findings = analysis.examine(analysis.load(make_study(write_images=False)))
     assert findings.photos is None
-    assert any(caution.startswith("No interval for new photos") for caution in compose(findings).cautions)
+    assert any(caution.startswith("There is no interval for new photos") for caution in compose(findings).cautions)
     assert "variance" not in compose(findings).figures
 
 

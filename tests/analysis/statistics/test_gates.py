@@ -80,7 +80,7 @@ def test_the_conclusion_names_the_first_failed_step() -> None:
     trivial = [*passed[:2], comparison("frozen", "trivial gain", 0.1), passed[3]]
     assert of(*trivial) == "Memory causes a gain, but a trivial one: aim − frozen lies below δ."
     stopped = [passed[0], comparison("matched", "no material gain", -0.5), *passed[2:]]
-    assert of(*stopped) == "Memory is not shown to cause a gain: aim − matched shows none."
+    assert of(*stopped) == "Memory is not shown to cause a gain: aim − matched does not show one."
     undecided = [passed[0], comparison("matched", "inconclusive", -0.5), *passed[2:]]
-    assert of(*undecided) == "Whether memory causes a gain is open: aim − matched is not decided."
+    assert of(*undecided) == "It is open whether memory causes a gain: aim − matched is not decided."
     assert conclusion(()) == ""

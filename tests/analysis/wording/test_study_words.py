@@ -46,7 +46,7 @@ def test_the_report_uses_the_words_and_questions_of_the_study(report: Path) -> N
         f"Is the network with {WHAT} more accurate?",
         f"To attribute a gain to {WHAT}, the treatment must exceed, in this order and each at the full level, the "
         f"baseline, fixed gate (“{FIXED}”) and wider (“{WIDER}”).",
-        f"That {WHAT} causes a gain needs all gates.",
+        f"A gain from {WHAT} is supported only if all gates are passed.",
     ):
         assert said in text
     assert "none named" not in text
@@ -66,8 +66,8 @@ def test_a_study_without_further_controls_states_what_it_does_not_show(make_stud
     findings = analysis.examine(analysis.load(make_study([plain, gated], seeds=6, **OWN)))
     assert [gate.state for gate in findings.family.gates] == ["passed"]
     assert findings.causal == (
-        "Squeeze-and-excitation causes the gain. The study names no control besides the baseline, so it does not show "
-        "what about squeeze-and-excitation causes it."
+        "Squeeze-and-excitation causes the gain. The study does not name a control other than the baseline, so it does "
+        "not show what about squeeze-and-excitation causes the gain."
     )
     assert "there is no further control." in compose(findings).methods[1]
 
