@@ -210,7 +210,7 @@ def read_claim(name: str | Path) -> Claim:
     Raises
     ------
     UsageError: the name is unknown, the file is unreadable, or the document contains mistakes, which are all listed
-    with their key paths.
+        with their key paths.
     """
     if str(name).endswith((".yaml", ".yml")):
         path = Path(name)

@@ -49,7 +49,7 @@ def interaction(
     Raises
     ------
     UsageError: a column is unknown, a factor has only one level or is used twice, the hue has more than six levels, or
-    no run has a value.
+        no run has a value.
     """
     if factor == hue:
         raise UsageError(f"interaction: {factor!r} is used for both factor and hue; name two different factors")

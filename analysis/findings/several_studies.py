@@ -42,9 +42,9 @@ def across(*studies: Findings) -> Across:
     Raises
     ------
     UsageError: there are fewer than two studies, or fewer than two with their own verdict; a study lacks a treatment or
-    a baseline; two studies have the same setting or share runs; or the studies ask different questions: they differ in
-    the claim, the protocol, what is studied, the treatment's options, the measure, the smallest effect of interest or
-    the level.
+        a baseline; two studies have the same setting or share runs; or the studies ask different questions: they differ
+        in the claim, the protocol, what is studied, the treatment's options, the measure, the smallest effect of
+        interest or the level.
     """
     if len(studies) < 2:
         raise UsageError(

@@ -66,7 +66,7 @@ def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
     Raises
     ------
     UsageError: the text is not a condition, names an unknown column, or contains a value whose type differs from the
-    column's.
+        column's.
     """
     if not isinstance(condition, str):
         raise UsageError(f"a condition is text, not {type(condition).__name__}: {condition!r}: {_EXAMPLE}")

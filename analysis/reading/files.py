@@ -66,7 +66,7 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
     Raises
     ------
     StoreError: the directory no longer exists, files keep disappearing because somebody is deleting results, or `read`
-    raised the error.
+        raised the error.
     """
     if isinstance(directory, Path) and not directory.is_dir():
         raise StoreError(f"{directory}: no longer exists; specify the results of an existing study")

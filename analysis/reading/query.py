@@ -94,7 +94,7 @@ def summarise(
     Raises
     ------
     UsageError: there are no columns, a column is unknown or repeated, a statistic is unknown, or the value column is
-    not numeric.
+        not numeric.
     """
     by, sort = _listed(by), _listed(sort)
     statistics = cast("list[Statistic]", _listed(statistics))
