@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tarfile
@@ -328,6 +329,7 @@ def _describe(folder: Path, findings: Findings, head: str, private: tuple[str, .
         "format": FORMAT,
         "study": results.plan.name,
         "verdict": findings.headline,
+        "comparisons": numbers_of(findings),
         "package_version": metadata.version("aim-ablations"),
         "ledger_head": head,
         "frozen_plan": results.frozen.sha256 if results.frozen is not None else "",
@@ -338,6 +340,23 @@ def _describe(folder: Path, findings: Findings, head: str, private: tuple[str, .
         "files": {name: digest for name, digest, _ in digests(folder)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def numbers_of(findings: Findings) -> list[dict[str, Any]]:
+    """Return the numbers and verdict of every comparison as plain JSON values, with null for what is not finite."""
+
+    def plain(value: float) -> float | None:
+        return float(value) if math.isfinite(value) else None
+
+    return [
+        {
+            "comparison": each.name,
+            "pairs": each.interval.n,
+            **{name: plain(getattr(each.interval, name)) for name in ("mean", "lower", "upper")},
+            "verdict": each.verdict.kind,
+        }
+        for each in findings.family.comparisons
+    ]
 
 
 def _readme(name: str, findings: Findings, head: str, versions: Iterable[str], commits: Iterable[str]) -> str:

@@ -20,9 +20,11 @@ import pytest
 from rich.console import Console
 from synthetic_study import ARMS, FakeArm, FakeStudy, write_study
 from tiny_study import TINY
+from typer.testing import CliRunner
 
 import ablations
 import analysis
+from ablations.commands.app import app
 from ablations.store.result_store import ResultStore
 from aimlib.errors import StoreError, UsageError
 from aimlib.records import run_schema, write_groups
@@ -227,6 +229,46 @@ def test_a_changed_verdict_is_found(packed: Path, tmp_path: Path) -> None:
     found = ablations.recompute(repacked(packed, _restate, tmp_path / "changed.tar.gz"))
     assert not found.confirmed
     assert found.verdict != found.stated == "aim scores 9.00 pp higher than baseline: holds."
+
+
+def _of_another_version(files: dict[str, bytes], **changes: Any) -> None:
+    (name,) = (each for each in files if each.count("/") == 1 and each.endswith("/archive.json"))
+    manifest = json.loads(files[name]) | {"package_version": "0.0.9", "verdict": "in other words"}
+    files[name] = json.dumps(manifest | changes).encode()
+
+
+def test_the_words_of_another_version_may_differ_if_the_numbers_match(
+    computed: tuple[str, Path], tmp_path: Path
+) -> None:
+    changed = repacked(computed[1], _of_another_version, tmp_path / "changed.tar.gz")
+    assert ablations.recompute(changed).confirmed
+    done = CliRunner().invoke(app, ["recompute", str(changed)])
+    assert done.exit_code == 0
+    assert "The numbers match those in the archive. Version 0.0.9 wrote: in other words" in done.output
+
+
+@pytest.mark.parametrize(("name", "value"), [("mean", 9.0), ("pairs", 4), ("verdict", "harmful"), ("upper", None)])
+def test_the_numbers_of_another_version_must_match(
+    computed: tuple[str, Path], tmp_path: Path, name: str, value: object
+) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        (manifest,) = (content for each, content in files.items() if each.endswith("/archive.json"))
+        comparisons = json.loads(manifest)["comparisons"]
+        assert comparisons[0][name] != value
+        comparisons[0][name] = value
+        _of_another_version(files, comparisons=comparisons)
+
+    assert not ablations.recompute(repacked(computed[1], change, tmp_path / "changed.tar.gz")).confirmed
+
+
+def test_for_an_archive_without_numbers_the_words_must_match(computed: tuple[str, Path], tmp_path: Path) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        _of_another_version(files, comparisons=None)
+
+    done = CliRunner().invoke(app, ["recompute", str(repacked(computed[1], change, tmp_path / "changed.tar.gz"))])
+    assert done.exit_code == 1
+    assert "The archive states a different verdict: in other words" in done.output
+    assert "Version 0.0.9 wrote the archive and may have used different words" in done.output
 
 
 def test_a_changed_study_name_is_found(packed: Path, tmp_path: Path) -> None:
