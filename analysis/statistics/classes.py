@@ -54,4 +54,5 @@ def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: 
             "posterior_sd": np.sqrt(kept * variances),
         }
     )
-    return frame.astype({"class_name": "str"}).sort_values(["shrunken", "raw", "label"], ignore_index=True)
+    order = ["raw" if np.isnan(kept).any() else "shrunken", "label"]
+    return frame.astype({"class_name": "str"}).sort_values(order, ignore_index=True)

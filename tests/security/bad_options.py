@@ -34,7 +34,7 @@ KINDS = [
         "check STUDY --no-timing --reuse NOWHERE",
         "reuse NOWHERE",
         "neither a study directory nor",
-        "give a",
+        "specify a",
     ),
     Kind("a claim that does not exist", "check STUDY --claim", "--claim", "unknown claim", "known: stanford_dogs_aim"),
     Kind(

@@ -333,7 +333,7 @@ VALUES = [
     key("a search that is not a mapping", "search=5", "search", "got 5", "must be a mapping of keys to values"),
     key("a search for an unknown arm", "search={vary:x,trials:5}", "search", "x", "known|give|must|unknown"),
     key("an empty study to reuse", 'reuse=[""]', "reuse", "got ['']", "must be study directories"),
-    key("a study to reuse that does not exist", "reuse=[NOWHERE]", "reuse", "neither a study directory", "give a"),
+    key("a study to reuse that does not exist", "reuse=[NOWHERE]", "reuse", "neither a study directory", "specify a"),
     key("an override below a single value", "name.x=1", "name", "{'x': 1}", "must be a valid string"),
     key("an override without a value", "a..b=1", "--set a..b=1", "no key with a value", "write key.path=value"),
 ]

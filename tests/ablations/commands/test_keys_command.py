@@ -44,13 +44,13 @@ def test_the_schema_describes_an_entire_study(capsys: pytest.CaptureFixture[str]
     assert code == 0
     assert json.loads(out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     code, _, err = ablate(capsys, "keys", "training", "--format", "json-schema")
-    assert (code, "leave out 'training'" in err) == (2, True)
+    assert (code, "omit 'training'" in err) == (2, True)
 
 
 def test_tables_for_a_prefix_have_no_introduction(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = ablate(capsys, "keys", "model.carry", "--format", "markdown")
     assert out.startswith("## The network\n\n| key |")
-    assert "| `decay` | share from 0 to below 1 | `0.9` | yes | Weight of the past" in out
+    assert "| `decay` | share from 0 to below 1 | `0.9` | yes | Weight of earlier batches" in out
 
 
 def test_a_notebook_shows_a_table() -> None:

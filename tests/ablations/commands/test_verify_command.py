@@ -26,6 +26,7 @@ from ablations.sessions.launch import run
 from ablations.store import ResultStore
 from aimlib.errors import StoreError
 from aimlib.records import write_table
+from aimlib.registry import datasets
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,9 @@ def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:
 def other_class(row: dict[str, Any]) -> None:
     """Change one prediction of the first epoch."""
     predictions = bytearray(row["predictions"])
-    predictions[5] = (predictions[5] + 1) % 10
+    labels = datasets.create(datasets.parse(json.loads(row["config"])["data"])).load().test.labels
+    right = next(image for image, label in enumerate(labels) if predictions[image] == label)
+    predictions[right] = (predictions[right] + 1) % 10
     row["predictions"] = bytes(predictions)
 
 

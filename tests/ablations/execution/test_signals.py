@@ -126,8 +126,8 @@ def test_the_command_line_saves_the_state_and_reports_the_signal(
 def test_a_run_that_cannot_save_in_time_continues_from_its_last_checkpoint_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace: float, saved: bool
 ) -> None:
-    options = {"seeds": 1, "base.data.size": 8, "base.training.epochs": 4, "resources": {"grace_seconds": grace}}
-    path = write(tmp_path, changed(options))
+    options = {"seeds": 1, "base.data.test_images": 500, "base.training.epochs": 4}
+    path = write(tmp_path, changed({**options, "resources": {"grace_seconds": grace}}))
     run(path, tmp_path / "calm", executor="inline")
     seen = 0
 

@@ -24,7 +24,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kernel, P
     folder = tmp_path_factory.mktemp("notebook")
     env = os.environ | ONE_THREAD | {"AIM_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
     kernel = Kernel(str(folder), env)
-    kernel.run(f"import ablations\nTINY = {TINY!r}\nLONG = {changed({'base.training.epochs': 40, 'seeds': 1})!r}")
+    long = changed({"base.training.epochs": 40, "base.data.test_images": 500, "seeds": 1})
+    kernel.run(f"import ablations\nTINY = {TINY!r}\nLONG = {long!r}")
     yield kernel, folder
     kernel.end()
 

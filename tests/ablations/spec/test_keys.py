@@ -55,14 +55,16 @@ def test_every_key_has_a_meaning_and_every_option_a_type(every: tuple[Key, ...])
 def test_a_key_has_the_type_default_and_meaning_of_its_field(every: tuple[Key, ...]) -> None:
     found = one(every, "training.validation_fraction")
     assert (found.type, found.default, found.in_run_id) == ("share from 0 to below 1", "0.1", True)
-    assert "even with last_epoch" in found.meaning
+    assert "even last_epoch" in found.meaning
     assert one(every, "training.epochs").default == "required"
     assert one(every, "training.monitor").type == "one of: validation, test"
     assert one(every, "training.batch_size").type == "integer of at least 1"
     assert one(every, "resources.gpus").type == "number of at least 0, or auto"
     assert one(every, "training.optimizer").type.startswith("an optimizer: adadelta, adagrad, adam, ")
     assert one(every, "model.update").type.endswith(", or none")
-    assert one(every, "training.early_stopping.patience").meaning.startswith("Number of epochs in a row without a gain")
+    assert one(every, "training.early_stopping.patience").meaning.startswith(
+        "Number of consecutive epochs without a gain"
+    )
 
 
 def test_a_component_has_its_source_and_precedes_its_options(every: tuple[Key, ...]) -> None:
