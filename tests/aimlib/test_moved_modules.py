@@ -113,6 +113,7 @@ class OldSmoothing(MemoryUpdate):
 '''
 
 
+@pytest.mark.slow  # test_plugin_package.py trains with the present layout
 def test_a_plugin_package_with_the_earlier_layout_is_found_searched_and_trained(tmp_path: Path) -> None:
     info = tmp_path / "aim_old-1.0.dist-info"
     info.mkdir()

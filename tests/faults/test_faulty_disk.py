@@ -65,7 +65,8 @@ def assert_sound(history: History, runs: int) -> None:
     assert all(result == [] for result in repaired), f"intact files were set aside: {repaired}"
 
 
-@pytest.mark.parametrize("kind", ["disk: write error"])  # the slow tests cover all kinds
+@pytest.mark.slow  # tests of the store and of checkpoints have single write errors
+@pytest.mark.parametrize("kind", ["disk: write error"])
 def test_a_failing_disk_does_not_cause_wrong_results(library: Path, tmp_path: Path, kind: str) -> None:
     for seed in range(1, 11):  # which calls fail depends on how the two processes alternate
         folder = tmp_path / str(seed)

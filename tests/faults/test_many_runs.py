@@ -40,6 +40,7 @@ def assert_nothing_grows(found: dict[str, Any], megabytes: float) -> None:
     assert last["resident_mb"] - first["resident_mb"] < megabytes, [each["resident_mb"] for each in found["samples"]]
 
 
+@pytest.mark.slow  # 280 runs
 def test_the_memory_of_a_session_does_not_depend_on_the_number_of_runs(tmp_path: Path) -> None:
     found = long_session(tmp_path, 280)
     assert_nothing_grows(found, 40)

@@ -107,6 +107,7 @@ def test_an_interrupted_kernel_drains_the_ray_workers(opened: tuple[Kernel, Path
     assert "2 runs: 2 completed" in kernel.run(cell).result["text/plain"]
 
 
+@pytest.mark.slow  # test_session_code.py compares cells and files without a kernel
 def test_training_code_from_two_cells_has_the_same_run_ids_as_from_a_file(
     opened: tuple[Kernel, Path], tmp_path: Path
 ) -> None:

@@ -52,7 +52,10 @@ def script(folder: Path, text: str, **names: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     # Workers that import code from a script are tested in test_own_code_runs.py
     "executor",
-    ["inline", pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")])],
+    [
+        pytest.param("inline", marks=pytest.mark.slow),  # so is a script with its own code in test_own_code_runs.py
+        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")]),
+    ],
 )
 def test_a_script_without_a_guard_runs_its_study_once(executor: str, tmp_path: Path) -> None:
     done = script(tmp_path, RUN, EXECUTOR=executor)

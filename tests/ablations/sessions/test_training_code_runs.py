@@ -136,6 +136,7 @@ def test_the_row_of_a_failure_in_the_code_contains_the_line(tmp_path: Path) -> N
         assert 'File "loop.py [own code ' in row["traceback"]
 
 
+@pytest.mark.slow  # a script and a file with a network are compared in test_own_code_runs.py
 def test_a_script_has_the_same_run_ids_and_numbers_as_the_file(computed: Path, tmp_path: Path) -> None:
     assert script(tmp_path, "inline") == numbers(computed)
 

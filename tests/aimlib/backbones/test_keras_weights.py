@@ -106,6 +106,7 @@ def applications_name(name: str) -> str:
     return f"conv{found[2]}_block{'abc'.index(found[3]) + 1}_{['1', '2a', '2b', '2c'].index(found[4])}_{kind}"
 
 
+@pytest.mark.slow  # the same at a smaller size is fast
 def test_aim_as_run_is_loaded_at_full_size() -> None:
     """ResNet50 with 50,176 memory values at 224 px has 26.7 million weights, and its logits agree to four digits."""
     model = Model()

@@ -96,6 +96,7 @@ def test_measuring_memory_affects_neither_timings_nor_random_streams() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow  # a process that imports torch for one message of its profiler
 def test_measuring_prints_nothing() -> None:
     """The profiler's own messages do not appear on the user's screen."""
     code = (
