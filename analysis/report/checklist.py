@@ -212,23 +212,23 @@ def _significance(findings: Findings) -> Item:
 def _of_intervals(findings: Findings) -> str:
     """Return what the intervals are, when they are read, and what their levels account for."""
     looks, primary = findings.results.plan.looks, findings.primary
-    further = " Those of further arms have the levels of Holm’s procedure."
+    further = " The levels for further arms are those of Holm’s procedure."
     further = further if any(c.family == "variant" for c in findings.family.comparisons) else ""
-    no_other = "of the mean over seeds, not standard deviations or standard errors"
+    no_other = "for the mean over seeds, not standard deviations or standard errors"
     if looks.anytime:
         return (
-            f"Intervals are those of a two-sided confidence sequence {no_other}. The verdict may be read {looks.text}; "
-            f"the intervals after all numbers of pairs together contain the true mean in at least "
-            f"{number_format.level(looks.alpha)} of studies.{further}"
+            f"Intervals belong to a two-sided confidence sequence {no_other}. The verdict may be read {looks.text}; in "
+            f"at least {number_format.level(looks.alpha)} of studies, the intervals after all numbers of pairs contain "
+            f"the true mean.{further}"
         )
     if not looks.planned or looks.further_block:
         return (
-            f"Intervals are two-sided paired t intervals {no_other}. The verdict is read {looks.text}, which accounts "
-            f"for all looks together.{further}"
+            f"Intervals are two-sided paired t intervals {no_other}. The verdict is read {looks.text}; the confidence "
+            f"level accounts for all looks.{further}"
         )
     level = number_format.level(looks.levels[0] if primary is None else primary.interval.alpha)
     numbers = number_format.listing([str(number) for number in looks.numbers])
-    accounts = ", which the level accounts for" if len(looks.numbers) > 1 else ""
+    accounts = "; the confidence level accounts for this" if len(looks.numbers) > 1 else ""
     return (
         f"Intervals are two-sided {level} paired t intervals {no_other}. The verdict is read after {numbers} "
         f"pairs{accounts}.{further}"

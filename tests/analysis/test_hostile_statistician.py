@@ -123,7 +123,7 @@ def test_a_study_with_hardly_any_test_image_has_a_report(make_study, images):
     arms = pair([1.0] * 5, [0.0, 1.0, 0.0, 1.0, 0.0])
     directory = make_study(arms, seeds=5, images=images, **{**OWN, "scope": {**SCOPE, "classes": 2}})
     findings = examine(directory)
-    said = "No interval for new photos: there is one test image."
+    said = "There is no interval for new photos: there is only one test image."
     assert (said in limits(findings)) == (images == 1)
     assert analysis.report(directory)
 
@@ -136,13 +136,14 @@ def test_the_checklist_says_when_and_how_intervals_are_read(make_study):
         return next(item.text[0] for item in items if item.title == "Statistical significance")
 
     anytime = said({"any": {"mixture_width": 1.25}})
-    assert anytime.startswith("Intervals are those of a two-sided confidence sequence of the mean over seeds")
-    assert "may be read after any number of pairs from 5 on" in anytime
+    assert anytime.startswith("Intervals belong to a two-sided confidence sequence for the mean over seeds")
+    assert "may be read after any number of pairs" in anytime
     assert "paired t intervals" not in anytime
     several = said({"pairs": [5, 6], "spending": "obrien_fleming"})
     assert "The verdict is read after 5 and 6 pairs, at the " in several
-    assert several.endswith("Those of further arms have the levels of Holm’s procedure.")
-    assert "which the level accounts for" not in said([6])
+    assert several.endswith("The levels for further arms are those of Holm’s procedure.")
+    assert "accounts for" in said([5, 6])
+    assert "accounts for" not in said([6])
     assert "Holm" not in said([5, 6], arms[:2])
 
 
@@ -152,7 +153,7 @@ def test_the_note_on_interactions_is_whole(make_study):
     roles = ["baseline", "other", "other", "treatment"]
     arms = [FakeArm(n, r, 0.5, levels=each) for n, r, each in zip(names, roles, levels, strict=True)]
     note = table_of(examine(make_study(arms, seeds=6, **OWN)), "Interactions").note
-    assert note.endswith("all further switches off. The 95 % level is unadjusted.")
+    assert note.endswith("all further switches are off. The 95 % level is unadjusted.")
 
 
 def test_the_table_by_seed_says_which_pairs_its_mean_difference_is_of(make_study):
@@ -160,7 +161,7 @@ def test_the_table_by_seed_says_which_pairs_its_mean_difference_is_of(make_study
     arms = pair([0.7, 0.71, 0.7, 0.69, 0.71, 0.5, 0.52, 0.49], control)
     findings = examine(make_study(arms, seeds=8, looks=[5, 8], **OWN))
     assert findings.primary.beyond == 3
-    note = "Those of Δ are of the 5 pairs of the look that decides."
+    note = "Those of Δ include only the 5 pairs of the deciding look."
     assert note in table_of(findings, "Accuracy by seed").note
     assert note not in table_of(examine(make_study(arms, seeds=8, **OWN)), "Accuracy by seed").note
 

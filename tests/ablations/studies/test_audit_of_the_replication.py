@@ -63,7 +63,7 @@ def test_the_audit_finds_the_known_differences(lines: pd.DataFrame, statement: s
 def test_the_factors_are_shown_as_evidence(lines: pd.DataFrame) -> None:
     architecture = lines.loc["the exact same architecture, but for the memory"]
     assert architecture["verdict"] == "contradicted"
-    for option in ("stem_stride: 2 against 1", "bn_epsilon", "conv_init"):
+    for option in ("stem_stride: 2 in the baseline, 1 in the treatment", "bn_epsilon", "conv_init"):
         assert option in architecture["evidence"]
     training = lines.loc["trained in exactly the same way"]
     assert training["verdict"] == "contradicted"

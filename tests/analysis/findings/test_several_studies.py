@@ -107,7 +107,7 @@ def test_whether_studies_are_positive_is_read_at_the_level_of_their_own_looks(ma
     found = analysis.across(*studies)
     assert found.effects[1].lower < 0 < studies[1].primary.interval.lower  # type: ignore[union-attr]
     assert found.all_positive
-    assert ". Positive on both." in found.sentence
+    assert ". Positive in both settings." in found.sentence
     assert any("all at the strictest of these levels, 99.83 %" in note for note in found.notes)
 
 
