@@ -215,7 +215,9 @@ class RetryPolicy:
             what = ending.reason.removeprefix(COMPUTING_ERROR)
             text = f"{COMPUTING_ERROR} on {name}, continues from its last checkpoint{what}"
             return Retry(_DEVICE_DELAY_S, text, notes)
-        return Retry(_DEVICE_DELAY_S, f"device error on {name}, continues elsewhere: {ending.reason}", notes)
+        return Retry(
+            _DEVICE_DELAY_S, f"device error on {name}; the run continues on another device: {ending.reason}", notes
+        )
 
     def _is_suspect(self, run: _History, devices: int) -> bool:
         alone = set(self.devices.met_alone(run.task.run_id)).intersection(run.lost)

@@ -34,7 +34,7 @@ def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) ->
     sizes = np.bincount(labels)
     if not len(sizes) <= count <= len(labels):
         raise DataError(
-            f"{what}: {count} is not possible: {len(labels)} images of {len(sizes)} classes to choose from; set it "
+            f"{what}: {count} is not possible, because there are {len(labels)} images of {len(sizes)} classes; set it "
             f"to a number from {len(sizes)} to {len(labels)}"
         )
     shares = _shares(sizes, count)

@@ -97,9 +97,9 @@ def caption(summary: pd.DataFrame) -> str:
     stopped = int(summary.groupby("searched")["stopped"].max().sum())
     if stopped:
         verb = (
-            "was stopped early and counts with the accuracy that it"
+            "was stopped early and is included with the accuracy that it"
             if stopped == 1
-            else ("were stopped early and count with the accuracy that they")
+            else ("were stopped early and are included with the accuracy that they")
         )
         text += f" {counted(stopped, 'trial')} {verb} had reached, which is a lower bound."
     return text

@@ -69,7 +69,7 @@ def rows_that_meet(frame: pd.DataFrame, condition: str) -> pd.Series:
         column's.
     """
     if not isinstance(condition, str):
-        raise UsageError(f"a condition is text, not {type(condition).__name__}: {condition!r}: {_EXAMPLE}")
+        raise UsageError(f"a condition must be text, not {type(condition).__name__} ({condition!r}): {_EXAMPLE}")
     try:
         return _met(frame, condition)
     except UsageError:

@@ -82,8 +82,8 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
             return [done[path] for path in sorted(done, key=lambda path: (path.parent.name != SEGMENTS, path))]
     gone = next(path for path, part in zip(unread, parts, strict=True) if part is None)
     raise StoreError(
-        f"{gone}: is listed but cannot be found, as if files disappeared while they were being read; wait until no "
-        "other process is writing to this folder, or move whatever has this name elsewhere"
+        f"{gone}: is listed but cannot be found; files may have disappeared while they were being read. Wait until no "
+        "other process is writing to this folder; if the problem persists, move what has this name elsewhere"
     )
 
 

@@ -197,9 +197,9 @@ def _reused(results: Results) -> Iterator[Caution]:
     origins = results.runs["reused_from"].dropna()
     if len(origins):
         names = number_format.listing(sorted(set(origins)))
-        yield Caution(
-            f"{len(origins)} of {counted(len(results.runs), 'run')} were computed by other studies ({names})."
-        )
+        were = "was" if len(origins) == 1 else "were"
+        runs = counted(len(results.runs), "run")
+        yield Caution(f"{len(origins)} of {runs} {were} computed by other studies ({names}).")
 
 
 def _folds(results: Results) -> Iterator[Caution]:

@@ -51,7 +51,7 @@ def test_a_run_continues_elsewhere_and_the_failure_does_not_count_against_the_ru
     first = lose(queue, clock, "a", "GPU-1")
     assert isinstance(first, Retry)
     assert (first.seconds, first.notes) == (5.0, ())
-    assert "continues elsewhere" in first.reason
+    assert "continues on another device" in first.reason
     assert queue.next() is not None, "the other runs need not wait"
     clock.now += 60
     second = queue.ended("b", error("GPU-1"))

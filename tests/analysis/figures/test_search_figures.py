@@ -127,7 +127,7 @@ def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_their_
         np.testing.assert_allclose(own["expected"], expected_best(values))
         assert own["stopped"].tolist() == [2] * 6
     assert (
-        "4 trials were stopped early and count with the accuracy that they had reached, which is a lower bound"
+        "4 trials were stopped early and are included with the accuracy that they had reached, which is a lower bound"
         in drawing.caption
     )
     assert "Compare arms at the same number of trials" in drawing.caption

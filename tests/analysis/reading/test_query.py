@@ -167,7 +167,7 @@ def test_a_single_column_statistic_or_order_need_not_be_a_list(results):
 
 def test_a_condition_that_is_not_a_string_is_refused(results):
     for given in (None, 3, True, b"seed==0", {"seed": 0}):
-        with pytest.raises(UsageError, match="a condition is text, not "):
+        with pytest.raises(UsageError, match="a condition must be text, not "):
             results.where(given)
 
 
