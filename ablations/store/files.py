@@ -27,8 +27,8 @@ Write = Callable[[Path], object]
 
 _STALE_AFTER = 24 * 3600.0  # seconds; writing a file takes less
 _ADVICE = {
-    errno.ENOSPC: "free space and run again: settled runs are kept, but this file could not be written",
-    errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, but this file could not be written",
+    errno.ENOSPC: "free space and run again: settled runs are kept, but this file was not written",
+    errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, but this file was not written",
     errno.EROFS: "choose a directory on a writable file system",
     errno.EACCES: "get write permission or choose a different directory",
     errno.EPERM: "get write permission, or choose a file system with hard links",

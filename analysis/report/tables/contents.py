@@ -115,7 +115,8 @@ def _comparisons(findings: Findings) -> Table:
         "alone. p, looks: joint p-value of all looks. p, Holm: the joint p-value adjusted for the number of further "
         "arms by Holm’s procedure, whose step sets the level of their intervals. P(Δ > 0), P(|Δ| < δ): probabilities "
         "under a flat prior. Pairs to add: estimated number of further pairs that would settle an open verdict if the "
-        f"mean stays the same{unreachable}. A verdict is called exploratory if the study departs from the frozen analysis plan."
+        f"mean stays the same{unreachable}. A verdict is called exploratory if the study departs from the frozen "
+        "analysis plan."
     )
     title = "Differences" if omission else "All differences"
     return Table(title, columns, rows, frozenset(numbers), note, omission, "comparisons" if omission else "")
