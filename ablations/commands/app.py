@@ -49,7 +49,7 @@ from aimlib.errors import UsageError
 
 
 class _Commands(TyperGroup):
-    """The commands. A message about an option explains what is wrong, instead of quoting the validator."""
+    """The group of all commands. Messages about options explain what is wrong, without the validator's prefix."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

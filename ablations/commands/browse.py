@@ -67,10 +67,10 @@ def browse(
     unblind: bool = False,
     hosts: bool = False,
 ) -> Path | None:
-    """Write the page for one study, or for several studies side by side, or serve it on this machine until interrupted.
+    """Write the page for one or several studies, or serve the page on this machine until interrupted.
 
-    This function adds the states of runs in active sessions and the runs' stored output to the page of
-    `analysis.browse`.
+    This function adds the states of runs in active sessions and the runs' stored output to the page that
+    `analysis.browse` writes.
 
     Parameters
     ----------

@@ -146,12 +146,12 @@ def check(
         machine has none, the cluster that this machine belongs to is used.
     out : study directory in whose storage the state of runs will be saved; None means ``results/<name>``.
     numerics : also time every precision and memory format.
-    claim : return what a full-size test of a claim requires instead, for all its shipped studies; `study` is then the
-        name of the claim, and only `timing` and `address` apply.
+    claim : return what a full-size test of a claim requires, for all shipped studies of the claim, instead of
+        validating a study. In this case, `study` is the name of the claim, and only `timing` and `address` apply.
     reuse : as in `ablations.run`; a note states how many runs would be reused and how much that saves.
     trust : as in `ablations.run`.
     plugins : run the user's own code in files that the study names. If False, arms that use this code are left out, and
-        none of it is run.
+        none of the code is run.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Notes in the output of `ablate check` on a valid plan: good to know, but no reason not to run the study."""
+"""Notes in the output of `ablate check` for a valid plan: useful to know, but not obstacles to running the study."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def notes(plan: Plan) -> Iterable[str]:
 
 
 def _subject(plan: Plan) -> Iterable[str]:
-    """Yield a note if `what` is not a noun phrase, because every text in the report needs one."""
+    """Yield a note if `what` is not a noun phrase, because the report's sentences require a noun phrase."""
     what = plan.study.spec.what
     if what is not None and what.rstrip()[-1:] in ("?", "."):
         yield (
@@ -143,7 +143,7 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
 
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
-    """Yield where an arm's initial values come from, if not only from the rules, and which values are not paired."""
+    """Yield the sources of initial values other than the rules, and the values that are not paired."""
     from aimlib.weights import starts
     from aimlib.weights.fitting import few
 
@@ -166,7 +166,7 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
 
 
 def _gradients(arm: Arm) -> Iterable[str]:
-    """Yield which parameters would never be trained, for parts from other packages or the user's own code."""
+    """Yield a note on parameters that would never be trained, if an arm has parts that are not from this package."""
     from aimlib.memory.gradients import untrained
     from aimlib.weights import starts
     from aimlib.weights.fitting import few, plain
@@ -270,7 +270,7 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
 
 
 def _unchecked(plan: Plan) -> Iterable[str]:
-    """Yield why computing errors are not detected."""
+    """Yield the reasons why wrong numbers computed by a device would not be detected."""
     from ablations.sessions.tasks import integrity_of
 
     if plan.study.spec.train is not None:
@@ -305,7 +305,7 @@ def _widened(arm: Arm, plan: Plan) -> bool:
 
 
 def _standing_for(plan: Plan) -> Iterable[str]:
-    """Yield which combinations of factor levels equal an arm that represents them, because one level hides another."""
+    """Yield the combinations of factor levels that are represented by an arm with the same configuration."""
     for arm in plan.arms:
         for levels in arm.also:
             combination = ", ".join(f"{factor}={label}" for factor, label in levels.items())

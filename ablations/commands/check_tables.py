@@ -110,7 +110,7 @@ def _arms(result: Check, console: Console, wide: bool) -> None:
 
 
 def _differences(plan: Plan, console: Console, wide: bool) -> None:
-    """Print how arms differ from the baseline: each of a few arms, or each option in which many arms differ."""
+    """Print how arms differ from the baseline: arm by arm if there are only a few arms, otherwise option by option."""
     found = {name: changes for name, changes in differing(plan).items() if changes}
     if len(found) <= _FEW_ARMS or wide:
         for name, changes in found.items():

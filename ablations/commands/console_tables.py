@@ -208,7 +208,7 @@ def frame(data: pd.DataFrame, console: Console, *, wide: bool = False, most: int
     limit = room(console, wide)
     drawn = data if limit is None or most is None else data.head(most)
     names = [str(name) for name in data.columns]
-    cells = drawn.astype(object).where(drawn.notna(), None)  # also true for NA and NaT
+    cells = drawn.astype(object).where(drawn.notna(), None)  # NA and NaT also become None
     rows = [[_cell(value) for value in row] for row in cells.itertuples(index=False)]
     first = [name for name in _LEAST_IMPORTANT if name in names]
     others = [name for name in names[:0:-1] if name not in (*first, *_MOST_IMPORTANT)]

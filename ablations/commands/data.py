@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aimlib.datasets.verify import Finding
 
 Order = Literal["tfds", "sha256"]
-"""The fixed orders in `aimlib.training.image_order`, which requires numpy."""
+"""The fixed orders of `aimlib.training.image_order`, repeated here because importing that module would import numpy."""
 FixedOrder = dict[str, tuple[list[str], list[str]]]
 """For each split, the names of the images in the first batch and in an incomplete last batch."""
 
@@ -79,7 +79,7 @@ def verify(
 
     Parameters
     ----------
-    near_duplicates : also look for photos that look alike; requires the extra ``near-duplicates``.
+    near_duplicates : also find photos that are nearly identical; requires the extra ``near-duplicates``.
     fix : path of a file to write that lists the photos to leave out; a study refers to the file with ``data.exclude``.
         The file must not exist. Nothing is written if there is nothing to leave out.
     sheet : path of an HTML page to write, with small copies of the photos that were found; it must not exist.

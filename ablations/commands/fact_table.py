@@ -81,5 +81,5 @@ def show_facts(lines: Sequence[FactLine], claim: str, console: Console, *, wide:
 
 
 def say(text: str, console: Console, wide: bool) -> None:
-    """Print a sentence; it is wrapped only if the width of a line is limited."""
+    """Print a sentence, wrapped only if the width of a line is limited."""
     console.print(Text(printable(text)), highlight=False, soft_wrap=room(console, wide) is None)

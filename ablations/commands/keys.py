@@ -19,9 +19,10 @@ _HEADINGS = ("key", "possible values", "default", "meaning")
 
 
 class Keys(tuple[_Key, ...]):
-    """The keys of a study (see `ablations.spec.keys.records.Key`), printed as text with 80 columns.
+    """The keys of a study (see `ablations.spec.keys.records.Key`), printed as text in 80 columns.
 
-    The printed text omits the options of components unless the prefix leads to them; the list always contains them.
+    The printed text omits the options of components unless the prefix leads to a component. The tuple itself always
+    contains these options.
     """
 
     prefix: str = ""

@@ -84,7 +84,7 @@ def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[
     activity = Activity(where)
     settled = log.settled
     while not settled and quiet < 2:
-        settled = log.settled  # once more after the row appears, because a worker writes its last lines after the row
+        settled = log.settled  # read the log once more, because a worker writes its last lines after the row
         time.sleep(interval)
         log = read(where, log.run)
         for each in log.entries:

@@ -96,11 +96,11 @@ def plan(
     Parameters
     ----------
     study, overrides : as in `ablations.check`.
-    results : study directory whose primary comparison provides the spread of the differences: its upper 80 % limit and,
-        in addition, the mean over all spreads compatible with these results.
-    seed_sd : standard deviation between seeds of either arm to use for planning instead, such as a published one, in pp
-        or in the unit of the measure; the arms are assumed to be uncorrelated. If neither is given, a table of
-        plausible values is used.
+    results : study directory whose primary comparison provides the spread of the differences. The study is planned with
+        the upper 80 % limit of the spread and, in addition, averaged over all spreads compatible with these results.
+    seed_sd : standard deviation between the seeds of either arm, such as a published value, to use instead of
+        `results`; in pp or in the unit of the measure. The arms are assumed to be uncorrelated. If neither `results`
+        nor `seed_sd` is given, a table of plausible values is used.
     half_width : also compute the number of pairs after which the last interval has at most this half-width, in the same
         unit.
     price : price of a GPU hour, or of a CPU hour if the study runs on CPUs, in any currency.
@@ -114,8 +114,9 @@ def plan(
     Raises
     ------
     ConfigError: the study has problems.
-    UsageError: the price is negative, the spread or the half-width is not positive, the spread is larger than that of
-        any share, both results and a spread are given, or the results have no primary comparison with two pairs.
+    UsageError: the price is negative, the spread or the half-width is not positive, the spread is larger than a share
+        can have, both results and a spread are given, or the results have no primary comparison with at least two
+        pairs.
     """
     from ablations.commands.check import check
     from ablations.estimation.power import analyse
@@ -148,8 +149,8 @@ def plan(
 
 
 _MOST_PP, _FEWEST_PP = 50.0, 0.05
-"""Limits on standard deviations of shares, in pp: no share can exceed the first; a value below the second is probably
-meant as a fraction of 1."""
+"""Limits on standard deviations of shares, in pp: a share cannot have a standard deviation above the first limit; a
+value below the second limit is probably meant as a fraction of 1."""
 
 
 def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
@@ -157,7 +158,7 @@ def _doubts(measure: PrimaryMeasure, seed_sd: float | None) -> Iterator[str]:
 
     Raises
     ------
-    UsageError: the standard deviation is greater than that of any share.
+    UsageError: the standard deviation is greater than a share can have.
     """
     if seed_sd is None or measure.difference != "pp":
         return

@@ -78,7 +78,7 @@ def _sd(measure: PrimaryMeasure, sd: float) -> str:
 
 
 def _when(found: PowerAnalysis) -> str:
-    """Return when the verdict is read, and at which confidence level."""
+    """Return after how many pairs the verdict can be determined, and at which confidence levels."""
     looks = found.looks
     if looks.anytime:
         return (
@@ -107,7 +107,7 @@ def _spread(found: PowerAnalysis) -> Iterator[str]:
 
 
 def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
-    """Print the cumulative chances at each look, with one row per spread and true gain."""
+    """Print the chances that a verdict is reached by each look, with one row per spread and true gain."""
     measure = found.measure
     console.print(
         "by each look: chance that no question is open, so --until-verdict ends / chance that an interval was above 0"
@@ -138,7 +138,7 @@ def _chances(row: Mapping[Any, Any]) -> str:
 
 
 def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
-    """Print what reading at any time costs compared with planned looks."""
+    """Print how many more pairs a verdict after any number of pairs costs, compared with planned looks."""
     measure, most = found.measure, int(found.prices["most"].iloc[0])
     planned = "four equally spaced planned looks" if found.looks.anytime else "the planned looks"
     console.print(

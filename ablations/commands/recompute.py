@@ -41,7 +41,7 @@ class Recomputed:
     def confirmed(self) -> bool:
         """Whether the archive contains no contradictions and the verdict matches the stated one.
 
-        For an archive that a different version wrote, the numbers must match, but not the words.
+        For an archive that a different version wrote, the numbers must match, but the wording may differ.
         """
         return not self.problems and (self.verdict == self.stated or self._differs_in_words_only)
 
@@ -112,7 +112,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
 
 
 def _are_equal(stated: object, computed: object) -> bool:
-    """Return whether two JSON values are equal, with numbers within rounding."""
+    """Return whether two JSON values are equal, except that numbers may differ by rounding."""
     if isinstance(stated, dict) and isinstance(computed, dict):
         return stated.keys() == computed.keys() and all(_are_equal(stated[key], computed[key]) for key in computed)
     if isinstance(stated, list) and isinstance(computed, list):

@@ -138,7 +138,7 @@ def results(
 ) -> pd.DataFrame:
     """Return one table with the results of one or more studies, filtered, grouped and sorted.
 
-    `analysis.load` gives all tables at once, for further work in pandas.
+    To work with all tables in pandas, use `analysis.load`.
 
     Parameters
     ----------

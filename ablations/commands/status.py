@@ -22,8 +22,8 @@ class Status:
 
     Attributes
     ----------
-    counts : one row per arm: its name, the number of runs with each status, and the number of missing runs. The column
-        `reused` counts the runs that were copied from other studies, if there are any.
+    counts : one row per arm: the arm's name, the number of runs with each status, and the number of missing runs. The
+        column `reused` counts the runs that were copied from other studies, if there are any.
     sentence : the verdict or, while runs are missing, the study's progress and the verdict as of the last look.
     node_hours : total uptime of all nodes so far, in hours; empty if no session of the study was on a cluster.
     """
@@ -86,7 +86,7 @@ def status(directory: str | Place) -> Status:
 
 
 def _node_hours(directory: str | Place) -> str:
-    """Return the total uptime of all nodes so far, in hours; nothing if no session of the study was on a cluster."""
+    """Return the total uptime of all nodes so far, in hours, or an empty text if no session was on a cluster."""
     from ablations.store.session_signals import node_time
     from aimlib.paths import place
     from analysis.wording.number_format import significant
@@ -98,7 +98,7 @@ def _node_hours(directory: str | Place) -> str:
 
 
 def _incomplete(found: pd.DataFrame, shown_on: Console) -> pd.DataFrame:
-    """Print how many runs of all arms have each status, and return the rows for the arms with missing results."""
+    """Print the total number of runs with each status, and return the rows for the arms with missing results."""
     from aimlib.records import SETTLED
 
     numbers = found.drop(columns="arm").sum()
@@ -111,7 +111,7 @@ def _incomplete(found: pd.DataFrame, shown_on: Console) -> pd.DataFrame:
 
 
 def counts(results: Results) -> pd.DataFrame:
-    """Return one row per arm: its name, the number of runs with each status, and the number of missing runs.
+    """Return one row per arm: the arm's name, the number of runs with each status, and the number of missing runs.
 
     The column `reused` counts the runs that were copied from other studies, if there are any.
     """

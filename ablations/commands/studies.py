@@ -76,7 +76,8 @@ _STUDIES = (
     ShippedStudy("variance_small", "Which source of randomness affects the accuracy on digits?", 10, 120, _DIGITS),
     ShippedStudy("screening_small", "like screening, but on digits", 2, 10, _DIGITS, 24),
 )
-"""A test compares these numbers with the files. Reading the files would be too slow for a command."""
+"""The shipped studies. Their numbers of runs are written out, because reading the files would be too slow for a
+command; a test compares the numbers with the files."""
 _HEADINGS = ("name", "asks", "arms", "runs", "needs")
 
 

@@ -1,11 +1,12 @@
-"""A session on a Ray cluster runs in a child process, which is replaced if the cluster loses its head.
+"""A session on a Ray cluster runs in a child process, which is replaced if the cluster loses its head node.
 
 Ray 2.60 ends a driver whose head has not answered for 60 s by calling ``_exit(1)``: no except clause, exit handler or
 other thread can prevent this. The command line therefore forks before it imports anything large. The child runs the
 session. The parent passes signals on, and exits in the same way as its child. If Ray ended the child, the parent waits
 until a process answers at the address of the cluster, and forks again: the new child resumes the study from its store.
 
-A pipe distinguishes between the two cases: Python writes to the pipe when it exits, and Ray's ``_exit`` does not.
+A pipe tells the parent whether Python or Ray ended the child: Python writes to the pipe when it exits, and Ray's
+``_exit`` does not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SENT_BY_THE_KERNEL = 0x80  # SI_KERNEL: Ctrl-C on a terminal, which the child also receives
 _POLL_S, _REFUSED_S = 2.0, 15.0
 _SHORT_LIFE_S, _SHORT_LIVES = 60.0, 5
-"""If this many consecutive children lose Ray within this time, the last child is not replaced."""
+"""If `_SHORT_LIVES` consecutive children each lose Ray within `_SHORT_LIFE_S` seconds, the last one is not replaced."""
 _DIES_WITH_ITS_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -132,7 +133,7 @@ def _become_child(parent: int, writing: int) -> None:
     global _is_child  # noqa: PLW0603 -- a property of the process
     _is_child = True
     ctypes.CDLL(None).prctl(_DIES_WITH_ITS_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # killed before it could write
+    if os.getppid() != parent:  # the parent ended before prctl took effect
         os._exit(128 + signal.SIGKILL)
     signals.ignore_repeated(
         0.5

@@ -33,12 +33,12 @@ class Verified:
     missing : ids of planned runs without an intact row, in the order of the plan; None if the plan is not readable.
     repairs : what was done, one sentence for each damaged file; empty without `repair`.
     ledger : the result of comparing the rows with the ledger.
-    contradictions : rows that contradict themselves or other rows, with run id and file, and a plan that was not stored
-        by any session. Such a row has accuracies, a configuration or a selected epoch that contradict its predictions,
-        run id or curve; is stored twice with different content; has the results of a different seed; or has impossible
-        times.
+    contradictions : rows that contradict themselves or other rows, each with run id and file; and a plan that no
+        session stored. A row is listed if its accuracies, configuration or selected epoch contradict its predictions,
+        run id or curve; if it is stored twice with different content; if it has the results of a different seed; or if
+        its times are impossible.
     proven : number of rows whose accuracies follow from their predictions.
-    unproven : number of rows for each reason why they could not be proven.
+    unproven : for each reason why accuracies could not be proven, the number of rows.
     lost_networks : files of trained networks that are named in rows but missing.
     confirmed : the head that was given, if the study still contains everything that the head covers; otherwise empty.
     deviations : how the plan deviates from the frozen one; the report calls such a study exploratory.
@@ -242,7 +242,7 @@ def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
         check_models(results)
     except StoreError as error:
         return (str(error),), ()
-    except UsageError:  # its claim is not available on this machine
+    except UsageError:  # the study's claim is not available on this machine
         return (), ()
     return (), tuple(deviation.text for deviation in deviations)
 

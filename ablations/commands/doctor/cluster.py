@@ -170,7 +170,7 @@ def _skew(folder: Path) -> float:
 
 
 def shared_memory(path: Path = Path("/dev/shm")) -> Iterable[Finding]:  # noqa: S108 -- the folder itself is examined
-    """Report whether Ray's object store fits into shared memory; Ray uses 30 % of the RAM for it."""
+    """Report whether Ray's object store, for which Ray uses 30 % of the RAM, fits into shared memory."""
     if not path.is_dir():
         yield Finding(
             "shared memory", "note", f"{path} does not exist on this machine; Ray uses the temporary folder instead"

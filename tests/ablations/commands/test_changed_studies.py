@@ -92,7 +92,7 @@ def swapped_results(study: Path) -> None:
 
 
 def second_row_in_a_segment(study: Path) -> None:
-    """A row in a segment counts, and the file of the same run does not."""
+    """Put a different row of a run into a segment; this row counts, and the row in the run's own file does not."""
     table = pq.read_table(row_file(study))
     row = {**table.to_pylist()[0], "seconds": 1.0}
     write_table(pa.Table.from_pylist([row], schema=table.schema), study / "segments" / f"{0:020x}.parquet")

@@ -29,7 +29,7 @@ SHOWN = {"wide"}
 ELSEWHERE = {"cluster": "ablations.cluster.template(name).render(settings)"}
 """Commands without a function, because a package that renders files has the same name."""
 ONLY_IN_PYTHON = {
-    "run": {"until", "prune", "console"},  # by run id, and where progress is shown
+    "run": {"until", "prune", "console"},  # run ids, and the place where progress is shown
     "watch": {"console"},
     "download": {"progress"},
     "verify": {"progress"},
