@@ -24,7 +24,7 @@ _SHOWN = 6
 
 
 def layout(plan: Plan) -> Layout | None:
-    """Return the factors and settings of a planned study, named as in its arms; None if it has no factors."""
+    """Return the factors and settings of a planned study, named as in its arms; None if the study has no factors."""
     if not plan.study.spec.factors:
         return None
     arms = [
@@ -56,7 +56,7 @@ def sentences(plan: Plan) -> Iterator[str]:
 
 
 def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Return the half-widths of the intervals for the widest effect of each kind, with kind, seeds and seed_sd."""
+    """Return the half-width of the widest interval for each kind of effect, number of seeds and seed SD."""
     effects = estimable(found)
     rows = [
         (kind, number, sd, half_width(float(norm), sd, number, len(effects)))
@@ -68,7 +68,7 @@ def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -
 
 
 def _of_variance(plan: Plan) -> Iterator[str]:
-    """Yield what the design `variance` varies, and how precisely its seeds determine an SD and a share."""
+    """Yield what the design `variance` varies, and how precisely the study's seeds determine an SD and a share."""
     spec = plan.study.spec
     varied: dict[tuple[Source, ...], list[str]] = {}
     for arm in spec.arms if spec.vary is None else [spec.vary]:

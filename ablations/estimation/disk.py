@@ -25,7 +25,7 @@ from analysis.wording.number_format import significant
 _BLOCK = os.urandom(4 * 2**20)
 """Amount of incompressible data written to measure the write rate."""
 _SECONDS = 0.4
-"""Maximum duration of this measurement."""
+"""Maximum duration of the measurement of the write rate."""
 _QUIET = 64 * 2**20
 """Number of bytes that any storage can save in time, so no measurement is needed."""
 
@@ -77,7 +77,10 @@ def checkpoint_bytes(arm: Arm, test_images: int) -> int:
 
 
 def moments(config: ComponentConfig) -> float:
-    """Return how many state values per parameter an optimizer keeps, found by a step: 2 for Adam, 1 for momentum."""
+    """Return how many state values per parameter an optimizer keeps: 2 for Adam, 1 for SGD with momentum.
+
+    The number is determined by running one step.
+    """
     parameter = nn.Parameter(torch.ones(16, 16))
     optimizer = optimizers.create(config).build([{"params": [parameter], "lr_scale": 1.0}])
     parameter.grad = torch.ones_like(parameter)

@@ -260,7 +260,7 @@ def _images_in_memory(data: DataSet) -> int:
 
 
 def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
-    """Return the number of batches on which an epoch trains, and the number of batches that it evaluates."""
+    """Return the number of training batches in an epoch, and the number of evaluation batches."""
     training, images = arm.config.training, len(data.train.labels)
     if data.validation is None:
         held_out = round(images * training.validation_fraction)
@@ -271,7 +271,7 @@ def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
 
 
 def packing(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
-    """Return notes on how many runs of each arm fit on a device, if this number differs from the stated share.
+    """Return notes on how many runs of an arm fit on a device, for arms whose stated share implies a different number.
 
     Parameters
     ----------

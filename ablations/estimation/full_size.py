@@ -78,7 +78,7 @@ class Part:
 
     @property
     def pack_bytes(self) -> dict[str, int]:
-        """Bytes of the packed photos that the arms read, by resizing configuration."""
+        """Bytes of the packed photos that the arms read, by data configuration."""
         return {
             arm.config.data.model_dump_json(exclude={"root", "cache"}): _bytes_of(self.plan.data[arm.name])
             for arm in self.plan.arms
@@ -134,7 +134,7 @@ def _plan(name: str) -> Plan:
 
 
 def _empty(arm: Arm) -> DataSet:
-    """Return Stanford Dogs without content: the same number of images, in the size that the arm uses."""
+    """Return a stand-in for Stanford Dogs: as many images, in the size that the arm uses, but without content."""
     shape: ImageShape = datasets.create(arm.config.data).shape()
 
     def images(count: int) -> Images:
@@ -145,7 +145,7 @@ def _empty(arm: Arm) -> DataSet:
 
 
 def _operations(arm: Arm, plan: Plan) -> float:
-    """Return the number of operations in a run: per multiply-add, 6 for a training and 2 for an evaluated image."""
+    """Return the number of operations in a run: per multiply-add, 6 for a trained image and 2 for an evaluated one."""
     trained, evaluated = batches_of_epoch(arm, plan.data[arm.name])
     training, multiply_adds = arm.config.training, plan.summaries[arm.name].multiply_adds
     return multiply_adds * (6 * trained + 2 * evaluated) * training.batch_size * training.epochs

@@ -31,8 +31,8 @@ MOST_RUNS = 8
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
     """Return how many runs of an arm share one GPU, or 0 if not even one fits.
 
-    The number is limited by the memory, by `MOST_RUNS`, and by the number of CPUs per GPU on a node, because some
-    memory would remain unused if the share were smaller.
+    The number is limited by the GPU's memory, by `MOST_RUNS`, and by the number of CPUs per GPU on a node: without CPUs
+    for more runs, a smaller share would only leave GPU memory unused.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, node
 
 
 def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Node]) -> tuple[int, int]:
-    """Return how many runs of an arm share one GPU, and the bytes of images that each run keeps there.
+    """Return how many runs of an arm share one GPU, and the bytes of images that each run keeps on that GPU.
 
     With ``data_on: auto``, the images are kept on the GPU only if they take up a small part of a run's share of the
     GPU's memory.

@@ -1,4 +1,4 @@
-"""How much host memory the runs of a study take, and how much to request for them."""
+"""How much host memory the runs of a study take, and how much to request for a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def proposal(host_bytes: int) -> int:
 
 
 def sentence(cost: Cost, resources: Mapping[str, Resources]) -> str:
-    """Return how much memory the runs take and, unless it is specified, how much to request; empty if not measured.
+    """Return how much host memory the runs take and, if none is requested, how much to request; empty if not measured.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def sentence(cost: Cost, resources: Mapping[str, Resources]) -> str:
 
 
 def notes(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
-    """Return notes on arms whose runs take more memory than they request or than the machine has.
+    """Return notes on arms whose runs take more host memory than they request or than the machine has.
 
     Parameters
     ----------

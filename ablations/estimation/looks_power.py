@@ -1,4 +1,4 @@
-"""Costs and benefits of looks: chance of a verdict by each look, price of reading at any time, and half-widths."""
+"""Costs and benefits of looks: chance of a verdict by each look, price of looks at any time, and half-widths."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STUDIES = 4000
 """Number of simulated studies per row."""
 _SEED = 20210302
 _SHOWN_NUMBERS = (5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300, 500, 1000)
-"""Numbers of pairs that the table shows if the verdict may be read after any number of pairs."""
+"""Numbers of pairs that the table shows if a study may have a look after any number of pairs."""
 _ABOVE_0 = "positive, size open"
 _EQUAL_LOOKS = 4
-"""Number of planned looks with which reading at any time is compared."""
+"""Number of planned looks with which looks at any time are compared."""
 ASSURANCES = (0.8, 0.9)
 BY_LOOK = ["seed_sd", "effect", "pairs", "level", "settled", "shown"]
 PRICES = [
@@ -41,7 +41,7 @@ HALF_WIDTHS = ["seed_sd", "half_width", "expected", *(f"assured_{round(100 * a)}
 def drawn(
     rng: np.random.Generator, spread: Spread, effect: float, pairs: int, studies: int = STUDIES
 ) -> npt.NDArray[np.float64]:
-    """Return differences, [studies, pairs]; if the true spread is unknown, each study draws a spread of its own."""
+    """Return simulated differences, [studies, pairs]; if the true spread is unknown, it is drawn for each study."""
     sds = spread.sd if spread.is_known else spread.draws(rng, studies)[:, None]
     return np.asarray(rng.normal(size=(studies, pairs)) * sds + effect)
 
@@ -95,7 +95,10 @@ def by_look(
 
 
 def _shown_at_first(effect: float, spread: Spread, looks: Looks) -> float:
-    """Return the chance that the interval at the first look is above 0; two-sided power would count both sides."""
+    """Return the chance that the interval at the first look is above 0.
+
+    Two-sided power would also count intervals below 0.
+    """
     level = looks.levels[0]
     if level == 0:
         return 0.0
@@ -113,18 +116,17 @@ def price_of_any(
     delta: float,
     gain: float | None,
 ) -> pd.DataFrame:
-    """Return how much more reading at any time costs than planned looks, one row per spread and true gain.
+    """Return how much more looks at any time cost than planned looks, one row per spread and true gain.
 
-    The columns are listed in `PRICES`. For the planned looks, the columns contain the chance that a verdict ends the
-    study by the last look, at `most` pairs, and the mean number of pairs. For reading at any time, the columns contain
-    the same two values for up to the same number of pairs. The columns also contain the maximum number of pairs that is
-    needed to reach the chance with planned looks, and the mean number of pairs with this maximum. The last two are NaN
-    if three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
+    The columns are listed in `PRICES`. For planned looks, they contain the number of pairs at the last look (`most`),
+    the chance that a verdict ends the study by then, and the mean number of pairs. For looks at any time, they contain
+    the chance and the mean for the same `most`. Two further columns contain the smallest maximum number of pairs with
+    which looks at any time reach the chance of the planned looks, and the mean number of pairs with this maximum. Both
+    are NaN if three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
 
     Parameters
     ----------
-    looks : looks of the study. If the verdict is read at any time, this is compared with four equally spaced looks up
-        to `most`.
+    looks : looks of the study. Looks at any time are compared with four equally spaced looks up to `most`.
     """
     rng, rows = np.random.default_rng(_SEED), []
     fixed = _equal_looks(most) if looks.anytime else looks
@@ -146,7 +148,7 @@ def price_of_any(
 
 
 def _at_equal_chance(free: Outcomes, chance: float) -> tuple[float, float]:
-    """Return the maximum number of pairs needed for this chance of a verdict, and the resulting mean number."""
+    """Return the smallest maximum number of pairs with this chance of a verdict, and the resulting mean number."""
     if chance < 0.05:
         return float("nan"), float("nan")
     for most in range(FEWEST_PAIRS, int(free.pairs.max()) + 1):
@@ -163,8 +165,8 @@ def _equal_looks(most: int) -> Looks:
 def half_widths(half_width: float, looks: Looks, spreads: Sequence[tuple[float, Spread]]) -> pd.DataFrame:
     """Return how many pairs are needed for this half-width of the last interval, one row per spread.
 
-    The columns, listed in `HALF_WIDTHS`, contain the number of pairs needed on average and with 80 and 90 % assurance;
-    NaN if this number exceeds 10,000.
+    The columns, listed in `HALF_WIDTHS`, contain the number of pairs needed on average, and with 80 % and 90 %
+    assurance; NaN stands for more than 10,000 pairs.
 
     Parameters
     ----------

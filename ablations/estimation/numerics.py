@@ -107,7 +107,7 @@ def _extremes(plan: Plan) -> list[Arm]:
 
 
 def _settings(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
-    """Yield every combination, including that of the arm itself; TensorFloat-32 is available only with CUDA."""
+    """Yield the arm's own setting, then every combination of settings; TensorFloat-32 is included only with CUDA."""
     known = {name: getattr(arm.config.training, name) for name in ("precision", "tf32", "memory_format")}
     rounding: Sequence[dict[str, Any]] = [
         {"precision": "float32", "tf32": False},

@@ -50,15 +50,15 @@ class PowerAnalysis:
 
     Attributes
     ----------
-    looks : looks at which the verdict is read.
+    looks : looks at which the verdict is determined.
     table : one row per combination of seed_sd and effect (pp). `pairs_80` is the number of pairs for 80 % power at one
-        look, at least 5, which a verdict needs (-1 means more than 10,000); `verdict` is the chance of a stopping
+        look (at least 5, the minimum for a verdict; -1 means more than 10,000); `verdict` is the chance of a stopping
         verdict with the planned seeds, `finally` is the same chance by the last look if seeds are added, and `shown` is
         the chance that the interval is then above 0. `pairs` is the mean number of pairs until the study stops;
         `device_hours` (in `unit`) and `price` are also means. The columns `finally_averaged` and `pairs_averaged` are
         averages over the spreads compatible with the given results, weighted by their probability, instead of values at
         the upper limit; NaN without results. Unknown hours and prices are NaN.
-    curves : seed_sd, effect, pairs, and the power of one look.
+    curves : the columns seed_sd, effect, pairs, and the power of one look.
     seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
         results, or None without results.
     warnings : reasons why the study may not reach a verdict or could not be timed.
@@ -70,7 +70,7 @@ class PowerAnalysis:
     spread : SD of the differences in the given results with its degrees of freedom, or the given spread; None if
         neither was given.
     by_look : the cumulative chances at each look; see `looks_power.by_look`.
-    prices : what reading at any time costs compared with planned looks; see `looks_power.price_of_any`.
+    prices : what looks at any time cost compared with planned looks; see `looks_power.price_of_any`.
     half_widths : numbers of pairs for the requested half-width (see `looks_power.half_widths`); None if no half-width
         was requested.
     most : number of pairs at which the study ends.
@@ -170,7 +170,7 @@ def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
 
 
 def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
-    """Return the spread of the differences in a study's primary comparison, and a reason to doubt it."""
+    """Return the spread of the differences in a study's primary comparison, and reasons to doubt this spread."""
     found = analysis.examine(analysis.load(Path(results)))
     primary = found.primary
     if primary is None or not primary.interval.sd > 0:
@@ -191,7 +191,7 @@ def _pilot(results: str | Path) -> tuple[Spread, tuple[str, ...]]:
 
 
 def _gain(plan: Plan) -> float | None:
-    """Return the reported gain with which the study will be compared, or None outside the scope of its claim."""
+    """Return the reported gain with which a study will be compared; None if the study is outside the claim's scope."""
     spec = plan.study.spec
     if spec.claim is None:
         return None
@@ -234,7 +234,7 @@ def _table(
 
 
 def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
-    """Return the number of pairs for 80 % power at one look, at least the pairs of a verdict.
+    """Return the number of pairs for 80 % power at one look, but not fewer pairs than a verdict needs.
 
     -1 means more than 10,000, or no effect.
     """
@@ -248,7 +248,10 @@ def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
 def _averaged(
     read: tuple[Looks, int], pilot: Spread | None, effect: float, against: tuple[float, float | None]
 ) -> tuple[float, float]:
-    """Return the chance of a stopping verdict and the mean number of pairs, over spreads compatible with a pilot."""
+    """Return the chance of a stopping verdict and the mean number of pairs.
+
+    Both are averaged over the spreads that are compatible with a pilot study.
+    """
     if pilot is None:
         return float("nan"), float("nan")
     looks, most = read

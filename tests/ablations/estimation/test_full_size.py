@@ -19,7 +19,7 @@ BEGIN, END = "<!-- ablate check --claim --no-timing -->\n", "<!-- end -->"
 
 @pytest.fixture(scope="module")
 def replication() -> FullSize:
-    """Return only the first study, because every other study has as many networks."""
+    """Return the requirements of the first study only, because every further study adds as many networks to build."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STUDIES", {"stanford_dogs_aim": ("replication",)})
         return full_size(timing=False)

@@ -1,4 +1,4 @@
-"""Costs and benefits of looks: chances by each look, and the price of reading at any time."""
+"""Costs and benefits of looks: chances by each look, and the price of looks at any time."""
 
 from __future__ import annotations
 

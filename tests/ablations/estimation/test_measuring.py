@@ -161,7 +161,7 @@ finally:
 
 
 def on_a_cluster(script: str, *arguments: object, timeout: float = 300) -> list[Any]:
-    """Return the JSON lines that a script prints next to a cluster: a head, 2 T4 GPUs and a nameless GPU."""
+    """Return the JSON lines that a script prints while a cluster is running: a head, 2 T4 GPUs and a nameless GPU."""
     done = subprocess.run(
         [sys.executable, "-c", _ON_A_CLUSTER, *map(str, arguments)],
         input=script,
