@@ -116,7 +116,7 @@ def approve(code: str, path: Path) -> None:
 
 
 def approve_file(path: Path) -> None:
-    """Store the approval of a file with any content, as long as only the file's owner can write to it."""
+    """Store the approval of a file with any content, valid as long as only this user can write to the file."""
     _remember("files", str(path.resolve()), {})
 
 
@@ -161,7 +161,10 @@ def _remember(kind: str, key: str, content: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def _written() -> Iterator[dict[str, dict[str, Any]]]:
-    """Yield the stored approvals, which the block can extend, and write them afterwards; other processes wait."""
+    """Yield the stored approvals, which the block can extend, and write them at its end.
+
+    Meanwhile, other processes wait.
+    """
     from filelock import FileLock  # noqa: PLC0415 -- needed only if something is approved
 
     folder = _folder()

@@ -39,7 +39,7 @@ class Arm:
     levels : label of each factor's level, by factor; empty for arms without factors.
     resources : resources of the arm's runs.
     also : other combinations of levels that result in the same configuration and that this arm therefore represents.
-    integrity : how computing errors are detected, before the kernels of a GPU are considered.
+    integrity : how wrong results of a device are detected; kernels that are not deterministic are considered later.
     question : question that the comparison between this arm and the treatment answers, as stated in the study; None
         means the default question for the arm's role.
     """
@@ -115,7 +115,10 @@ def _specs(study: StudyFile) -> dict[str, ArmSpec]:
 
 
 def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
-    """Return an arm by name; empty if its design varies, by default, a source that the arm does not use."""
+    """Return an arm by name.
+
+    The mapping is empty if the arm varies a source that has no effect and that the study does not list.
+    """
     idle = draws_nothing(arm.name, arm.config, spec)
     if idle is None:
         return {arm.name: arm}
@@ -134,7 +137,7 @@ _NAMED = 3
 
 
 def _condensed(problems: Iterable[str], specs: Mapping[str, ArmSpec], spec: StudySpec) -> list[str]:
-    """Return the problems, without those of arms that also occur in the base or in other combinations."""
+    """Return the problems, without an arm's problem if the base has the same one, and once for several combinations."""
     problems = list(problems)
     of_base = {problem.removeprefix("base.") for problem in problems if problem.startswith("base.")}
     found: dict[str, list[str]] = {}
@@ -157,7 +160,7 @@ def _said_once(error: str, names: list[str]) -> str:
 
 
 def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list[str]:
-    """Return messages about arms that are valid on their own but not together."""
+    """Return messages about arms that are individually valid but cannot be in the same study."""
     configs = {arm.name: arm.config for arm in kept}
     lacking = list(training_code.lacking_options({name: arm.config for name, arm in arms.items()}))
     unlike = list(training_parts.losses_to_compare(configs)) if spec.measure == "loss" else []
@@ -256,7 +259,7 @@ def _build(config: RunConfig, built: set[_Network]) -> None:
 
 
 def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:
-    """Return how computing errors are detected in an arm's runs: as specified for the arm, or else for the study."""
+    """Return how an arm's runs detect wrong results of a device: as specified for the arm, or else for the study."""
     stated = next((found for each in _lineage(name, specs) if (found := specs[each].integrity) is not None), None)
     if stated is None or stated == spec.integrity:
         return spec.integrity
@@ -399,7 +402,7 @@ def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
 
 
 def _depth(arm: ArmSpec, path: list[str]) -> int:
-    """Return how much of a key path is set in the arm itself."""
+    """Return how many keys of a path, counted from its beginning, are set in the arm itself."""
     own = arm.model_dump(include=set(RUN_KEYS), exclude_defaults=True)
     return max((length for length in range(len(path) + 1) if yaml_documents.has(own, path[:length])), default=0)
 
@@ -427,7 +430,7 @@ def _with_level(chosen: tuple[tuple[str, str], ...], factor: str, level: str) ->
 
 
 def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]) -> list[Arm]:
-    """Drop factor combinations that equal an existing arm; two equal named arms are a problem."""
+    """Drop factor combinations with the configuration of an earlier arm; two such named arms are a problem."""
     kept: dict[str, Arm] = {}
     for arm in arms.values():
         identity = json.dumps(arm.config.identity(), sort_keys=True)

@@ -38,7 +38,7 @@ class NetworkFacts:
         self.plain = self.memory.network if self.memory else network
 
     def __getitem__(self, name: str) -> Value:
-        """Return a number that describes the network; None if it does not apply, such as the readers without memory."""
+        """Return a value that describes the network; None if it does not apply, such as readers without memory."""
         return _ANSWERS[name](self)
 
     def of_type(self, kind: Any) -> list[Any]:
@@ -106,7 +106,7 @@ def _count(*names: str) -> Callable[[NetworkFacts], Value]:
 
 
 def _of_memory(answer: Callable[[AimNetwork], Value]) -> Callable[[NetworkFacts], Value]:
-    """Return a function that returns None for a network without memory."""
+    """Return a function that applies `answer` to a network with memory, and returns None for any other network."""
     return lambda facts: answer(facts.memory) if facts.memory else None
 
 

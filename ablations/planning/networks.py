@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from aimlib.training.tuning.groups import Tuning
 
 _NETWORKS = 4
-"""Number of networks to keep: arms that differ only in training follow each other. A large one takes up megabytes."""
+"""Number of networks to keep. A few suffice, because arms with the same network follow each other; a large network
+takes up megabytes."""
 _SUMMARIES = 16_384
 
 

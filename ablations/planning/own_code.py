@@ -1,7 +1,8 @@
-"""A study's own code: the files that the study names and the classes of the calling session, in the registries.
+"""A study's own code: registers the classes in the files that a study names and in the calling script or notebook.
 
-A driver runs code from files only if the user's command names these files and the user has approved the code. It also
-runs code that the user's process itself runs. The code stored with a study is a record and is never imported.
+A driver runs code from files only if the user's command names these files and the user has approved the code. Classes
+in the calling script or notebook need no approval, because the user is already running that code. The code stored with
+a study is a record and is never imported.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aimlib.own_code.bundle import Bundle
 from aimlib.registry import FAMILIES, components_of
 
 _refusals: dict[str, str] = {}
-"""Reasons why classes of this session cannot be used, by key."""
+"""Reasons why classes of the calling script or notebook cannot be used, by family and name."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _located(study: StudyFile, key: str = "plugins") -> Iterator[None]:
 
 
 def unusable(configs: Mapping[str, RunConfig]) -> list[str]:
-    """Return messages about classes of this session that arms use and whose code cannot be resolved.
+    """Return messages about classes of the calling script or notebook that arms use and whose code cannot be resolved.
 
     Parameters
     ----------

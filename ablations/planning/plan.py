@@ -300,7 +300,7 @@ def _has_own_validation(arm: Arm, plan: Plan) -> bool:
 
 
 def _left_out(plan: Plan) -> dict[str, str]:
-    """Return the images that the arms' exclusion lists leave out, and the reasons, by name."""
+    """Return, by arm, a summary of the exclusion list: how many images are left out, and why."""
     lists = {arm.name: arm.config.data.exclude for arm in plan.arms if isinstance(arm.config.data, PhotoConfig)}
     said = {file: read_exclusions(file).summary() for file in set(lists.values()) if file is not None}
     return {name: said[file] for name, file in lists.items() if file is not None}

@@ -12,7 +12,7 @@ from aimlib.records.escaping import LONGEST_LINE, shortened
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn an exception that passed through plugin code into a PluginError that names the place.
+    """Turn an exception that passed through plugin code into a PluginError that names the place in the plugin.
 
     Any other exception is a bug in this package and is left unchanged, as are torch's errors about mismatched sizes.
     """

@@ -1,4 +1,4 @@
-"""The protocol of a study's arms, which is one of the things that determine whether a study tests a claim."""
+"""The protocol of a study's arms. Whether a study tests a claim depends on the protocol, among other things."""
 
 from __future__ import annotations
 

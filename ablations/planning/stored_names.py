@@ -34,7 +34,7 @@ def with_stored_names(plan: Plan, before: Mapping[str, Any] | None) -> tuple[Pla
 
 
 def _stored_names(plan: Plan, before: Mapping[str, Any]) -> dict[str, str]:
-    """Return the stored name of every combination whose runs are all stored under one and the same other name."""
+    """Return the stored name of each combination whose runs are all stored under the same outdated name."""
     arm_of = {run["run_id"]: run["arm"] for run in before.get("runs", ())}
     found: dict[str, set[str]] = defaultdict(set)
     for run in plan.runs:

@@ -15,7 +15,7 @@ from aimlib.training.selections.base import refuse_unusable_selection as try_sel
 
 
 def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
-    """Try the loss, transforms, callbacks and user code on images of `shape`; without these, nothing is imported.
+    """Try the loss, transforms, callbacks and user code on images of `shape`; without such parts, nothing is imported.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
 
 
 def _try_own(training: TrainingConfig) -> None:
-    """Try a user's own optimizer, schedule and selection rule once; otherwise, a run might fail at its end."""
+    """Try a user's own optimizer, schedule and selection rule once, so that they do not make a run fail at its end."""
     if type(training.optimizer).code:
         import torch  # noqa: PLC0415
 
@@ -68,7 +68,7 @@ def refuse_unusable_selection(training: TrainingConfig | OwnTrainingConfig) -> N
 
 
 def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
-    """Yield a message about arms whose runs report no numbers, because they have neither callbacks nor user code.
+    """Yield a message about arms whose runs report no numbers, for lack of callbacks and training code.
 
     Parameters
     ----------

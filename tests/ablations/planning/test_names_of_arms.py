@@ -205,7 +205,7 @@ def stored(study: StudyFile, old_names: dict[str, str]) -> tuple[planning.Plan, 
     return plan, document
 
 
-RENAMED = {"aim+augmentation": "aim+norm", "aim+norm": "aim+augmentation"}  # as earlier versions named them
+RENAMED = {"aim+augmentation": "aim+norm", "aim+norm": "aim+augmentation"}  # as earlier versions named these arms
 
 
 def test_runs_that_are_stored_under_an_earlier_name_keep_that_name(tmp_path: Path) -> None:

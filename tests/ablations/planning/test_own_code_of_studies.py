@@ -76,7 +76,7 @@ def test_changed_comments_need_no_new_approval_and_other_changes_do(tmp_path: Pa
     with pytest.raises(UsageError, match="--trust abc: this is not a hash of code; give at least 32"):
         ablations.check(path, timing=False, trust="abc")
     ablations.check(path, timing=False, trust=True)
-    with pytest.raises(UsageError, match="you have not approved"):  # True is not stored
+    with pytest.raises(UsageError, match="you have not approved"):  # trust=True is not stored
         ablations.check(path, timing=False)
 
 

@@ -22,8 +22,8 @@ IDS = {
     "as_run": ["fdf21a40b378de5433d7", "788918505ecaa9da889b"],
     "as_described": ["217ea67f5d40d291acaa", "984bb53bb4ed0f3763d0"],
 }
-"""Ids of the runs with seed 0 from before `as_run_exact` existed: when a stored study is read, its protocol is resolved
-again."""
+"""Ids of the runs with seed 0 from before `as_run_exact` existed. They must not change, because the protocol of a
+stored study is resolved again whenever the study is read."""
 
 
 def arms_of(source: str | Path, *overrides: str) -> tuple[Arm, ...]:
