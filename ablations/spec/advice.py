@@ -71,7 +71,7 @@ _FIXED_IN_SEARCH = {
     **dict.fromkeys(("study_name", "load_if_exists", "resume", "name"), "a search continues in the study's directory"),
     **dict.fromkeys(("refit", "cv"), "the best trials are confirmed on the study's seeds"),
 }
-"""Keys that other tools have for things that are fixed in a search here."""
+"""Other tools' keys for settings that a search here does not have, with the fixed behavior."""
 _OF_PROTOCOL = re.compile(r".*\btraining\.(epochs|batch_size|optimizer|selection): missing; ")
 _MISSING = {
     "name": "give the study a name; its folder gets the same name",
@@ -186,7 +186,7 @@ def _advised(problem: str) -> str:
 
 
 def _with_choice(problem: str) -> str:
-    """Add to a problem the design, sampler or pruner that a name from another tool stands for."""
+    """Add to a message the design, sampler or pruner that another tool's name stands for."""
     if (found := _DESIGN.fullmatch(problem)) and (design := _OTHER_DESIGNS.get(re.sub(r"\W|_", "", found[1].lower()))):
         return f"{problem}; did you mean {design!r}?"
     if (found := _CHOICE.search(problem)) and (choice := _choice_meant(found)):
@@ -223,7 +223,7 @@ def _with_place(problem: str, found: re.Match[str]) -> str:
 
 
 def _with_nesting(found: re.Match[str]) -> str:
-    """Return a problem with an arm's or the base's key path written as nested keys; empty if it is not a key path."""
+    """Return a message that shows a key path of an arm or the base as nested keys; empty if the key is not a path."""
     path = re.fullmatch(r"(?:base|arms\..+?)\.(model|data|training|options)\.(.+)", found["path"])
     if path is None or not set(RUN_KEYS) <= set(found["known"].split(", ")):
         return ""
@@ -243,7 +243,7 @@ def _root(parent: str) -> str:
 def key_path_meant(text: str) -> str | None:
     """Return the key path in a run that a text probably stands for, such as ``training.batch_size`` for ``batch_size``.
 
-    Slashes and double underscores are read as dots. A leading ``base`` or arm name is omitted.
+    Slashes and double underscores count as dots. A leading ``base`` or arm name is omitted.
     """
     keys = [key.strip() for key in re.split(r"[./]|__", text) if key.strip()]
     keys = keys[1:] if keys[:1] == ["base"] else keys[2:] if keys[:1] == ["arms"] else keys

@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them: 4GiB, 500 MB."""
+"""Numbers of bytes as people write them: 4GiB, 500 MB."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 Levels = Mapping[str, Sequence[Any]]
 Combination = dict[str, Any]
-"""The level of each factor that is set, by the factor's name."""
+"""Levels by factor name; factors that are not in the mapping stay unchanged."""
 
 
 def full_factorial(levels: Levels) -> list[Combination]:

@@ -1,8 +1,9 @@
-"""Fractional factorial designs of two-level factors: a fraction of all combinations, and effects it cannot separate.
+"""Fractional factorial designs of two-level factors: some of all combinations, and effects they cannot separate.
 
 The generators are the standard minimum-aberration generators in Montgomery, *Design and Analysis of Experiments*, table
 8.14, and the NIST/SEMATECH e-Handbook, section 5.3.3.4.7. A generated factor is at its last level if an odd number of
-the factors in its generator are at theirs. The combination of all first levels is therefore always part of the design.
+the factors in its generator are at their last levels. The combination of all first levels is therefore always part of
+the design.
 """
 
 from __future__ import annotations

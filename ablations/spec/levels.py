@@ -137,10 +137,11 @@ def _equal(one: Any, other: Any) -> bool:
 Factors = Annotated[
     dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors), as_any_of({"x-factors": True})
 ]
-"""For a key path, a tuple of levels. For a factor with its own name, a mapping from labels to changes."""
+"""Levels by factor: a tuple of levels if the factor is a key path, or a mapping from labels to changes if it has its
+own name."""
 
 Labels = Annotated[dict[str, str] | None, BeforeValidator(_labels), as_any_of({"type": "object"})]
-"""The labels of some levels, by factor."""
+"""The label of the chosen level, by factor; factors may be omitted."""
 
 
 def _seeds(value: Any) -> Any:

@@ -35,7 +35,7 @@ _RANGE_CALLS = {
 }
 _INTEGER_CALLS = {"randint", "lograndint", "qrandint", "range", "suggest_int", "intdistribution", "integer"}
 _WITHOUT_HIGH = {"randint", "lograndint", "range"}
-"""Functions of Ray Tune, NumPy, Hyperopt, Hydra and Python whose upper limit is not one of the values."""
+"""Functions of Ray Tune, NumPy, Hyperopt, Hydra and Python whose upper limit is exclusive."""
 _SPACINGS = {"logspace": True, "geomspace": True, "linspace": False, "arange": False}
 _MOST_STEPS = 20
 """Maximum number of steps for which a range is shown as a list of values."""

@@ -40,8 +40,8 @@ class Study(StudySpec):
     delta_pp, delta : smallest effect of interest: `delta_pp` in percentage points; for a loss or a scalar, `delta` in
         the measure's unit.
     seeds : a number of seeds, or a list of them.
-    looks : numbers of pairs after which the verdict is reached, at least 5 each, or ``"any"`` if it may be read after
-        any number of pairs.
+    looks : numbers of pairs after which the verdict is determined, at least 5 each; or ``"any"`` if a verdict is
+        possible after any number of pairs.
     further_block : number of pairs in an optional block after the last look.
     spending : how the error rate is spent across the looks: constant, obrien_fleming, lan_demets_pocock or
         lan_demets_obrien_fleming; see `analysis.looks.spending`.
@@ -62,13 +62,13 @@ class Study(StudySpec):
     keep : which trained network of a run is stored: best (from the selected epoch), last or none.
     keep_scores : float16 stores the scores of all classes for every test image, for top-k accuracy and calibration
         error.
-    integrity : whether and how to detect computing errors.
+    integrity : whether and how to detect wrong results of a device.
     plugins : files with your own code, whose registered classes can be used by name like any other plugin. Classes in
         the calling script or notebook are known without this key.
     reuse : directories of other studies, from which results of identical runs are copied.
     train : your own training code, which replaces the training loop: a function ``train(config, run)`` in the calling
-        script or notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. It reads ``options``
-        from `base` and the arms.
+        script or notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. The function reads
+        ``options`` from `base` and the arms.
 
     Raises
     ------

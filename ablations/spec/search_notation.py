@@ -147,7 +147,7 @@ def _dimension(name: str, given: Any) -> Dimension:
 
 
 def levels(value: Any) -> Any:
-    """Read the levels of one range in a grid: the number of levels, or a list."""
+    """Read the levels of one range in a grid: the number of levels, or a list of levels."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     if isinstance(value, (list, tuple)) and value and not any(isinstance(item, (list, dict)) for item in value):

@@ -36,9 +36,9 @@ def shortened(names: Iterable[str], width: int) -> list[str]:
     """Shorten each name to at most `width` terminal cells; different names stay different.
 
     A name that fits stays unchanged. Names of the same form, such as ``aim[placement=stage_only,channels=8]``, first
-    lose the parts that they share: ``aim[…=stage_only,…=8]``. Names that would otherwise become equal end in a number:
-    the name's first position among the different names, such as ``aim…#3``. They become equal only if `width` has no
-    room for that number.
+    lose the parts that they share: ``aim[…=stage_only,…=8]``. If several names would become equal, each ends in a
+    number, such as ``aim…#3``: its position among the different names. Short forms are equal only if `width` is too
+    small for this number.
     """
     names = [clean(name) for name in names]
     different = list(dict.fromkeys(names))
@@ -50,7 +50,7 @@ def shortened(names: Iterable[str], width: int) -> list[str]:
 
 
 def _short_forms(names: Sequence[str], width: int, depth: int) -> dict[str, str]:
-    """Return the names shortened to `width`; `depth` is how finely they are split. Some may become equal."""
+    """Return the names shortened to `width`, split at the separators of level `depth`; short forms may be equal."""
     clipped = {name: clip(name, width) for name in names}
     if depth and len(set(clipped.values())) == len(names):
         return clipped
@@ -71,7 +71,7 @@ def _short_forms(names: Sequence[str], width: int, depth: int) -> dict[str, str]
 
 
 def _without_shared(names: Sequence[str], width: int, depth: int) -> dict[str, str]:
-    """Shorten names with the same separators: first the sequences of parts that all share, then the other parts."""
+    """Shorten names with the same separators: first the sequences of parts that all names share, then the others."""
     split = [re.split(_SEPARATORS[depth], name) for name in names]
     runs = _runs(split)
     shared = {at: split[0][run.start : run.stop] for at, (run, same) in enumerate(runs) if same}
@@ -107,7 +107,7 @@ def _step(sizes: dict[int, int], largest: int, least: int) -> int:
 
 
 def _runs(split: Sequence[Sequence[str]]) -> list[tuple[range, bool]]:
-    """Return the ranges of parts, each with whether all names share it; a part that differs is a range of its own."""
+    """Return the ranges of parts, and whether all names share each range; a part that differs is a range of its own."""
     found: list[tuple[range, bool]] = []
     for at, parts in enumerate(zip(*split, strict=True)):
         same = len(set(parts)) == 1

@@ -1,8 +1,7 @@
 """The design `variance`: arms that vary one random stream at a time (Bouthillier et al., 2021).
 
-In such an arm, every stream except one has a fixed seed. The fixed seed is not one of the study's seeds, so none of the
-arm's runs shares all draws with a run in another series. The named arm itself is the series in which all streams vary
-together.
+In each of these arms, every stream except one has a fixed seed. The fixed seed is not one of the study's seeds, so no
+run of these arms shares all draws with a run of another arm. In the named arm itself, all streams vary together.
 """
 
 from __future__ import annotations

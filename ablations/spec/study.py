@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analysis.primary_measure import PrimaryMeasure
 
 MAX_PAIRS = 60
-"""Number of pairs at which `--until-verdict` ends by default if the verdict may be read after any number of pairs."""
+"""Number of pairs at which `--until-verdict` ends by default if a verdict is possible after any number of pairs."""
 
 
 _MEASURES: tuple[dict[str, Any], ...] = (
@@ -219,7 +219,7 @@ class StudySpec(Frozen):
 
     @property
     def reading(self) -> Looks:
-        """When the verdict may be read, and at which confidence levels."""
+        """Numbers of pairs after which the verdict may be determined, and the confidence levels."""
         from analysis.looks import ANY, Looks  # noqa: PLC0415
 
         if self.looks == ANY:
@@ -370,7 +370,7 @@ def _study_files(folder: Path) -> list[str]:
 
 
 def _override(document: dict[str, Any], path: list[str], value: Any) -> list[str]:
-    """Set a value in a document; return notes on values of individual arms that it replaces."""
+    """Set a value in a document; return notes on the values of individual arms that this value replaces."""
     if path[0] not in RUN_KEYS:
         yaml_documents.put(document, path, value)
         return []

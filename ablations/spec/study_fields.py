@@ -102,8 +102,8 @@ def keep_of(value: Any) -> Any:
 
 
 Checks = Literal["spot", "reference", "off"]
-"""How to detect computing errors in a run. spot: the device computes the reference step, and some training steps are
-repeated. reference: only the reference step is computed. off: neither is done."""
+"""How to detect wrong results of a device in a run. spot: the device computes the reference step, and some training
+steps are repeated. reference: only the reference step is computed. off: neither is done."""
 Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
 LookNumbers = Annotated[
     Any,
@@ -119,7 +119,7 @@ Mapped = dict[str, Any]
 
 
 def _text(value: Any) -> Any:
-    """Read a single-line text, without surrounding space."""
+    """Read a single-line text, and remove surrounding spaces."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_TEXT:
         raise ValueError(f"must be a single line of text with at most {_LONGEST_TEXT} characters; got {value!r}")
     return value.strip()
@@ -146,7 +146,7 @@ def measure_of(value: Any) -> Any:
 
 
 def _near_measure(word: str, known: Sequence[str]) -> str:
-    """Return advice on the measure meant by a name, or by a part of one such as ``f1``."""
+    """Return advice on the measure that is meant by a name, or by part of a name, such as ``f1``."""
     parts = [name for name in known if len(word) > 1 and word.lower() in name.split("_")]
     near = did_you_mean(word, known) or (did_you_mean(parts[0], parts) if parts else "")
     return near and f"unknown measure {word!r}; {near}"

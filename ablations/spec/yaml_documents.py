@@ -225,7 +225,7 @@ def _divided(text: str) -> str:
 
 
 def plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of Python values as a study file represents them: tuples as lists, NumPy as Python numbers.
+    """Return a copy of Python values as a study file represents them: tuples as lists, NumPy numbers as Python numbers.
 
     Raises
     ------
@@ -300,8 +300,8 @@ _Dumper.yaml_implicit_resolvers = {
 def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
     """Merge the later layers over `base`, mapping by mapping, and return the result; the arguments are not changed.
 
-    A component with a different name replaces the component below it entirely. With the same name or without a name, it
-    only changes options.
+    A component with a different name replaces the earlier component entirely. With the same name or without a name, it
+    only changes the earlier component's options.
     """
     merged = copy.deepcopy(dict(base))
     for layer in layers:
@@ -379,7 +379,7 @@ def value_at(document: Any, path: Iterable[str]) -> Any:
 
 
 def put(document: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a copy of the value at `path` in place; a component given only by name becomes a mapping with the name."""
+    """Set the value at `path` in place, as a copy; a component given only by name becomes a mapping with the name."""
     for key in path[:-1]:
         inner = document.get(key)
         if key in _COMPONENTS:

@@ -17,8 +17,8 @@ Docstrings = dict[str, str]
 def field_docstrings(cls: type) -> Docstrings:
     """Return the texts below the fields of a class and its bases, by field name.
 
-    There are none for a class whose source code is not in a file. A field that is redeclared without a text inherits
-    the text from the base class.
+    A class whose source code is not in a file has no such texts. A field that is redeclared without a text inherits the
+    text from the base class.
     """
     found: Docstrings = {}
     for each in reversed(cls.__mro__):

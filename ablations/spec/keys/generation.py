@@ -30,7 +30,7 @@ from aimlib.training.protocols import PROTOCOLS
 Schema = dict[str, Any]
 REFERENCE = "#/$defs/"
 _DECLARED_ELSEWHERE = {"model": {"control"}}
-"""Options of a part of a run that a study sets elsewhere: `control` next to `of` in an arm."""
+"""Options that a study sets outside this part of a run: `control` stands next to `of` in an arm."""
 
 
 class _WithMeanings(GenerateJsonSchema):
@@ -105,7 +105,7 @@ def families() -> dict[str, Registry]:
 
 
 def component(family: Registry, name: str) -> Component:
-    """Return a plugin; if it cannot be imported, with the reason instead of its class."""
+    """Return a plugin with its class or, if the plugin cannot be imported, with the reason."""
     try:
         return Component(family, name, family.get(name))
     except PluginError as error:

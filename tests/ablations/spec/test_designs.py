@@ -1,4 +1,4 @@
-"""Ladders, leave-one-out designs, and levels that change several options at once."""
+"""Ladders, leave-one-out designs, and levels that change several options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A study sets when its verdict is read: planned looks, spending, or any number of pairs. Mistakes are refused."""
+"""A study sets when its verdict is determined: planned looks, spending, or any number of pairs. Mistakes are
+refused."""
 
 from __future__ import annotations
 

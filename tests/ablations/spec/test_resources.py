@@ -1,4 +1,4 @@
-"""Resources for runs: amounts of memory, types of accelerators and custom resources."""
+"""Resources for runs: host memory, types of accelerators and custom resources."""
 
 from __future__ import annotations
 
