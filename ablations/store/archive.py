@@ -237,7 +237,7 @@ def _copy_unchanged(source: Place, target: Path) -> None:
 
 
 def _copy_claim(claim: str | None, where: Place, study: Path) -> None:
-    """Copy a claim that is the user's own file; studies from earlier versions have no copy of the claim."""
+    """Copy a claim from the user's own file; studies from earlier versions have no stored copy of the claim."""
     from analysis.claims.stored import document_of, is_own  # noqa: PLC0415
 
     if claim is None or not is_own(claim):
@@ -343,7 +343,7 @@ def _describe(folder: Path, findings: Findings, head: str, private: tuple[str, .
 
 
 def numbers_of(findings: Findings) -> list[dict[str, Any]]:
-    """Return the numbers and verdict of every comparison as plain JSON values, with null for what is not finite."""
+    """Return the numbers and verdict of every comparison as plain JSON values, with null for nonfinite numbers."""
 
     def plain(value: float) -> float | None:
         return float(value) if math.isfinite(value) else None

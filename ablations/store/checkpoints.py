@@ -1,4 +1,4 @@
-"""Checkpoints of runs whose study is in object storage: training writes files locally, and each is uploaded whole."""
+"""Checkpoints of runs whose study is in object storage: training writes local files, which are uploaded as a whole."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RemoteCheckpoints:
         self._tags: dict[str, str | None] = {}
 
     def directory(self, run_id: str) -> Path:
-        """Return the local directory of the stored checkpoint; it stays the same until the checkpoint is discarded."""
+        """Return the local directory of the stored checkpoint; until it is discarded, the directory stays the same."""
         if run_id not in self._directories:
             self.clean()
             path = self._cache() / f"{run_id}.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
@@ -113,7 +113,7 @@ class RemoteCheckpoints:
             if tag is not None:
                 self._tags[run_id] = tag
                 return
-            lock.confirm()  # either the writer had lost the lock, or this process has
+            lock.confirm()  # either the other writer had lost its lock, or this process has
             there = object_store.head(address)
             self._tags[run_id] = there.tag if there is not None else None
         raise StoreError(
@@ -130,7 +130,7 @@ class RemoteCheckpoints:
             _remove(path, os.getpid())
 
     def save_slots(self) -> Path:
-        """Return a folder next to the copies, for the locks that limit how many local processes save at once."""
+        """Return a folder next to the copies, for the locks that limit the number of local processes that save."""
         copies = self._cache()
         return copies.with_name(f"{copies.name}-saves")
 
@@ -150,7 +150,7 @@ class RemoteCheckpoints:
 
 
 def _remove(path: Path, process: int) -> None:
-    """Remove a directory, and the study's folder if it was the last one; do nothing in a forked child."""
+    """Remove a directory, and the study's folder if it is then empty; do nothing in a forked child."""
     if os.getpid() == process:
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):

@@ -47,7 +47,7 @@ class FileLock:
         _open.add(self)
 
     def acquire(self, *, shared: bool = False, timeout_s: float = 0.0) -> bool:
-        """Lock, trying for `timeout_s` seconds; return whether it succeeded."""
+        """Acquire the lock, trying for up to `timeout_s` seconds; return whether the lock was acquired."""
         deadline = time.monotonic() + timeout_s
         while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
@@ -102,8 +102,8 @@ class FileLock:
     def reacquire(self, token: str) -> bool:
         """Reopen the file, and lock it if it still ends with the written token; return whether it is locked.
 
-        The token shows that no other process has held the lock since then. A handle becomes stale when an NFS server
-        restarts.
+        Use this method if the file's handle may be stale, for example because an NFS server restarted. The token shows
+        that no other process has held the lock in the meantime.
 
         Raises
         ------
@@ -131,14 +131,14 @@ class FileLock:
         return True
 
     def close(self) -> None:
-        """Unlock and close; do nothing if it is already closed."""
+        """Unlock and close the file; do nothing if it is already closed."""
         if self._handle is not None:
             with suppress(OSError):  # a stale handle; closing the file unlocks it as well
                 self.unlock()
             self.abandon()
 
     def abandon(self) -> None:
-        """Close without unlocking; the parent process of this forked process keeps the lock."""
+        """Close the file without unlocking it; the parent process of this forked process keeps the lock."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             with suppress(OSError):

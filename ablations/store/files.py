@@ -182,7 +182,7 @@ def _temporary_name() -> str:
 
 
 def check_usable(directory: Path) -> None:
-    """Raise StoreError if files cannot be created and linked, so that the problem shows before the first run."""
+    """Raise StoreError if files cannot be created and linked, so that the problem is found before the first run."""
     with staged(directory / "probe", lambda path: path.write_bytes(b""), named=directory) as temporary:
         other = temporary.with_name(_temporary_name())
         publish(temporary, other)

@@ -66,7 +66,7 @@ class Folder(Protocol):
         """Return the names in a folder that match the whole pattern; empty if the folder does not exist."""
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
-        """Return the names as in `names`, with the seconds since each file was written."""
+        """Return the seconds since each file was written, for the same file names as `names`."""
 
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""
@@ -87,7 +87,7 @@ class Folder(Protocol):
         """Remove the lock of a settled run, unless a process holds the lock."""
 
     def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
-        """Return the local directory for a run's checkpoint, including the stored one.
+        """Return the local directory for a run's checkpoint, which contains the stored checkpoint if there is one.
 
         Parameters
         ----------

@@ -52,7 +52,7 @@ from aimlib.records.checksums import (
 from aimlib.records.ledger import LEDGER, PAGE, parsed
 
 _THREADS = 4
-_REQUESTS = 16  # number of concurrent requests to object storage, most of which are waiting
+_REQUESTS = 16  # number of concurrent requests to object storage, which mostly wait for the server
 _JSON = re.compile(r"[^._].*\.json")
 ROUNDS, SHARES = "rounds", "shares.json"
 """Files with records of a search, and with GPU shares that were too small."""

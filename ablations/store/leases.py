@@ -9,10 +9,10 @@ Expiry is never decided by comparing timestamps from two machines, because a wal
 to acquire the lease watches the object, and takes the lease over if the object has not changed for longer than a term
 on the process's own monotonic clock. The holder counts its term from the start of its last successful renewal, on its
 own monotonic clock, so it gives up before a watcher takes over. The clock continues while a machine sleeps
-(`CLOCK_BOOTTIME`). If a process was stopped during a request, the conditional put of its result fails.
+(`CLOCK_BOOTTIME`). If a process is suspended during a request and loses its lease meanwhile, its conditional put fails.
 
 The age of the object, measured only by the storage's clock, decides whether watching is worthwhile: a lease that was
-written within its term is alive, and a request for it fails immediately.
+written less than a term ago is alive, and an attempt to acquire it fails immediately.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Lease:
         with self._one_at_a_time:
             if not self._taken and not self._ended.is_set():
                 self._content["released"] = True
-                with suppress(StoreError):  # the lease expires automatically, and the run is finished
+                with suppress(StoreError):  # the lease then expires
                     object_store.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             self._ended.set()
 
@@ -222,7 +222,7 @@ class Leases:
         return None if released or self._unchanged_for(address, tag) >= term * _MARGIN else holder
 
     def _free(self, address: Address, own: str) -> str | None:
-        """Return the ETag at which a lease may be replaced; None while it is held.
+        """Return the ETag of a lease that may be replaced; None while the lease is held.
 
         Parameters
         ----------
@@ -282,8 +282,8 @@ def _token(content: bytes) -> str:
 def _decoded(content: bytes, term: float) -> tuple[bool, str, float]:
     """Return whether a lease was released, who holds it, and its term.
 
-    A damaged lease counts as held for the reader's own `term`, because its holder renews it within that time if it is
-    alive.
+    A damaged lease counts as held for the reader's own `term`, because a holder that is alive renews its lease within
+    that time.
     """
     try:
         document = json.loads(content)

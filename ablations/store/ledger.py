@@ -75,7 +75,8 @@ class SessionLedger:
     ----------
     folder : folder of the study.
     session : id of the session, 12 hexadecimal digits.
-    waiting : calls a function, and calls it again after a storage outage; `flush_if_due` does not use it.
+    waiting : function that calls a given function, and calls it again after an outage of the storage; not used by
+        `flush_if_due`.
     """
 
     def __init__(self, folder: Folder, session: str, waiting: Waiting = lambda act: act()) -> None:
@@ -142,7 +143,7 @@ class SessionLedger:
         return Standing(self._last, len(self._entered))
 
     def flush_if_due(self) -> None:
-        """Write new entries if the last write was `PACE_S` seconds ago; if the storage fails, try again later."""
+        """Write new entries if at least `PACE_S` seconds have passed; if the storage fails, try again later."""
         if self._unwritten and time.monotonic() >= self._due:
             self._due = time.monotonic() + PACE_S
             try:
@@ -181,7 +182,7 @@ class SessionLedger:
         self._last, self._unwritten = new.hash, True
 
     def _record_losses(self, ledger: Ledger, settled: set[str]) -> tuple[str, ...]:
-        """Record which entered rows and pages no longer exist; return the ids of the runs that lost their row."""
+        """Record which entered rows and pages no longer exist; return the ids of the runs that have lost their rows."""
         for name in sorted(ledger.problems):
             page = name.removeprefix(f"{LEDGER}/")
             self._add("gap", page if PAGE.fullmatch(page) else page_name(page, 0), _now())
@@ -194,7 +195,7 @@ class SessionLedger:
         return tuple(lost)
 
     def _enter_plan(self, ledger: Ledger) -> None:
-        """Enter the frozen analysis plan unless the ledger contains a plan; a later plan would not be frozen."""
+        """Enter the frozen analysis plan unless the ledger already contains a plan; a later plan cannot be frozen."""
         sha256 = None if ledger.plans else plans.frozen_hash(self._folder)
         if sha256 is not None and not any(each.kind == "plan" for each in self._entries()):
             self.plan(sha256)

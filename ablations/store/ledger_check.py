@@ -44,7 +44,7 @@ class LedgerCheck:
     head : the hash that covers the most rows; None if the ledger is empty.
     sessions, entered : number of chains, and number of runs with an entry.
     contradictions : one sentence for each difference between the ledger and the store.
-    notes : one sentence for each thing that the ledger cannot show.
+    notes : one sentence for each fact that the ledger cannot prove.
     """
 
     head: str | None

@@ -52,7 +52,7 @@ class LocalFolder:
         self._witness: Path | None = None
 
     def attach(self) -> None:
-        """Remember the plan, which may be replaced but is never removed."""
+        """Remember the path of the plan, which may be replaced but is never removed, for `refuse_absence`."""
         self._witness = next((path for path in (self.root / STUDY_FILE, self.root) if path.exists()), None)
 
     def prepare(self) -> None:
@@ -79,7 +79,7 @@ class LocalFolder:
             make_folder(path)
 
     def refuse_absence(self) -> None:
-        """Check that the lock folder exists or, for a reader, the plan."""
+        """Check that the lock folder still exists; for a reader, check that the plan still exists."""
         if self._witness is not None:
             with files.explained(self._witness, "found"):
                 os.stat(self._witness)  # noqa: PTH116 -- as cheap as possible, because it follows every operation
@@ -103,7 +103,7 @@ class LocalFolder:
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """While a commit is in this block, run files are not removed if they were compacted after the block began."""
+        """Until this block ends, no run file is removed that a compaction moved to a segment after the block began."""
         with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(
@@ -140,7 +140,7 @@ class LocalFolder:
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
         """Return the seconds since each matching file was written, by the file system's clock if that can be read.
 
-        This machine's clock may have jumped since then.
+        This machine's clock may have jumped since the files were written.
         """
         names, found = self.names(folder, pattern), {}
         now = time.time()

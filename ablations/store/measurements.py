@@ -1,4 +1,4 @@
-"""Measurements of a study's arms before they run, stored to avoid measuring twice; not part of the results."""
+"""Measurements made before a study's arms run, stored to avoid repeating them; they are not part of the results."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def name_of(run_id: str, digest: str) -> str:
 
 
 def keep(folder: Folder, run_id: str, digest: str, content: bytes) -> None:
-    """Store a network; a file for the same run with different content is kept as well."""
+    """Store a network; files of the same run with different content are kept as well."""
     folder.replace(name_of(run_id, digest), lambda path: path.write_bytes(content))
 
 

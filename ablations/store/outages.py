@@ -251,7 +251,7 @@ class Outages:
     def reporting(
         self, notify: Callable[[str], None] | None, interrupted: Callable[[], bool] | None = None
     ) -> Iterator[None]:
-        """Use other callbacks within the block."""
+        """Use these callbacks instead of the store's own within the block."""
         before = self.notify, self.interrupted
         self.notify, self.interrupted = notify, interrupted or self.interrupted
         try:
@@ -317,7 +317,7 @@ class Outages:
             raise OutageTooLong(text) from error
 
     def _wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`, randomized so that processes do not all retry at once; return False if interrupted."""
+        """Wait up to `seconds`, randomized so that processes do not all retry together; return False if interrupted."""
         end = self._clock() + seconds * random.uniform(2 / 3, 1)  # noqa: S311 -- no secret
         while (left := end - self._clock()) > 0:
             if self.interrupted is not None and self.interrupted():

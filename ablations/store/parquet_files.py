@@ -27,7 +27,7 @@ from aimlib.records import (
 from aimlib.records.checksums import Damaged, verified, verified_group
 from aimlib.records.row_digests import row_digests
 
-_ROW_GROUP_BYTES = 64 * 2**20  # in memory, before compression
+_ROW_GROUP_BYTES = 64 * 2**20  # size of the rows before compression
 
 
 def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Path) -> None:
@@ -110,7 +110,7 @@ def check_file(path: Place) -> pa.Schema:
 
 
 def write_segment(paths: Iterable[Place], segment: Path) -> None:
-    """Write the rows of run files to one file, keeping about 64 MB in memory at a time.
+    """Write the rows of run files to one file, holding about 64 MB of rows at a time.
 
     Columns added by a different version of this package are kept.
 

@@ -27,7 +27,7 @@ class Names:
     ----------
     hosts : number of each host, by host name.
     devices : number of each device, by UUID.
-    identities : for each run id, the text whose hash it is.
+    identities : for each run id, the text of which the id is the hash.
     """
 
     hosts: dict[str, int] = field(default_factory=dict)

@@ -91,13 +91,14 @@ class ResultStore:
     where : the study directory, created if missing; or an ``s3://``, ``gs://`` or ``az://`` URL of an existing bucket.
     terms : times for this process's leases on a study in object storage.
     outages : how long every method waits for unavailable storage; None means not at all.
-    read_only : whether to create and write no files, for readers who may lack write permission; methods that write then
+    read_only : if true, create and write no files, for readers who may lack write permission; methods that write then
         raise an error.
 
     Raises
     ------
     StoreError: `where` is a file or cannot be written, the file system has no hard links or locks, the server has no
-        conditional writes, or a newer version wrote the study. With `read_only`, only a newer version raises it.
+        conditional writes, or a newer version wrote the study. With `read_only`, only a newer version raises this
+        error.
     """
 
     def __init__(
@@ -259,7 +260,7 @@ class ResultStore:
 
         def attempt() -> Place:
             names = [match[0] for match in self._failure_names() if match[1] == run_id]
-            if next(attempts):  # an earlier attempt may have written it
+            if next(attempts):  # an earlier attempt may have written the file
                 for name in names:
                     if parquet_files.holds(self.place / FAILURES / name, table):
                         return self.place / FAILURES / name
@@ -311,9 +312,9 @@ class ResultStore:
     def lock_run(self, run_id: str) -> RunLock | None:
         """Lock a run for this process; return None while this or another process holds the lock.
 
-        The lock ends with `RunLock.release`, at the end of a `with` block, or with the death of this process. In the
-        last case, it ends immediately in a directory, and in object storage when the lease has not been renewed for a
-        term. This call waits for one term before it takes over a lease that seems abandoned.
+        The lock ends with `RunLock.release`, at the end of a `with` block, or with the death of this process. If the
+        process dies, a lock in a directory ends immediately; a lock in object storage ends when the lease has not been
+        renewed for a term. This call waits for one term before it takes over a lease that seems abandoned.
         """
         return self._folder.lock(_checked(run_id))
 

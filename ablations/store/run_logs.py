@@ -171,8 +171,8 @@ def outputs(directory: Place, run_ids: Iterable[str]) -> dict[str, list[LogEntry
 class Activity:
     """Whether sessions are computing a study, for repeated queries.
 
-    A dead session must not count as running because its clock was ahead. Therefore, a state counts only while it is
-    recent by this machine's clock, and only for the same time without a change.
+    A dead session whose clock was ahead must not count as running. Therefore, states count only if they are at most a
+    minute old by this machine's clock, and if some state has changed within the last minute.
 
     Parameters
     ----------

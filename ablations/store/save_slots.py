@@ -25,7 +25,7 @@ from aimlib.errors import StoreError
 from aimlib.paths import make_folder
 
 SLOTS = 2
-"""Number of runs that save at once: while one run computes and copies, the other writes."""
+"""Number of runs that save at the same time: while one run computes and copies, the other writes."""
 _POLL_S = 0.05
 _DEAD_AFTER_S = 60.0
 """Seconds after which a ticket without a holder is removed; before that, the run may be about to lock it."""
@@ -41,7 +41,7 @@ class SaveSlots:
     Parameters
     ----------
     folder : folder for the locks and tickets; processes that share the folder share the slots.
-    slots : number of runs that may save at once.
+    slots : number of runs that may save at the same time.
     """
 
     def __init__(self, folder: Path, slots: int = SLOTS) -> None:
@@ -138,7 +138,7 @@ class SaveSlots:
         return None
 
     def _busy(self) -> int:
-        """Return the number of occupied slots, including this run's slot; the runs in them share the storage."""
+        """Return the number of occupied slots, including this run's slot; their runs share the speed of the storage."""
         busy = 0
         for number in range(1, self._slots + 1):
             with locked(self._folder / f"slot-{number}.lock", shared=True) as free:

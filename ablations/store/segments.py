@@ -135,7 +135,7 @@ class SettledRuns:
                 parquet_files.verify(self._place(name))
 
     def _remove(self, moved: set[str]) -> int:
-        """Remove run files whose rows are in a segment, once every commit that checked before it existed has ended.
+        """Remove run files whose rows are in a segment, once every commit that may not have seen the segment has ended.
 
         If a commit does not end in time, rows stay in both places and the next compaction removes them.
         """

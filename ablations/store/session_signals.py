@@ -65,7 +65,7 @@ def write_node_time(folder: Folder, session: str, seconds: float) -> None:
 
 
 def node_time(root: Place) -> dict[str, float]:
-    """Return each session's total node uptime in seconds; damaged files count as 0: no result depends on them."""
+    """Return each session's total node uptime in seconds; damaged files count as 0, as no result depends on them."""
     try:
         paths: list[Place] = sorted((root / LIVE).iterdir())
     except OSError:

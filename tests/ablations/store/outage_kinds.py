@@ -1,4 +1,4 @@
-"""Errors that the store encounters when storage is unavailable, and a clock on which hours take no time."""
+"""Errors that the store encounters when storage is unavailable, and a clock that simulates hours without waiting."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ for status, code in _ANSWERS:
 
 
 class Clock:
-    """A clock that advances only during its own sleep."""
+    """A clock that advances only when its `sleep` is called."""
 
     def __init__(self) -> None:
         self.now = 0.0

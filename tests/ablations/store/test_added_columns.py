@@ -67,8 +67,7 @@ def test_segments_with_only_old_rows_have_null_in_new_columns(tmp_path: Path) ->
 def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session with the old code continues next to a session with this code: it keeps columns that it does not
-    know."""
+    """Next to a session with this code, a session with the old code keeps columns that the old code does not know."""
     store = ResultStore(tmp_path)
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     known = pa.schema([field for field in run_schema() if field.name not in ADDED], metadata=run_schema().metadata)

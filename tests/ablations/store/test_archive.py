@@ -158,7 +158,7 @@ def test_an_archive_contains_the_original_ledger(study: Path, packed: Path) -> N
     assert manifest["frozen_plan"] == analysis.load(study).frozen.sha256  # type: ignore[union-attr]
 
 
-@pytest.mark.slow  # a second process computes what the test of the same verdict computes
+@pytest.mark.slow  # runs in a second process
 def test_the_source_code_in_an_archive_computes_the_verdict(computed: tuple[str, Path], tmp_path: Path) -> None:
     _, packed = computed
     with tarfile.open(packed) as archive:

@@ -69,7 +69,7 @@ def test_a_row_that_is_compacted_immediately_is_kept(remote: str, monkeypatch) -
 
 
 def test_a_reader_during_a_late_commit_reads_the_row_that_counts(remote: str, monkeypatch, tmp_path: Path) -> None:
-    """After the reader has listed the run file, it is compacted, and a late commit recreates it before it is opened."""
+    """After the reader has listed the run file, a compaction removes it and a late commit recreates it."""
     elsewhere = ResultStore(tmp_path / "elsewhere")
     elsewhere.commit(make_record(RUN, host="late"))
     late = (tmp_path / "elsewhere" / "runs" / f"{RUN}.parquet").read_bytes()

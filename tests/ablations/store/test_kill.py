@@ -39,7 +39,7 @@ def runs_after_kills(
     Parameters
     ----------
     more : number of runs by which the list grows for each new pair of writers.
-    rest : maximum number of seconds for which a pair is left alone.
+    rest : maximum number of seconds before a pair of writers is killed.
     """
     chance, store, killed, runs = random.Random(mode), ResultStore(str(place)), 0, 0
 

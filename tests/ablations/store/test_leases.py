@@ -32,7 +32,7 @@ def remote(any_remote: str) -> str:
 
 
 class Clock:
-    """A clock that advances only during its own sleep."""
+    """A clock that advances only when its `sleep` is called."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -103,7 +103,7 @@ def test_a_lease_that_does_not_change_for_a_term_is_taken_over(store_of, clock: 
 
 
 def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, remote: str) -> None:
-    """Only changes to a lease count, no matter how old it looks."""
+    """Only changes to a lease count, no matter how old the lease seems."""
     first, watching = store_of(clock).lock_run(RUN), Clock()
 
     def sleep(seconds: float) -> None:
@@ -399,7 +399,7 @@ def test_a_holder_that_hung_notices_that_it_is_fenced(remote_of_processes: str, 
     store = ResultStore(remote_of_processes, Terms(TERM))
     zombie = start("lessee.py", remote_of_processes, RUN, TERM)
     assert tell(zombie, "before") == "False kept kept"
-    store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only saved a checkpoint
+    store._folder.remove(f"runs/{RUN}.parquet")  # as if the process had only saved a checkpoint
     os.kill(zombie.pid, signal.SIGSTOP)
     with held(store) as lock:
         assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "before"

@@ -222,7 +222,7 @@ def test_disk_errors_count_everywhere() -> None:
 
 
 class Faulty:
-    """Makes system calls on a directory fail, before or after they take effect, while an outage lasts on the clock."""
+    """Makes operations fail, before or after they take effect, until the clock reaches the end of the outage."""
 
     def __init__(self, clock: Clock, fault: Fault, length: float, *, late: bool) -> None:
         self.clock, self.fault, self.end, self.late = clock, fault, clock.now + length, late

@@ -21,7 +21,7 @@ numbers = st.integers(0, 7)
 
 
 class Killed(BaseException):
-    """Raised in place of kill -9."""
+    """Raised to simulate kill -9."""
 
 
 class StoreMachine(RuleBasedStateMachine):

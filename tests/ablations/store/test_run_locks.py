@@ -40,8 +40,10 @@ def test_a_lock_is_released_after_an_error(store: ResultStore) -> None:
 def test_a_lock_survives_partial_reads_and_writes_of_its_file(
     store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """POSIX allows this. Earlier, a lock whose token was only partly read counted as lost, and its run was
-    abandoned."""
+    """POSIX allows partial reads and writes.
+
+    In earlier versions, a lock whose token was only partly read counted as lost, and the run was abandoned.
+    """
     pread, pwrite = os.pread, os.pwrite
     monkeypatch.setattr(os, "pread", lambda handle, size, at: pread(handle, min(size, 5), at))
     monkeypatch.setattr(os, "pwrite", lambda handle, content, at: pwrite(handle, content[:7], at))
@@ -178,7 +180,7 @@ def test_a_forked_child_has_lost_the_lock(store: ResultStore) -> None:
 
 
 def test_lock_files_of_compacted_runs_are_removed_unless_they_are_held(store: ResultStore) -> None:
-    """Otherwise, a study of 10,000 runs would have as many lock files."""
+    """Otherwise, a study of 10,000 runs would keep 10,000 lock files."""
     for number in range(3):
         with store.lock_run(identity(number)) as lock:
             store.commit(make_record(identity(number)), lock)

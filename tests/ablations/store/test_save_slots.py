@@ -1,5 +1,5 @@
-"""Runs that need to save at once take turns: the most advanced run saves first, and each save completes or never
-starts."""
+"""Runs that need to save at the same time take turns: the most advanced run saves first, and each save completes or
+never starts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def savers() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def saved(savers: subprocess.Popen[str]) -> Callable[..., Saved]:
-    """Return a function that lets runs save at once and returns their reports, ordered by the start of the save."""
+    """Return a function that lets runs save at the same time and returns their reports, in the order of the saves."""
 
     def save(where: str, runs: list[str], **changes: Any) -> Saved:
         listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]
@@ -168,7 +168,7 @@ def test_a_deadline_that_is_set_while_a_run_waits_applies(tmp_path: Path) -> Non
 
 
 class Clock:
-    """A clock that advances only during its own sleep."""
+    """A clock that advances only when its `sleep` is called."""
 
     def __init__(self) -> None:
         self.now = 1000.0

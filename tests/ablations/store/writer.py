@@ -39,7 +39,7 @@ while remaining := [run_id for run_id in ids if run_id not in store.settled()]:
         elif lock := store.lock_run(run_id):
             with lock:
                 if not store.is_settled(run_id):
-                    with suppress(Fenced):  # it was slow
+                    with suppress(Fenced):  # another process took the lock
                         settle(run_id, lock)
-store.compact(at_least=5)  # as the end of a session does
+store.compact(at_least=5)  # as a session does at its end
 print("done", flush=True)
