@@ -15,9 +15,9 @@ from ablations.trackers.base import RunInfo, Tracker
 class TensorBoard(Tracker):
     """Tracker that writes scalars by epoch and the configuration as text.
 
-    View them with ``tensorboard --logdir DIR/tracking``.
+    View the event files with ``tensorboard --logdir DIR/tracking``.
 
-    It uses tensorboardX, which does not import torch into the driver.
+    The tracker uses tensorboardX, which does not import torch into the driver.
     """
 
     def __init__(self, directory: Path, study: str) -> None:

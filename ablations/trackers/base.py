@@ -63,12 +63,15 @@ class Tracker(ABC):
     def started(self, run: RunInfo, *, resumed: bool) -> None:
         """Start a run.
 
-        If `resumed`, the tracker already has some of the run's epochs, and the epochs that follow continue them.
+        If `resumed`, the tracker already has the run's first epochs, and receives only later epochs.
         """
 
     @abstractmethod
     def epoch(self, run: RunInfo, number: int, metrics: Mapping[str, float]) -> None:
-        """Record a completed epoch, numbered from 1 and passed only once; it must be safe on disk when this returns."""
+        """Record a completed epoch, which must be on disk when this method returns.
+
+        Epochs are numbered from 1, and each epoch is passed only once.
+        """
 
     @abstractmethod
     def ended(self, run: RunInfo, end: str) -> None:
