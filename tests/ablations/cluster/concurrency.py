@@ -9,7 +9,7 @@ from tiny_study import rows
 
 
 def most_at_once(*directories: Path) -> int:
-    """Return the largest number of runs, in all of these studies together, that were trained at the same time."""
+    """Return the largest number of runs that were trained at the same time in all of these studies together."""
     changes = []
     for row in (row for directory in directories for row in rows(directory)):
         changes += [(row["started_at"], 1), (row["started_at"] + timedelta(seconds=row["seconds"]), -1)]

@@ -314,7 +314,7 @@ def test_the_rayjob_matches_the_kuberay_definition() -> None:
 
 
 def _closed(node: Any) -> None:
-    """Refuse unknown fields, because the server drops them, and translate the Kubernetes extensions."""
+    """Make a schema refuse unknown fields, which the server would drop, and translate the Kubernetes extensions."""
     if isinstance(node, dict):
         if node.pop("x-kubernetes-int-or-string", None):
             node.pop("anyOf", None)

@@ -157,7 +157,7 @@ def test_the_demo_does_not_need_a_download() -> None:
         "mlp_small",
         *(pytest.param(f"{name}_small", marks=pytest.mark.slow) for name in ("update", "memory_size", "screening")),
     ],
-)  # the slow cases expand the arms again, which takes seconds each
+)  # each slow case expands the arms again, which takes seconds
 def test_small_versions_on_digits_do_not_need_a_download(name: str) -> None:
     result = check(name, timing=False)
     assert len(result.plan.runs) == len(result.plan.arms) * 5

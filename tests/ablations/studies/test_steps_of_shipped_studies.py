@@ -25,8 +25,8 @@ from aimlib.training.steps import proof
 
 pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding the arms takes seconds in every process
 MIXED = "confounds_small"
-"""This study has eleven arms that combine the differences between the two arms of replication_small, which are tested
-first."""
+"""A study whose eleven arms combine the differences between the two arms of replication_small. The arms of
+replication_small are tested before this study."""
 WHOLE = {"demo", "squeeze_excitation", "replication_small"}
 """Studies in which every arm is quick. Of the other small studies, only the first arm is quick; the others are slow."""
 SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name in WHOLE), key=lambda name: name == MIXED)
@@ -90,7 +90,7 @@ def own_arms(study: str, studies: list[str], part: slice) -> list[str]:
 def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, part: slice, without_values: None) -> None:
     own = own_arms(study, SMALL if study in SMALL else STUDIES, part)
     found = {own[0]: waits(arms_of(study)[own[0]], steps=2 if study in SMALL else 1)} if own else {}
-    found |= {name: waits(arms_of(study)[name], steps=1) for name in own[1:]}  # the second step of an optimizer
+    found |= {name: waits(arms_of(study)[name], steps=1) for name in own[1:]}  # only the first arm runs a second step
     assert {name: reasons for name, reasons in found.items() if reasons} == {}
 
 
