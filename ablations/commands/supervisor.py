@@ -31,7 +31,8 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SENT_BY_THE_KERNEL = 0x80  # SI_KERNEL: Ctrl-C on a terminal, which the child also receives
 _POLL_S, _REFUSED_S = 2.0, 15.0
 _SHORT_LIFE_S, _SHORT_LIVES = 60.0, 5
-"""If `_SHORT_LIVES` consecutive children each lose Ray within `_SHORT_LIFE_S` seconds, the last one is not replaced."""
+"""After `_SHORT_LIVES` consecutive children that each lost Ray within `_SHORT_LIFE_S` seconds, the next child is not
+replaced."""
 _DIES_WITH_ITS_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -80,7 +81,7 @@ class _Ended:
 
 
 def enter(address: str, limit_s: Callable[[], float], say: Callable[[str], None]) -> None:
-    """Return in a child process; the parent exits with the code of its last child.
+    """Fork, and return in the child process; the parent waits, and exits with the exit code of its last child.
 
     Parameters
     ----------

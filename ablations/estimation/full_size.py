@@ -72,7 +72,7 @@ class Part:
 
     @property
     def precision(self) -> str:
-        """The precision that the study specifies, as a key of a card in `PEAKS`."""
+        """The precision that the study specifies, as a key of a card's entry in `PEAKS`."""
         training = self.plan.arms[0].config.training
         return training.precision if training.precision != "float32" else "tf32" if training.tf32 else "float32"
 

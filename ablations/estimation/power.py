@@ -102,7 +102,7 @@ def analyse(
     seed_sd: float | None = None,
     half_width: float | None = None,
 ) -> PowerAnalysis:
-    """Simulate the looks and the verdict table of a study; the arguments are as for `ablations.plan`.
+    """Simulate the looks and the verdict table of a study; the other arguments are those of `ablations.plan`.
 
     Parameters
     ----------

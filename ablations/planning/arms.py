@@ -39,7 +39,8 @@ class Arm:
     levels : label of each factor's level, by factor; empty for arms without factors.
     resources : resources of the arm's runs.
     also : other combinations of levels that result in the same configuration and that this arm therefore represents.
-    integrity : how wrong results of a device are detected; kernels that are not deterministic are considered later.
+    integrity : how wrong numbers computed by a device are detected; kernels that are not deterministic are considered
+        later.
     question : question that the comparison between this arm and the treatment answers, as stated in the study; None
         means the default question for the arm's role.
     """
@@ -137,7 +138,8 @@ _NAMED = 3
 
 
 def _condensed(problems: Iterable[str], specs: Mapping[str, ArmSpec], spec: StudySpec) -> list[str]:
-    """Return the problems, without an arm's problem if the base has the same one, and once for several combinations."""
+    """Return the problems, without those of arms that the base has too; combinations with the same problem are
+    counted."""
     problems = list(problems)
     of_base = {problem.removeprefix("base.") for problem in problems if problem.startswith("base.")}
     found: dict[str, list[str]] = {}
@@ -259,7 +261,7 @@ def _build(config: RunConfig, built: set[_Network]) -> None:
 
 
 def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:
-    """Return how an arm's runs detect wrong results of a device: as specified for the arm, or else for the study."""
+    """Return how an arm's runs detect wrong numbers: as specified for the arm, or else for the study."""
     stated = next((found for each in _lineage(name, specs) if (found := specs[each].integrity) is not None), None)
     if stated is None or stated == spec.integrity:
         return spec.integrity

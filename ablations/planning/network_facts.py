@@ -28,7 +28,7 @@ class NetworkFacts:
 
     Parameters
     ----------
-    network : network on the meta device, which is not changed.
+    network : network on the meta device; it is not changed.
     summary : summary of this network.
     """
 

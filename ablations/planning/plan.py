@@ -230,7 +230,7 @@ def _idle_fraction(fraction: float, images: int) -> list[str]:
 
 
 def _held_out(training: TrainingConfig, data: DataSet) -> int:
-    """Return the number of images that are held out; it is the same for every seed."""
+    """Return the number of held-out images, which is the same for every seed."""
     from aimlib.training.splits import hold_out  # noqa: PLC0415 -- imports torch
 
     return len(hold_out(data.train.labels, training.validation_fraction, seed=0)[1])

@@ -195,7 +195,7 @@ def _with_choice(problem: str) -> str:
 
 
 def _choice_meant(found: re.Match[str]) -> str | None:
-    """Return the sampler or pruner meant by the name of an Optuna class, such as ``TPESampler``, or of another tool."""
+    """Return the sampler or pruner that another tool's name, or an Optuna class such as ``TPESampler``, stands for."""
     last = found["name"].removesuffix("()").rpartition(".")[2].lower()
     plain = re.sub(rf"[\W_]|{found['kind']}$", "", last)
     known = {choice.replace("_", ""): choice for choice in found["known"].split(", ")}

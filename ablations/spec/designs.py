@@ -90,8 +90,9 @@ _NO = frozenset({"off", "no", "without", "false", "none", "null", "disabled", "a
 def switched_on(labels: Sequence[str]) -> str | None:
     """Return which of two labels means that a factor is on, or None if neither does.
 
-    Words such as ``on``, ``yes`` and ``with``, or ``off``, ``no_augmentation`` and ``none``, decide. If neither label
-    contains such a word, the last label means on.
+    A label that begins with a word such as ``on``, ``yes`` or ``with`` means on. If a label begins with a word such as
+    ``off``, ``no`` or ``none``, the other label means on. If neither label begins with such a word, the last label
+    means on.
     """
     first, last = (_meaning(label) for label in labels)
     if first == last:

@@ -62,7 +62,7 @@ class Study(StudySpec):
     keep : which trained network of a run is stored: best (from the selected epoch), last or none.
     keep_scores : float16 stores the scores of all classes for every test image, for top-k accuracy and calibration
         error.
-    integrity : whether and how to detect wrong results of a device.
+    integrity : whether and how to detect wrong numbers computed by a device.
     plugins : files with your own code, whose registered classes can be used by name like any other plugin. Classes in
         the calling script or notebook are known without this key.
     reuse : directories of other studies, from which results of identical runs are copied.

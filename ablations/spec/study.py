@@ -287,8 +287,8 @@ def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
 
     Parameters
     ----------
-    source : path of a study file, name of a shipped study, mapping of keys, or an `ablations.Study`. Paths in the last
-        two are relative to the current folder.
+    source : path of a study file, name of a shipped study, mapping of keys, or an `ablations.Study`. Paths in a mapping
+        or a `Study` are relative to the current folder.
     overrides : texts ``key.path=value``. A path that starts with model, data or training refers to `base`; the override
         also replaces the values of individual arms at that path.
 

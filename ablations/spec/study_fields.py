@@ -102,8 +102,8 @@ def keep_of(value: Any) -> Any:
 
 
 Checks = Literal["spot", "reference", "off"]
-"""How to detect wrong results of a device in a run. spot: the device computes the reference step, and some training
-steps are repeated. reference: only the reference step is computed. off: neither is done."""
+"""How to detect wrong numbers that a device computes in a run. spot: the device computes the reference step, and some
+training steps are repeated. reference: only the reference step is computed. off: neither is done."""
 Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
 LookNumbers = Annotated[
     Any,

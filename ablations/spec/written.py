@@ -25,7 +25,7 @@ class Written:
     schema: dict[str, Any]
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return this schema instead of the schema of the type."""
+        """Return `schema` instead of the schema of the key's type."""
         return copy.deepcopy(self.schema)
 
     def __repr__(self) -> str:

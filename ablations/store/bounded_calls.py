@@ -19,7 +19,7 @@ class BoundedCalls:
     Parameters
     ----------
     seconds : how long to wait for a call.
-    where : the storage, for messages.
+    where : name of the storage in messages.
     """
 
     def __init__(self, seconds: float, where: str) -> None:

@@ -77,7 +77,7 @@ class Lease:
     Parameters
     ----------
     tag : ETag of the object as written by this process.
-    since : start of the request that wrote it, on the clock of `terms`.
+    since : start of the request that wrote the object, on the clock of `terms`.
     """
 
     def __init__(self, run_id: str, address: Address, content: dict[str, Any], tag: str, since: float, terms: Terms):

@@ -206,7 +206,7 @@ class Outages:
     worked : whether the storage is known to be usable for reading and writing.
     notify : called with one line when an outage begins, every `NOTICE_INTERVAL_S` seconds, and when it ends.
     interrupted : called every half second while waiting; once it returns true, waiting ends with the storage's error.
-    clock, sleep : functions that return monotonic seconds and that wait for a number of seconds.
+    clock, sleep : a function that returns monotonic seconds, and a function that waits for a number of seconds.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class Outages:
     def reporting(
         self, notify: Callable[[str], None] | None, interrupted: Callable[[], bool] | None = None
     ) -> Iterator[None]:
-        """Use these callbacks instead of the store's own within the block."""
+        """Within the block, call these callbacks instead of the usual ones."""
         before = self.notify, self.interrupted
         self.notify, self.interrupted = notify, interrupted or self.interrupted
         try:

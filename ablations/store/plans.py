@@ -41,7 +41,7 @@ def _kept(folder: Folder, name: str, text: str, content: Any) -> bool:
 
 
 def _without_additions(content: Any) -> Any:
-    """Return a plan without the checksum and the schema version that the store adds, which differ between versions."""
+    """Return a plan without the checksum and schema version that the store adds; both differ between versions."""
     if not isinstance(content, dict):
         return content
     return {key: value for key, value in content.items() if key not in (DOCUMENT_KEY, _VERSION)}

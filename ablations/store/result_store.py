@@ -300,7 +300,10 @@ class ResultStore:
 
     @_reads
     def is_settled(self, run_id: str) -> bool:
-        """Return whether a run is settled; ask again after locking it, because another process may settle it first."""
+        """Return whether a run is settled.
+
+        Ask again after locking the run, because another process may settle it first.
+        """
         return _checked(run_id) in self._settled
 
     @_reads

@@ -30,7 +30,7 @@ class RunInfo:
 
     Attributes
     ----------
-    run_id : id of the run in the study, which the tracker also uses.
+    run_id : id of the run in the study; the tracker uses the same id.
     config : all options by key path, as plain values, without file paths or apparent secrets.
     """
 

@@ -1,4 +1,4 @@
-"""Checks of processors and GPUs by `ablate doctor`: which of them torch can use, and which Ray assigns to runs."""
+"""Checks of processors and GPUs by `ablate doctor`: which devices torch can use, and which Ray assigns to runs."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class _Builder:
         return {"anyOf": [named, {"enum": [None, "none"]}, _mapping({"name": {"const": "none"}})]}
 
     def _family(self, family: str) -> Schema:
-        """Return the schema of a component: its name, or a mapping with options and, if wanted, its name."""
+        """Return the schema of a component: its name, or a mapping with its options and, optionally, its name."""
         every = self._known.components[family]
         names = [each.name for each in every]
         ways = [self._referred(f"{family}.{each.name}") for each in every if each.config is not None]

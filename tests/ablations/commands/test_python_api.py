@@ -38,7 +38,7 @@ ONLY_IN_PYTHON = {
 ONLY_OF_COMMANDS = {"predict": {"csv", "parquet"}, "keys": {"form"}}
 """Options that are replaced by methods of the result: `predict(...).frame()` is a data frame, and keys are records."""
 RENAMED = {"source": "directory"}
-"""Arguments of functions that also accept `Results`."""
+"""Names of arguments for which functions also accept `Results`, with the commands' names."""
 NO_COMMANDS = {"Study", "SessionResult", "data", "features", "memory", "network"}
 HEAVY = {"export", "features", "memory", "network", "predict", "Study"}
 """Names whose modules import torch or pandas."""

@@ -107,7 +107,7 @@ def test_an_archive_leads_to_the_same_verdict_elsewhere(computed: tuple[str, Pat
 
 
 def test_a_verdict_that_depends_on_predictions_is_the_same_elsewhere(tmp_path: Path) -> None:
-    """The headline includes a different verdict for new photos, which is computed on demand from predictions."""
+    """The headline includes a separate verdict for new photos; that verdict is computed on demand from predictions."""
     arms = [FakeArm("baseline", "baseline", 0.3), FakeArm("aim", "aim", 0.33)]
     study = FakeStudy(arms, list(range(5)), procedure=2, images=150, spread=0.012)
     directory = write_study(tmp_path / "study", study, np.random.default_rng(50))

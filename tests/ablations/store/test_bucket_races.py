@@ -98,8 +98,10 @@ def test_two_compactions_exclude_each_other(remote: str) -> None:
 
 
 def test_a_compaction_that_hung_does_not_write_a_segment(remote: str, monkeypatch) -> None:
-    """A compaction is stopped after reading the run files, while another process compacts; it must not write a
-    segment."""
+    """A compaction is suspended after reading the run files, and another process compacts them.
+
+    The first compaction must not write a segment when it continues.
+    """
     monkeypatch.setattr(leases.Lease, "_keep", lambda lease: None)
     now = [0.0]
     terms = Terms(60.0, lambda: now[0], lambda seconds: now.__setitem__(0, now[0] + seconds))

@@ -421,7 +421,7 @@ def test_a_lock_that_another_process_has_held_meanwhile_is_not_reacquired(tmp_pa
 
 
 class Answer(Exception):
-    """Return the error that an object storage client raises for a response with this status."""
+    """The error that an object storage client raises for a response with this status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")

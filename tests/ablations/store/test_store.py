@@ -140,7 +140,7 @@ def test_the_plan_and_its_history_are_stored(store: ResultStore) -> None:
 
 
 def test_a_changed_plan_is_found_and_a_plan_without_a_checksum_is_read(store: ResultStore) -> None:
-    """Early versions did not write checksums; their plan is kept only once, even if this version writes it again."""
+    """A plan from an early version has no checksum, and is kept only once, even if this version writes it again."""
     store.write_plan({"arms": [], "delta_pp": 1.0})
     path = store.directory / "study.json"
     text = path.read_text()
