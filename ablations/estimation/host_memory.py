@@ -64,7 +64,7 @@ def notes(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
 
 
 def _too_many(arm: str, cost: Cost, given: Resources) -> str:
-    """Return a note if the runs that start at the same time do not all fit into the memory of the machine."""
+    """Return a note if the runs that start at the same time do not all fit into the machine's RAM."""
     each = cost.arms[arm]
     taken = each.host_bytes if each.host_bytes is not None else each.peak_bytes
     if cost.device != "cpu" or given.memory is not None or not taken or cost.parallel * taken <= cost.total_bytes:

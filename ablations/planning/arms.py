@@ -138,8 +138,11 @@ _NAMED = 3
 
 
 def _condensed(problems: Iterable[str], specs: Mapping[str, ArmSpec], spec: StudySpec) -> list[str]:
-    """Return the problems, without those of arms that the base has too; combinations with the same problem are
-    counted."""
+    """Return the problems, with fewer repetitions.
+
+    An arm's problem is omitted if the base has the same one. A problem of several combinations is reported once, with
+    their number.
+    """
     problems = list(problems)
     of_base = {problem.removeprefix("base.") for problem in problems if problem.startswith("base.")}
     found: dict[str, list[str]] = {}

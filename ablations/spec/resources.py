@@ -31,7 +31,7 @@ def _gpus_of(data: Any) -> Any:
 
 
 def _memory_of(value: Any) -> Any:
-    """Read an amount of memory, such as 4GiB."""
+    """Read an amount of host memory, such as 4GiB."""
     found = parse_bytes(value) if isinstance(value, str) else value
     if isinstance(found, int | float) and not isinstance(found, bool):
         if found < _LEAST_BYTES:

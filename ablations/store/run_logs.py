@@ -1,4 +1,4 @@
-"""Reading run logs: the output that workers kept, and what the rows say about attempts. Files are only read."""
+"""Reading run logs: the output that workers kept, and what the rows say about attempts. No files are changed."""
 
 from __future__ import annotations
 

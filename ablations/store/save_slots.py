@@ -1,4 +1,5 @@
-"""The order in which many runs save: a few at a time, the most advanced first, and none that cannot finish in time.
+"""The order in which many runs save: a few at a time, the most advanced first. A save that would be late is not
+started.
 
 When a session must end, all of its runs need to save within half a minute, which may mean tens of gigabytes for one
 storage system. If all runs wrote in parallel, either all of them or none would be late. A run therefore takes one of a

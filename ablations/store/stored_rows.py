@@ -1,4 +1,4 @@
-"""Rows of settled runs in another study's directory, which is only read."""
+"""Reading the rows of settled runs from another study's directory, without changing that directory."""
 
 from __future__ import annotations
 
