@@ -193,7 +193,7 @@ def _enter(files: Iterable[str | Path], trust: Trust) -> None:
 
 
 def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Repetition, ...]:
-    """From the runs of the plan that ended normally, compute again those that the key selects."""
+    """Select up to `number` of the plan's settled runs using the key, and compute them again."""
     from ablations.execution.repetition import REPEATED, drawn, repeated
     from analysis.reading.files import read_settled
 

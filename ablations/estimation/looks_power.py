@@ -104,7 +104,7 @@ def _shown_at_first(effect: float, spread: Spread, looks: Looks) -> float:
         return 0.0
     if effect == 0:
         return level / 2
-    # For a gain, the chance of the other side is below 1e-3 of the level whenever power matters.
+    # For a gain, the chance of an interval below 0 is less than 1e-3 of the level whenever power matters.
     return power_over(effect, spread, looks.numbers[0], level)
 
 

@@ -442,7 +442,7 @@ def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]
         equal = kept.get(identity)
         if equal is None:
             kept[identity] = arm
-        elif arm.name in varied:  # the existing arm is this combination
+        elif arm.name in varied:  # the earlier arm represents this combination
             levels = equal.levels or arm.levels
             also = (*equal.also, arm.levels) if arm.levels != levels else equal.also
             kept[identity] = replace(equal, levels=levels, also=also)

@@ -46,7 +46,7 @@ def unknown() -> ModelSummary:
 
 
 def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
-    """Build a network on the meta device, send one image through it, and compare it with its weight file.
+    """Build a network on the meta device, send one image through it, and compare the network with its weight file.
 
     Raises
     ------

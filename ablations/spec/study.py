@@ -346,7 +346,7 @@ def _find(source: str | Path) -> Path:
     path = Path(source)
     try:
         found = path.exists()
-    except OSError as error:  # a name that is too long, a link to itself
+    except OSError as error:  # such as a name that is too long, or a link to itself
         raise ConfigError([f"{source}: cannot be read: {error.strerror}; pass a study file"]) from None
     if path.is_file():
         return path

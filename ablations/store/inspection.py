@@ -254,7 +254,7 @@ def _document(folder: Folder, name: str) -> _Intact:
     intact = document_is_intact(document)
     if intact is False:
         raise Damaged("its checksum does not match its content")
-    if intact is None and name == CLAIM_FILE:  # every version writes it with a checksum
+    if intact is None and name == CLAIM_FILE:  # every version writes this file with a checksum
         raise Damaged("its checksum is missing")
     if name.startswith(CODE) and document.get("code", stem := Path(name).stem) != stem:
         raise Damaged("it records different code than its name says")

@@ -149,7 +149,7 @@ def _unknown_joins(ledger: Ledger, entries: Collection[Entry]) -> list[str]:
     hashes = {each.hash for each in ledger.entries}
     recorded = {
         each.what.partition(".")[0] for each in entries if each.kind == "gap"
-    }  # known when the head was printed
+    }  # gaps that were known when the head was printed
     return [
         f"{LEDGER}/{each.what}: the head covers entries of this session that the ledger no longer contains"
         for each in entries

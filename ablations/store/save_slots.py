@@ -1,5 +1,4 @@
-"""The order in which many runs save: a few at a time, the most advanced first. A save that would be late is not
-started.
+"""The order in which many runs save: a few at a time, the most advanced first; no save starts that would be late.
 
 When a session must end, all of its runs need to save within half a minute, which may mean tens of gigabytes for one
 storage system. If all runs wrote in parallel, either all of them or none would be late. A run therefore takes one of a
@@ -77,7 +76,7 @@ class SaveSlots:
                     if not self._is_too_late(seconds * self._busy(), deadline):
                         held.callback(lock.close)
                         return True
-                    lock.close()  # without other runs saving, it may still finish in time
+                    lock.close()  # this run may still finish in time once fewer runs are saving
                 time.sleep(_POLL_S)
         return False
 

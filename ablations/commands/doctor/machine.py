@@ -53,7 +53,7 @@ def _guarded(examine: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
 
 def _python() -> Iterable[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", "ok", version)  # older versions cannot import this
+    yield Finding("Python", "ok", version)  # older versions of Python cannot import this package
 
 
 def _libraries() -> Iterable[Finding]:

@@ -47,7 +47,7 @@ def test_a_lost_lock_that_another_process_has_held_is_not_reacquired(lock: FileL
 
 
 def test_a_removed_file_is_distinguished_from_a_removed_folder(lock: FileLock) -> None:
-    """A missing folder may only be unmounted, and the lock may still exist once the folder is mounted again."""
+    """A missing folder may just not be mounted, and the lock may still exist once the folder is mounted again."""
     lock.path.unlink()
     assert not lock.is_signed(TOKEN)
     assert not lock.reacquire(TOKEN)

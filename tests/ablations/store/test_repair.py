@@ -214,7 +214,7 @@ def test_a_disk_that_does_not_answer_is_not_damage(copy: Path, monkeypatch: pyte
 @pytest.mark.parametrize("kind", [RUNS, SEGMENTS, FAILURES, IMAGES, PLANS, STUDY_FILE, "live"])
 @pytest.mark.parametrize(
     "tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
-)  # minutes
+)  # takes minutes
 def test_random_damage_never_changes_a_result(study: Path, tmp_path: Path, kind: str, tries: int) -> None:
     """Every damaged file is set aside, or no value that is read has changed (slow: several minutes for each kind)."""
     whole = values(study)

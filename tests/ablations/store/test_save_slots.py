@@ -64,7 +64,7 @@ def most_advanced_first(runs: list[str]) -> list[str]:
 
 def kept(where: str, run_id: str) -> float:
     """Return the number that fills a run's checkpoint: 1 in the old checkpoint, the number of epochs in a new one."""
-    store = ResultStore(where)  # its local copy of a bucket's checkpoint is removed together with the store
+    store = ResultStore(where)  # the local copy of a bucket's checkpoint is removed together with this store
     found = checkpointing.load(store.checkpoint_directory(run_id), run_id)
     assert found is not None
     values = found.network["weights"].unique()

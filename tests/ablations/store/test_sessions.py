@@ -90,7 +90,7 @@ def test_files_that_are_not_messages_from_a_session_are_ignored(tmp_path: Path) 
     (tmp_path / "live" / f"{SESSION}.json.bak").write_text("[")
     assert store.live() == []
     (tmp_path / "live" / f"{SESSION}.json").write_text("[1]")
-    assert store.live() == [{"session": SESSION}]  # its state is unknown until the session writes it again
+    assert store.live() == [{"session": SESSION}]  # the state is unknown until the session writes it again
 
 
 def test_clean_removes_the_files_of_dead_sessions(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ record_line = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
 def settle(run_id: str, lock: RunLock | None = None) -> None:
-    time.sleep(chance.uniform(0, 0.004))  # work
+    time.sleep(chance.uniform(0, 0.004))  # simulates work
     mark = f"{os.getpid()}-{chance.getrandbits(64):x}"
     if store.commit(make_record(run_id, host=mark), lock):
         os.write(record_line, f"{run_id} {mark}\n".encode())
