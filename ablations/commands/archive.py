@@ -34,7 +34,7 @@ def archive(directory: str | Place, out: str | Path | None = None) -> Archive:
     """Pack a study so that a reviewer elsewhere can compute its verdict again; see `ablations.store.archive`.
 
     The archive contains the rows, the plan, the ledger, the labels of the test images, the user's own code and this
-    package, but no photos, networks, paths, or names of machines or people.
+    package. It contains no photos, networks, paths, or names of machines or people.
 
     Parameters
     ----------

@@ -193,7 +193,7 @@ def _enter(files: Iterable[str | Path], trust: Trust) -> None:
 
 
 def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Repetition, ...]:
-    """Select up to `number` of the plan's settled runs using the key, and compute them again."""
+    """Use the key to select up to `number` of the plan's finished and diverged runs, and compute them again."""
     from ablations.execution.repetition import REPEATED, drawn, repeated
     from analysis.reading.files import read_settled
 

@@ -120,9 +120,9 @@ def price_of_any(
 
     The columns are listed in `PRICES`. For planned looks, they contain the number of pairs at the last look (`most`),
     the chance that a verdict ends the study by then, and the mean number of pairs. For looks at any time, they contain
-    the chance and the mean for the same `most`. Two further columns contain the smallest maximum number of pairs with
-    which looks at any time reach the chance of the planned looks, and the mean number of pairs with this maximum. Both
-    are NaN if three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
+    the chance and the mean for the same `most`. One column contains the smallest maximum number of pairs with which
+    looks at any time reach the chance of the planned looks. The last column contains the mean number of pairs with this
+    maximum. Both are NaN if three times as many pairs do not suffice, or if the chance with planned looks is below 5 %.
 
     Parameters
     ----------

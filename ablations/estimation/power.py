@@ -53,11 +53,11 @@ class PowerAnalysis:
     looks : looks at which the verdict is determined.
     table : one row per combination of seed_sd and effect (pp). `pairs_80` is the number of pairs for 80 % power at one
         look (at least 5, the minimum for a verdict; -1 means more than 10,000); `verdict` is the chance of a stopping
-        verdict with the planned seeds, `finally` is the same chance by the last look if seeds are added, and `shown` is
-        the chance that the interval is then above 0. `pairs` is the mean number of pairs until the study stops;
-        `device_hours` (in `unit`) and `price` are also means. The columns `finally_averaged` and `pairs_averaged` are
-        averages over the spreads compatible with the given results, weighted by their probability, instead of values at
-        the upper limit; NaN without results. Unknown hours and prices are NaN.
+        verdict with the planned seeds. `finally` is the chance of such a verdict by the last look if seeds are added;
+        `shown` is the chance that the interval is then above 0. `pairs` is the mean number of pairs until the study
+        stops; `device_hours` (in `unit`) and `price` are also means. The columns `finally_averaged` and
+        `pairs_averaged` are averages over the spreads compatible with the given results, weighted by their probability,
+        instead of values at the upper limit; NaN without results. Unknown hours and prices are NaN.
     curves : the columns seed_sd, effect, pairs, and the power of one look.
     seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
         results, or None without results.

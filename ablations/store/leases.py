@@ -6,9 +6,9 @@ that was seen (`If-Match` on its ETag), so exactly one of two competing processe
 lease every third of its term.
 
 Expiry is never decided by comparing timestamps from two machines, because a wall clock may jump. A process that tries
-to acquire the lease watches the object, and takes the lease over if the object has not changed for longer than a term
-on the process's own monotonic clock. The holder counts its term from the start of its last successful renewal, on its
-own monotonic clock, so it gives up before a watcher takes over. The clock continues while a machine sleeps
+to acquire the lease watches the object, using its own monotonic clock. It takes the lease over if the object has not
+changed for longer than a term. The holder counts its term from the start of its last successful renewal, on its own
+monotonic clock, so it gives up before a watcher takes over. The clock continues while a machine sleeps
 (`CLOCK_BOOTTIME`). If a process is suspended during a request and loses its lease meanwhile, its conditional put fails.
 
 The age of the object, measured only by the storage's clock, decides whether watching is worthwhile: a lease that was
