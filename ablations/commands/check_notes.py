@@ -55,7 +55,7 @@ def notes(plan: Plan) -> Iterable[str]:
 
 
 def _subject(plan: Plan) -> Iterable[str]:
-    """Yield a note if `what` is not a noun phrase, because the report's sentences require a noun phrase."""
+    """Yield a note if `what` is a sentence, because the report's sentences require a noun phrase."""
     what = plan.study.spec.what
     if what is not None and what.rstrip()[-1:] in ("?", "."):
         yield (

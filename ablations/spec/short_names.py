@@ -160,7 +160,7 @@ def _last(text: str, width: int) -> str:
 
 
 def _distinct(short: dict[str, str], width: int, taken: set[str], places: Sequence[str]) -> dict[str, str]:
-    """Return unique short forms: if a form equals another form or a name, it ends in the position of its own name."""
+    """Return unique short forms; if a form equals another form or a name, the position of its name is appended."""
     counts: dict[str, int] = defaultdict(int)
     for form in short.values():
         counts[form] += 1

@@ -57,7 +57,7 @@ def public_rows(rows: pa.Table, names: Names) -> pa.Table:
     Parameters
     ----------
     rows : run, failure or model rows with any columns.
-    names : names of all hosts and devices; the identities of the runs are added to it.
+    names : names of all hosts and devices; this function adds the identities of the runs to the object.
     """
     if "identity" in rows.column_names:
         pairs = zip(rows["run_id"].to_pylist(), rows["identity"].to_pylist(), strict=True)
