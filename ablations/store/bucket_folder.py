@@ -48,8 +48,7 @@ class ObjectFolder:
         return (ObjectFolder, (self.root, self._terms))  # observation times refer to this machine's clock
 
     def prepare(self) -> None:
-        """Raise an error if the server ignores the conditions of a put, because such a server would overwrite
-        results."""
+        """Raise an error if the server ignores the conditions of a put; such a server would overwrite results."""
         probe = self.root / f"probe-{uuid.uuid4().hex}"
         try:
             first = object_store.put(probe, b"1", create=True)

@@ -130,8 +130,7 @@ class RemoteCheckpoints:
             _remove(path, os.getpid())
 
     def save_slots(self) -> Path:
-        """Return a folder next to the copies, for the locks that limit the number of simultaneous saves on this
-        machine."""
+        """Return a folder next to the copies, for the locks that limit the number of simultaneous local saves."""
         copies = self._cache()
         return copies.with_name(f"{copies.name}-saves")
 

@@ -203,7 +203,7 @@ class LocalFolder:
         """Do nothing, because the file is already in place."""
 
     def save_slots(self) -> Path:
-        """Return a folder in the study, which is shared by all machines that compute the study."""
+        """Return a folder in the study directory, so that all machines that compute the study share the slots."""
         return self.root / _SAVES
 
     def discard_checkpoint(self, run_id: str) -> None:
