@@ -42,7 +42,7 @@ class Model:
         self._inverse = np.linalg.pinv(self._mains)
 
     def aliases(self, weights: Mapping[str, float], own: Term) -> list[Term]:
-        """Return the effects, except its own, that change the expectation of a contrast with these weights."""
+        """Return the effects other than `own` that change the expectation of a contrast with these weights."""
         vector = np.array([weights.get(arm, 0.0) for arm in self.arms])
         share = np.abs(vector @ self._all)
         parts = np.split(share, self._ends[:-1])
@@ -68,7 +68,7 @@ class Model:
     def interaction(self, one: int, two: int, first: str, second: str) -> dict[str, float] | None:
         """Return the weights for the difference of differences between two factors with two levels each.
 
-        None if the arms do not separate it from the mean and the main effects.
+        None if the arms do not separate this interaction from the mean and the main effects.
         """
         if len(self.levels[one]) != 2 or len(self.levels[two]) != 2:
             return None

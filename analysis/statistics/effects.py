@@ -62,9 +62,9 @@ class _Contrast:
     Attributes
     ----------
     term : positions of the contrast's factors.
-    weights : weights by arm; arms that cancel have weight 0.
+    weights : weights by arm; an arm whose contributions cancel has weight 0.
     contexts : number of combinations of the other factors over which the contrast is averaged.
-    complete : whether these include all such combinations in the design.
+    complete : whether the contrast is averaged over all such combinations in the design.
     """
 
     kind: str
@@ -84,7 +84,7 @@ class Layout:
     ----------
     factors : names of the factors.
     settings : levels by arm; no two arms have the same levels.
-    references : reference level of every factor, which is the level of the varied arm.
+    references : reference level of every factor: the level in the arm that the design varies.
     """
 
     factors: tuple[str, ...]
@@ -133,7 +133,7 @@ def half_width(norm: float, sd: float, seeds: int, number: int, alpha: float = 0
 
     Parameters
     ----------
-    norm : column of `estimable`.
+    norm : the effect's value in the column `norm` of `estimable`.
     sd : standard deviation of a run around the mean of its arm and seed.
     number : number of effects whose intervals hold jointly.
     """
@@ -160,7 +160,7 @@ def term_name(term: tuple[int, ...], factors: Sequence[str]) -> str:
 
 
 def alias_words(aliased: str) -> str:
-    """Return a value of the column `aliased` for use within a sentence; many effects are shortened to the first few."""
+    """Return the effects in a value of the column `aliased` as words for a sentence; of many effects, the first few."""
     names = aliased.split(", ")
     cut = len(names) > _NAMED + 1
     return listing([*names[:_NAMED], counted(len(names) - _NAMED, "further effect")] if cut else names)

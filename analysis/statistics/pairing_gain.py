@@ -27,9 +27,9 @@ class Pairing:
     correlation, lower, upper : correlation r between the arms over seeds, with Fisher's 95 % interval; NaN with fewer
         than 4 pairs.
     level : confidence level of `unpaired_seeds`, as 1 - alpha.
-    unpaired_seeds : number of seeds per arm with which the interval for unpaired runs would be as short as the paired
-        interval, by Welch's t with Satterthwaite's degrees of freedom; None if no number is large enough, because all
-        pairs have the same difference.
+    unpaired_seeds : number of seeds per arm at which the interval for unpaired runs would be as short as the paired
+        interval, computed with Welch's t and Satterthwaite's degrees of freedom. None if no number is large enough
+        because all pairs have the same difference.
     """
 
     n: int

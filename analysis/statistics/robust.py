@@ -1,10 +1,10 @@
-"""A reading of paired differences that does not assume a normal distribution; it never affects the verdict.
+"""An interval for paired differences that does not assume a normal distribution; it never affects the verdict.
 
-With 7 or more pairs, it uses signed ranks. The estimate is that of Hodges and Lehmann (1963), the median of the Walsh
-averages. The exact interval and p-value are those of the signed-rank test (Wilcoxon, 1945). This is valid for any
+With 7 or more pairs, signed ranks are used. The estimate is that of Hodges and Lehmann (1963), the median of the Walsh
+averages. The exact interval and p-value are those of the signed-rank test (Wilcoxon, 1945). They are valid for any
 distribution of differences that is symmetric about its center. With 5 or 6 pairs, that test cannot reach the level of a
-look, so the mean without the smallest and the largest difference is used instead, with the interval of Yuen (1974).
-With fewer pairs, there is no robust reading.
+look. The estimate is then the mean without the smallest and the largest difference, with the interval of Yuen (1974).
+With fewer pairs, there is no robust interval.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class RobustReading:
     ----------
     estimate : the Hodges-Lehmann estimate, or the trimmed mean.
     p : two-sided p-value for a center of 0; NaN for a trimmed mean of differences without spread.
-    alpha : 1 minus the confidence level; the level for signed ranks is at least this, because their interval is exact.
+    alpha : 1 minus the nominal confidence level; the actual confidence level of the signed-rank interval is at least
+        the nominal one.
     """
 
     method: Method
@@ -59,7 +60,7 @@ class RobustReading:
 
 
 def robust_reading(differences: npt.ArrayLike, alpha: float) -> RobustReading | None:
-    """Return the robust reading of differences at the level of a look; None with fewer than 5 differences.
+    """Return the robust interval for differences at the level of a look; None with fewer than 5 differences.
 
     ValueError if a difference is not finite or alpha is not between 0 and 1.
     """

@@ -46,7 +46,7 @@ WIDEST = 0.75
 
 
 def source_name(source: str) -> str:
-    """Return the name of a source in texts."""
+    """Return the name of a source for use in text."""
     return _NAMES.get(source, source)
 
 
@@ -79,10 +79,10 @@ class SourceVariance:
 
     @property
     def worth(self) -> float:
-        """Number of runs with all sources varied whose mean is as certain as that of many runs with this one varied.
+        """Number of runs, varying all sources, whose mean is as certain as that of many runs varying only this source.
 
-        The mean of the latter keeps the variance from all other sources, which is a fraction 1 - share of the total, so
-        the number is 1 / (1 - share). It is infinite for a share of 1 or more.
+        The mean of the many runs keeps the variance from all other sources, which is a fraction 1 - share of the total,
+        so the number is 1 / (1 - share). It is infinite for a share of 1 or more.
         """
         return math.inf if self.share >= 1 else 1 / (1 - self.share)
 
@@ -174,8 +174,8 @@ def remainder_interval(
     """Return the variance of `together` minus the sum of those of `parts`, with a conservative 1 - alpha interval.
 
     The squared distances between every variance's χ² limits and its estimate are added (Zou and Donner, 2008), as for
-    independent series. The series with all sources varied is positively correlated with the others, which only narrows
-    the true spread. NaN if a series does not have an interval, unless it does not have any variance.
+    independent series. The series with all sources varied is positively correlated with the others, which makes the
+    true interval narrower. NaN if there is no interval for the variance of a series, unless that variance is 0.
     """
     x = np.asarray(together, dtype=float)
     of_parts = [np.asarray(part, dtype=float) for part in parts]
