@@ -70,7 +70,7 @@ class Results(_Queries):
     runs : one row per planned run that has a row; for a run that always failed, this is its last failure. The stored
         columns are followed by one column per option in which the arms differ, as listed in `factors`.
     epochs : one row per epoch of these runs, with the same option columns.
-    stale : rows as stored whose run id is no longer in the plan because the study was changed.
+    stale : stored rows whose run id is no longer in the plan because the study was changed.
     missing : planned runs that do not have a row: run_id, arm, seed.
     """
 
@@ -210,8 +210,8 @@ class Results(_Queries):
         Parameters
         ----------
         value : column of `runs`. None means the test accuracy once the pairs for the verdict are settled and, before
-            that, the validation accuracy, so that test results stay unseen; this also applies to the trials of a
-            search.
+            that, the validation accuracy, so that no test results are revealed. For the trials of a search, None always
+            means the validation accuracy.
         alpha : joint error rate of all intervals.
 
         Raises

@@ -106,11 +106,12 @@ def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
         if key == "name" and prefix:
             continue
         path = prefix + key
-        if value is None or isinstance(value, (str, int, float)):  # the most frequent case first, of thousands
+        if value is None or isinstance(value, (str, int, float)):  # tested first, because it is the most frequent case
             found[path] = value
         elif isinstance(value, Mapping):
             name = value.get("name", _PART)
-            found[path] = name if name is _PART or isinstance(name, str) else json.dumps(name)  # changed by hand
+            # The name is not text only if the file was changed by hand.
+            found[path] = name if name is _PART or isinstance(name, str) else json.dumps(name)
             _walk(value, path + ".", found)
         elif isinstance(value, (list, tuple)):
             found[path] = json.dumps(value, separators=(",", ":"))
@@ -123,7 +124,7 @@ def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
     order: list[str] = []
     known: set[str] = set()
     for each in options:
-        if each.keys() <= known:  # nearly every arm of a large study
+        if each.keys() <= known:  # true for nearly every arm of a large study
             continue
         at = -1
         for path in each:
