@@ -91,7 +91,7 @@ def browse(
 def _studies(sources: list[str | Place], *, epochs: bool = True) -> Studies:
     from analysis.results import Studies  # noqa: PLC0415
 
-    return Studies.of([load(source, epochs=epochs) for source in sources])  # one by one: each must be a study
+    return Studies.of([load(source, epochs=epochs) for source in sources])  # one at a time: each must be a study
 
 
 def _default(sources: list[str | Place]) -> Path:

@@ -55,7 +55,7 @@ def read_at_any_time(studies: int) -> Table:
 def _ever(
     rng: np.random.Generator, studies: int, looks: Looks, sd: float, true: float
 ) -> tuple[float, float, float, float]:
-    """Return the shares of studies with a miss, a false verdict and a stopping verdict; and the mean of their pairs."""
+    """Return the shares of studies with a miss, a false verdict and a stopping verdict, and the mean pair count."""
     sums, done = np.zeros(4), 0
     numbers = np.array(looks.reached(MOST))
     critical = t_quantile(1 - np.array(looks.levels[: len(numbers)]) / 2, numbers - 1)

@@ -76,7 +76,7 @@ _Role = Annotated[Role, BeforeValidator(lambda stored: role(stored) or stored)]
 
 
 class _Model(Frozen):
-    """A number from an arm's network, or by how much it exceeds that of the arm with the role `over`."""
+    """A number from an arm's network, or that number minus the number of the arm with the role `over`."""
 
     kind: Literal["model"]
     role: _Role
@@ -156,8 +156,8 @@ class Statement:
     ----------
     says : the statement in our words; `source` names its origin.
     check : how the statement is checked: the key `kind`, and what that kind needs; see `analysis.claims.audit`.
-    protocols : protocols or patterns with which a study can check the statement: a study that does something different
-        cannot check a statement about what somebody did.
+    protocols : protocols or patterns with which a study can check the statement: a study with a different protocol
+        cannot check a statement about what was done.
     """
 
     says: str

@@ -191,7 +191,7 @@ def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, al
 
 
 def strongest_pair(runs: pd.DataFrame, factors: Sequence[str], measure: Measure) -> tuple[str, str] | None:
-    """Return the two factors with the largest share of level pairs that were run; if tied, with the most diverse means.
+    """Return the two factors with the largest share of level pairs run; if tied, those whose means vary most.
 
     None unless at least two factors have two or more levels.
     """

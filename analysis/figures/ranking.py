@@ -62,9 +62,10 @@ def ranking(
 
 
 def summarise(runs: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
-    """Return the frame from `statistics.ranking` for the measure, the best arm first; `behind` is positive if worse.
+    """Return the frame from `statistics.ranking` for the measure, with the best arm first.
 
-    The columns `lower` and `upper` are the limits of the unadjusted interval for `behind`, for this arm alone.
+    `behind` is positive for an arm that is worse than the first. The columns `lower` and `upper` are the limits of the
+    unadjusted interval for `behind`, for this arm alone.
     """
     own = measured_runs(runs, measure)
     sign = -1.0 if measure.lower_is_better else 1.0

@@ -1,6 +1,6 @@
 """Differences between arms other than what the study varies: data, budget, optimizer, software, device, time, machine.
 
-A difference that follows from options in which the plan's arms differ is described as varied by the study.
+If a difference follows from options in which the plan's arms differ, the sentence says that the study varies it.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Itera
         for each, column in values.items():
             sides = [column[own].set_axis(settled.loc[own, "seed"]) for own in (settled["arm"] == arm for arm in arms)]
             if set(sides[0].dropna()) != set(sides[1].dropna()):
-                continue  # `unlike_arms` reports it
+                continue  # `unlike_arms` reports this difference
             one, other = (side.reindex(seeds) for side in sides)
             differing = int(((one != other) & one.notna() & other.notna()).sum())
             if differing:

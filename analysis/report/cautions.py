@@ -150,7 +150,7 @@ def _what_failures_do(findings: Findings, arm: str) -> str:
 
 
 def _robust(findings: Findings) -> Iterator[Caution]:
-    """Yield where the robust reading of a gated comparison contradicts its t interval."""
+    """Yield where the robust interval for a gated comparison contradicts its t interval."""
     for comparison in findings.gated:
         reading = findings.robust.get(comparison.name)
         if reading is not None and (said := contradiction(comparison, reading)):
@@ -255,7 +255,7 @@ def _otherwise(primary: Comparison) -> str:
 
 
 def _readings(findings: Findings) -> Iterator[Caution]:
-    """Yield the verdict of the latest procedure, for a study with an earlier procedure."""
+    """Yield what the latest procedure would say about a study that froze an earlier procedure."""
     if findings.procedure == FIRST and findings.new_photos:
         yield Caution(f"{findings.new_photos}; the verdict is about these test images.")
     primary = findings.primary
