@@ -111,8 +111,8 @@ def content_of(
     Parameters
     ----------
     gains_pp : gains that the claim reports, by source; empty without a claim.
-    levels : level of the test at each look; empty if a verdict is allowed after any number of pairs, because the levels
-        then follow from the mixture width in `looks`.
+    levels : level of the test at each look; empty if a verdict is allowed after any number of pairs. The levels then
+        follow from the mixture width in `looks`.
     claim_scope : what the claim requires of a study; None without a claim.
     claim_statement : the claim in words; later compared with the study's copy of the claim. None without a claim.
     """

@@ -43,8 +43,8 @@ def load(source: str | Place | Iterable[str | Place], *, epochs: Epochs = True) 
     Parameters
     ----------
     source : a directory that `ablate run` wrote (see `aimlib.records` for its layout), or its ``s3://``, ``gs://`` or
-        ``az://`` URL; or several of them, as a list or an iterator such as ``Path("results").glob("*")``, of which
-        directories without a study are ignored.
+        ``az://`` URL. Several directories are given as a list or an iterator such as ``Path("results").glob("*")``;
+        those without a study are ignored.
     epochs : arms whose epochs are loaded, or a function that returns these arms for a plan; True: all arms, False:
         none. For a large study, loading the epochs takes most of the time, and queries on the runs do not need them.
 

@@ -1,4 +1,4 @@
-"""The procedures by which a verdict is reached; a study is always evaluated by the procedure that it froze.
+"""The procedures that lead to a verdict; a study is always evaluated with the procedure that its plan froze.
 
 1. The procedure of version 0.1.0, and of every plan that does not state a procedure. 2. Harm has a margin
 (`statistics.verdict.RULES`). The chance level is the accuracy of the best constant answer. Within a claim's scope,

@@ -127,8 +127,8 @@ class Results(_Queries):
 
         All metrics are fractions for the test images in the selected epoch, computed from the stored predictions and
         scores when this is called. With scores, the further metrics are ``top{k}_accuracy`` for every k in `top`, and
-        calibration_error, the mean difference between confidence and accuracy over `bins` equally wide bins of
-        confidence (Guo et al., 2017); they are NaN for runs without scores.
+        calibration_error. The latter is the mean difference between confidence and accuracy over `bins` equally wide
+        bins of confidence (Guo et al., 2017). These metrics are NaN for runs without scores.
 
         Parameters
         ----------
@@ -256,9 +256,9 @@ class Results(_Queries):
 class Studies(_Queries):
     """Several studies together: the frames of `Results`, each with `directory` as the first column.
 
-    A run that several studies contain (with the same run id, and therefore the same experiment) appears only once, with
-    the first directory that settled it; the column `also_in` names the other directories. Options in which arms of any
-    study differ are columns, which are named as if all arms belonged to one study.
+    A run that several studies contain, with the same run id, appears only once, with the first directory that settled
+    it. The column `also_in` names the other directories. Options in which arms of any study differ are columns, which
+    are named as if all arms belonged to one study.
 
     Attributes
     ----------

@@ -167,7 +167,7 @@ def _text(value: Value) -> str:
 
 
 def _grouped(texts: list[str]) -> str:
-    """Return texts as a list in which repeated texts are written once: ``4 (3 ×) and 16``."""
+    """Return texts as one text in which repeated texts are written once: ``4 (3 ×) and 16``."""
     runs: list[tuple[str, int]] = []
     for text in texts:
         if runs and runs[-1][0] == text:

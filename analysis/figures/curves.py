@@ -55,10 +55,10 @@ def summarise(
 ) -> pd.DataFrame:
     """Return panel, kind, arm, run_id, epoch, n, accuracy, lower and upper, with accuracies in percent.
 
-    The kinds are ``run`` (a single run's curve), ``mean`` (of an arm's finished runs, with its t interval),
-    ``selected`` (the epoch that each run reports) and ``reported`` (only in the test panel). A mean covers the epochs
-    that all these runs reached. With more than 400 runs, ``run`` and ``selected`` are replaced by a ``spread`` for each
-    arm: the median and the 5 % and 95 % quantiles of its runs at every epoch.
+    The kinds are ``run`` (a single run's curve), ``mean`` (of an arm's finished runs, with its t interval) and
+    ``selected`` (the epoch that each run reports). The test panel also has the kind ``reported``. A mean covers the
+    epochs that all these runs reached. With more than 400 runs, ``run`` and ``selected`` are replaced by a ``spread``
+    for each arm. It contains the median and the 5 % and 95 % quantiles of the arm's runs at every epoch.
 
     Parameters
     ----------

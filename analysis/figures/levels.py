@@ -245,7 +245,7 @@ def _named_by(results: Results | Studies) -> list[str]:
 
 
 def separation(values: pd.Series, measure: pd.Series) -> float:
-    """Return the share of the measure's variance between levels (eta squared); many numbers are grouped into quarters."""
+    """Return the share of the measure's variance that lies between levels, or between quarters (eta squared)."""
     groups = pd.qcut(values.astype("float64"), 4, duplicates="drop") if is_continuous(values) else values
     total = float(((measure - measure.mean()) ** 2).sum())
     if not total > 0:

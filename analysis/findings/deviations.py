@@ -95,7 +95,7 @@ def runs_before(runs: pd.DataFrame, frozen: Frozen) -> int:
 def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:
     """Return whether results of other studies existed before the freeze and could therefore have influenced this plan.
 
-    No clock tolerance is applied, unlike for the study's own runs: results of other studies are assumed to have existed
+    Unlike for the study's own runs, no clock tolerance is applied. Results of other studies are assumed to have existed
     when the plan was frozen, unless they are known to be newer.
     """
     known = runs[~(runs["started_at"] >= frozen.at)]

@@ -39,11 +39,12 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
 def contradiction(comparison: Comparison, reading: RobustReading) -> str:
     """Return a sentence on how the robust interval contradicts the t interval; empty if it does not.
 
-    The intervals contradict each other about 0 if only the robust interval excludes 0, or if only the t interval
-    excludes 0 and the robust center lies outside the t interval. They contradict each other about the verdict if both
-    would stop the study, but with different verdicts. A robust interval that is merely longer is not a contradiction:
-    with 5 pairs, the interval for the trimmed mean is nearly twice as long as the t interval. If a longer interval
-    counted as a contradiction, up to 41 % of studies with normally distributed runs would have a caution.
+    The intervals contradict each other about 0 if only the robust interval excludes 0. They also do if only the t
+    interval excludes 0 and the robust center lies outside the t interval. They contradict each other about the verdict
+    if both would stop the study, but with different verdicts. A robust interval that is merely longer is not a
+    contradiction: with 5 pairs, the interval for the trimmed mean is nearly twice as long as the t interval. If a
+    longer interval counted as a contradiction, up to 41 % of studies with normally distributed runs would have a
+    caution.
     """
     found, measure = comparison.interval, comparison.measure
     by_t = found.lower > 0 or found.upper < 0

@@ -5,13 +5,14 @@ level α* is the constant for which the probability that any look rejects a true
 Pocock's (1977) design, with the constant for t statistics instead of normal statistics; with five pairs, the two
 constants differ noticeably. The constant is computed here for any looks; it is neither looked up nor simulated.
 
-Let r = mean · √n / √(sum of squares about 0), so t = r · √(n-1) / √(1-r²). Under the null hypothesis, the n differences
-divided by the root of their sum of squares are a uniformly distributed point on a sphere, and r is its coordinate along
-(1, ..., 1). The values of r at successive looks are a Markov chain. Given r after N pairs, the point is uniform on the
-rest of the sphere, and r after the first n pairs depends on two independent quantities. The first is the coordinate y
-that distinguishes the first n pairs from the other m = N - n. The second is the share B ~ Beta((n-1)/2, (m-1)/2) of the
-first n pairs in the remaining sum of squares. The probability that no look up to the k-th rejects, as a function of r
-at that look, therefore follows from the same probability at the previous look by integration over y and B.
+Let r = mean · √n / √(sum of squares about 0), so t = r · √(n-1) / √(1-r²). Divide the n differences by the root of
+their sum of squares. Under the null hypothesis, the result is a uniformly distributed point on a sphere, and r is the
+point's coordinate along (1, ..., 1). The values of r at successive looks are a Markov chain. Given r after N pairs, the
+point is uniform on the rest of the sphere, and r after the first n pairs depends on two independent quantities. The
+first is the coordinate y that distinguishes the first n pairs from the other m = N - n. The second is the share B ~
+Beta((n-1)/2, (m-1)/2) of the first n pairs in the remaining sum of squares. Consider the probability that no look up to
+the k-th rejects, as a function of r at that look. It follows from the same probability at the previous look by
+integration over y and B.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from analysis.looks.root import root
 Numbers = npt.NDArray[np.float64]
 _NODES_R = 16
 _NODES = 10
-"""Number of nodes, in y and in B, per square root of the number of pairs, with which the densities of y and B narrow.
-Twice as many nodes change every error rate by less than 2e-7.
+"""Number of nodes, in y and in B, per square root of the number of pairs; the densities narrow with that root. Twice as
+many nodes change every error rate by less than 2e-7.
 """
 
 

@@ -1,13 +1,13 @@
 """How the overall error rate is spent across the looks: designs with a constant level, or with little spent early.
 
-The looks are paired t tests with increasing degrees of freedom. A design is a rule for their two-sided levels; the
-levels that keep the overall error rate at alpha are computed by integration for t statistics (`sequential`), like the
-constant level.
+The looks are paired t tests with increasing degrees of freedom. A design is a rule for their two-sided levels. Like the
+constant level, the levels that keep the overall error rate at alpha are computed by integration for t statistics
+(`sequential`).
 
 * ``constant``: every look has the same level (Pocock, 1977, who defines his design for t tests by that level).
 * ``obrien_fleming``: the look after n of N pairs has the level of the normal quantile c √(N / n) (O'Brien and Fleming,
-  1979; using levels in place of critical values, as Jennison and Turnbull, 2000, section 11.3, do for t tests), with
-  the c for which the overall error rate is alpha.
+  1979), with the c for which the overall error rate is alpha. Levels are used in place of critical values, as Jennison
+  and Turnbull (2000, section 11.3) do for t tests.
 * ``lan_demets_pocock``, ``lan_demets_obrien_fleming``: the part of alpha that is spent after n of N pairs is a function
   of n / N (Lan and DeMets, 1983): alpha ln(1 + (e - 1) n / N), and twice the one-sided 2 - 2 Φ(z(1 - alpha / 4) / √(n /
   N)).

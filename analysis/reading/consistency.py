@@ -33,8 +33,8 @@ from analysis.reading.proofs import lists_of
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """Clock difference that does not count as a contradiction."""
 INFORMATIVE = 10
-"""Predictions are compared only if at least this many images are predicted to be in classes other than the most
-frequently predicted one, and at least as many predictions are wrong.
+"""Minimum number of predictions of other classes than the most frequently predicted class, and of wrong predictions.
+With fewer, predictions are not compared.
 """
 _ALMOST_PERFECT = 0.99
 """With this accuracy or more, networks may agree on every image."""
@@ -321,7 +321,7 @@ def _fingerprints(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the parts of a run's results that runs with different seeds cannot share, each with a hash.
 
-    The user's own training code may converge to the same solution from every seed, so in that case the predictions in
+    The user's own training code may converge to the same solution from every seed. For such code, the predictions in
     all epochs are compared, not only those in the selected epoch.
     """
     accuracy, predicted = row["test_accuracy"], _predicted(row, buffer)
@@ -390,7 +390,7 @@ def _span(state: Mapping[str, Any]) -> tuple[datetime, datetime]:
 def _computes_one_at_a_time(state: Mapping[str, Any]) -> bool:
     """Return whether a session computed its runs one at a time in its own process.
 
-    Such a session states one parallel run, and one CPU as its only resource.
+    The stored state of such a session contains one parallel run, and one CPU as the only resource.
     """
     resources = state.get("resources")
     cpu = resources.get("CPU") if isinstance(resources, dict) and len(resources) == 1 else None

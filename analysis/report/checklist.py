@@ -57,7 +57,7 @@ class Item:
     answer : whether the store contains the answer: "partly" if the authors must add to it, "open" if the store lacks
         it.
     text : the facts.
-    left : what the authors must still do; empty if nothing is left.
+    left : what the authors must still do; may be empty.
     """
 
     title: str

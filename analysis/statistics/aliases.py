@@ -1,7 +1,7 @@
 """What a contrast of arms measures in addition to its own effect: aliases, computed only from the arms and levels.
 
 The model contains a mean, main effects and two-way interactions, with effects averaged over the levels of the other
-factors; interactions of three or more factors are assumed to be zero. An effect is an alias of a contrast if it changes
+factors. Interactions of three or more factors are assumed to be zero. An effect is an alias of a contrast if it changes
 the contrast's expectation. This applies to any design, balanced or not.
 """
 

@@ -109,7 +109,7 @@ def _levels(plan: Plan) -> dict[str, list[str]]:
 
 
 def _switches(plan: Plan) -> list[str]:
-    """Return the factors if all have two levels; otherwise nothing, because arms would differ in more than switches."""
+    """Return the factors if all have two levels; otherwise none, because arms would differ in more than switches."""
     levels = _levels(plan)
     return list(levels) if all(len(known) == 2 for known in levels.values()) else []
 

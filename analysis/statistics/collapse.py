@@ -13,9 +13,9 @@ marks
   of the spread within both parts. The group is marked if that gap is at least `LEAST_DROP` × δ and greater than a
   constant times that spread. At least two runs must lie above the group, or at least half of the runs if differences
   are examined;
-* a run whose paired difference is far below the other differences by one of these two rules, if the run itself also
-  lies at least `LEAST_DROP` × δ below its arm's median (in a group: below the median of the arm's other runs). If a
-  seed affects both arms equally, differences vary less than accuracies.
+* a run whose paired difference is far below the other differences by one of these two rules. If a seed affects both
+  arms equally, differences vary less than accuracies. The run itself must also lie at least `LEAST_DROP` × δ below its
+  arm's median (in a group: below the median of the arm's other runs).
 
 The constants for single runs are 99th percentiles for normally distributed runs in two independent arms with equal
 spread. They come from 2 million simulated pairs of arms with up to 12 runs each, 1 million with up to 30, and 300,000

@@ -59,7 +59,7 @@ class Comparison:
     interval : interval from the complete pairs of the deciding look; its alpha is the level of that look, after Holm's
         correction.
     p, p_looks, p_holm : two-sided p-value of the paired t test at the deciding look; joint p-value of the looks up to
-        that look; the joint p-value of all looks taken, adjusted among the variants (NaN for gates).
+        that look; joint p-value adjusted among the variants (NaN for gates).
     survivors, survivors_verdict : the interval and verdict from the pairs in which both runs trained.
     needed : estimated number of pairs to add if the verdict is open; None if it is not open or the number is unknown.
     checks : frame from `sensitivity`.
@@ -206,8 +206,8 @@ def compare_arms(
 ) -> Comparison:
     """Return the comparison of two arms.
 
-    The verdict is that of the first look that stops the study, or otherwise that of the last look that the planned
-    seeds reach; pairs after that look do not affect the verdict.
+    The verdict is that of the first look that stops the study. If no look stops it, the verdict is that of the last
+    look taken. Pairs after that look do not affect the verdict.
 
     Parameters
     ----------

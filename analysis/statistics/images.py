@@ -1,7 +1,7 @@
 """How much test images, in addition to seeds, contribute to the variance of a difference: crossed seeds × images.
 
 The t interval over seeds is about this recipe on these images. For this recipe on new photos of the same kind, the
-images are a sample as well. Every seed sees every image, so seeds and images are crossed, and the variance of the mean
+images are a sample as well. Every seed sees every image, so seeds and images are crossed. The variance of the mean
 difference is (MS_seed + MS_image - MS_interaction) / (seeds · images), with Satterthwaite's degrees of freedom.
 """
 

@@ -115,10 +115,11 @@ def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.Ar
     """Return the limits between which the difference between one further run of each arm is expected, without pairing.
 
     Mean ± t √(s_A² + s_B² + s_d² / n), with Satterthwaite's degrees of freedom; NaN with fewer than two values. All
-    three variances come from the same seeds, so their covariances matter: the sum is tr(MS) for the covariance matrix S
-    of the arms and M = I + cc' / n with c = (1, -1), and its variance is 2 tr((MS)²) / (n - 1). If the covariances of
-    the arms were ignored, the coverage of a .979 interval would fall to .956 for correlated arms and n = 5. If the
-    covariances with s_d² were ignored, it would fall to .967 for an arm with three times the spread of the other.
+    three variances come from the same seeds, so their covariances matter. The sum is tr(MS) for the covariance matrix S
+    of the arms and M = I + cc' / n with c = (1, -1). The variance of the sum is 2 tr((MS)²) / (n - 1). If the
+    covariances of the arms were ignored, the coverage of a .979 interval would fall to .956 for correlated arms and n =
+    5. If the covariances with s_d² were ignored, it would fall to .967 for an arm with three times the spread of the
+    other.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ The studies are independent: no run belongs to two studies. There are three esti
 they need, fewest first:
 
 * the equal-weight mean of these studies, using Welch's standard error with Satterthwaite's degrees of freedom (1946);
-* the mean over all settings of which these are a sample: random effects with the between-study variance of Paule and
-  Mandel (1982) and the interval of Hartung and Knapp (2001) and Sidik and Jonkman (2002);
+* the mean over all settings from which these studies are a sample: random effects with the between-study variance of
+  Paule and Mandel (1982) and the interval of Hartung and Knapp (2001) and Sidik and Jonkman (2002);
 * partial pooling: the effects are draws from one normal distribution whose spread has a half-normal prior. The
   posterior is integrated on a grid, not sampled (Gelman et al., Bayesian Data Analysis, chapter 5; Benavoli et al. 2017
   for classifiers on several data sets).
@@ -117,7 +117,7 @@ def _errors(effects: Sequence[Interval]) -> Numbers:
 
 
 def random_effects_mean(effects: Sequence[Interval]) -> Interval | None:
-    """Return the mean over all settings of which these studies are a sample; None with fewer than three studies.
+    """Return the mean over all settings from which these studies are a sample; None with fewer than three studies.
 
     The result's `n` is the number of studies. The variance of Hartung and Knapp does not have a lower bound, so the
     interval may be shorter than that of `equal_weight_mean`.

@@ -1,9 +1,8 @@
 """Early stopping, replayed on runs that used their full budget: what would have been reported with a given patience.
 
-One run shows the result both without and with early stopping: the rule "stop after n epochs without a gain, report the
+One run shows the result both without and with early stopping. The rule "stop after n epochs without a gain, report the
 best epoch so far" needs only the validation accuracy of every epoch. The replay is valid if the run itself was not
-stopped early and the learning rate does not depend on when a run stops. The latter is true for the schedules in this
-package.
+stopped early and its learning rate does not depend on when it stops. No schedule in this package depends on that.
 """
 
 from __future__ import annotations

@@ -86,9 +86,9 @@ def method_of(n: int, alpha: float) -> Method:
 def trimmed_mean(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     """Return the trimmed mean of every sample with its lower and upper limits and p-value (Yuen, 1974).
 
-    With g values left out at each end and h values kept, the mean of the kept values has the squared standard error
-    SSD_w / (h (h - 1)), where SSD_w is the sum of squared deviations of the winsorized values, and h - 1 degrees of
-    freedom.
+    If g values are left out at each end and h values are kept, the mean of the kept values has the squared standard
+    error SSD_w / (h (h - 1)) with h - 1 degrees of freedom. SSD_w is the sum of squared deviations of the winsorized
+    values.
 
     Parameters
     ----------
@@ -111,10 +111,10 @@ def trimmed_mean(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers
 def signed_ranks(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     """Return the signed-rank estimate for every sample with its lower and upper limits and p-value.
 
-    The interval extends from the (k + 1)-th smallest Walsh average to the (k + 1)-th largest, with the largest k for
-    which the sum of the positive ranks is at most k with probability alpha / 2 or less. The p-value is the smallest
-    alpha whose interval excludes 0. Ties and zeros count against a difference, so the interval and the p-value remain
-    valid with them.
+    The interval extends from the (k + 1)-th smallest Walsh average to the (k + 1)-th largest. Here, k is the largest
+    number for which the sum of the positive ranks is at most k with probability alpha / 2 or less. The p-value is the
+    smallest alpha whose interval excludes 0. Ties and zeros count against a difference, so the interval and the p-value
+    remain valid with them.
 
     Parameters
     ----------

@@ -2,9 +2,9 @@
 
 The rule has two conditions. First, some arms do not overlap with the others at all. Second, if the runs were assigned
 at random to arms of these sizes, such a separation would have a probability below `LEVEL`. The probability is corrected
-for the number of ways to divide the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level
-equally, and all divisions with the same size share that part (weighted Bonferroni), so the joint error rate over all
-divisions is at most `LEVEL`.
+for the number of ways to divide the arms. With k arms, the smaller side of a division has 1 to k // 2 arms. These sizes
+share the level equally, and all divisions with the same size share that part (weighted Bonferroni). The joint error
+rate over all divisions is therefore at most `LEVEL`.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class SourceVariance:
     def worth(self) -> float:
         """Number of runs, varying all sources, whose mean is as certain as that of many runs varying only this source.
 
-        The mean of the many runs keeps the variance from all other sources, which is a fraction 1 - share of the total,
-        so the number is 1 / (1 - share). It is infinite for a share of 1 or more.
+        The mean of the many runs keeps the variance from all other sources, which is a fraction 1 - share of the total.
+        The number is therefore 1 / (1 - share). The number is infinite for a share of 1 or more.
         """
         return math.inf if self.share >= 1 else 1 / (1 - self.share)
 
