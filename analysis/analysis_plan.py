@@ -1,7 +1,7 @@
 """The frozen analysis plan: everything that determines the verdict, written down and hashed before the first run.
 
 `ablate run` writes `analysis_plan.json` once, by exclusive creation, before any run of the study begins; the file is
-never replaced. `analysis.findings.deviations` compares it with the study's current state.
+never replaced. `analysis.findings.deviations` compares the file with the study's current state.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _of_measure(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_words(plan: Plan) -> dict[str, Any]:
-    """Return a study's own words that are frozen with it: its subject, and each control's question.
+    """Return the words that a study itself supplies and its plan freezes: its subject, and each control's question.
 
     Empty for a study without such words, as in plans from earlier versions.
     """

@@ -26,7 +26,7 @@ class PrimaryMeasure:
     unit, difference : units of a value and of a difference, as in "72.1 %" and "0.8 pp"; empty for numbers without a
         unit.
     scale : factor by which stored values are multiplied.
-    lower_is_better : whether lower is better; gains are then control minus treatment.
+    lower_is_better : whether lower values are better; gains are then control minus treatment.
     digits : number of decimals of a difference.
     """
 

@@ -127,8 +127,8 @@ class Results(_Queries):
 
         All metrics are fractions for the test images in the selected epoch, computed from the stored predictions and
         scores when this is called. With scores, the further metrics are ``top{k}_accuracy`` for every k in `top`, and
-        calibration_error. The latter is the mean difference between confidence and accuracy over `bins` equally wide
-        bins of confidence (Guo et al., 2017). These metrics are NaN for runs without scores.
+        calibration_error. The calibration error is the mean difference between confidence and accuracy over `bins`
+        equally wide bins of confidence (Guo et al., 2017). These metrics are NaN for runs without scores.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class Studies(_Queries):
 
     @classmethod
     def of(cls, results: Iterable[Results]) -> Studies:
-        """Return the given results together."""
+        """Return the given results as one object."""
         return cls({str(each.directory): each for each in results})
 
     @cached_property

@@ -21,7 +21,7 @@ _SCENARIOS = ((0.25, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 1.0), (1.0, 1.0), (1.0,
 
 
 def read_at_any_time(studies: int) -> Table:
-    """Return how often a verdict is false at some number of pairs from 5 to 60, and how often 0 is excluded.
+    """Return how often an interval misses the true difference, and a verdict is false, after some of 5 to 60 pairs.
 
     Parameters
     ----------

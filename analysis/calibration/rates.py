@@ -21,7 +21,8 @@ class Rate:
     name : the outcome that was counted.
     value : share of the repetitions with this outcome.
     repetitions : number of simulated repetitions.
-    low, high : limits of the band without Monte Carlo error; a value more than four standard errors outside is a fault.
+    low, high : limits of the band, before allowing for Monte Carlo error; a value more than four standard errors
+        outside the band is a fault.
     """
 
     name: str

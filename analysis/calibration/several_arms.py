@@ -67,7 +67,7 @@ _ABOVE_ZERO = ("trivial gain", "holds", "real, smaller than reported", *sorted(O
 
 
 def gates(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often memory is found to cause a gain although the treatment does not truly beat one of the arms."""
+    """Return how often memory is found to cause a gain although one of the arms is truly as good as the treatment."""
     rows, rates = [], []
     for name, truths in (
         ("a network with as many parameters does as well", (REPORTED, 0.0, REPORTED)),

@@ -177,7 +177,7 @@ class Claim:
     Attributes
     ----------
     statement : the claim in one sentence.
-    source : where it was published.
+    source : where the claim was published.
     gains_pp : reported gain in pp, by source; the first is used for the verdict.
     accuracies : (baseline, treatment) as fractions, by source.
     delta_pp : smallest effect of interest in pp.
@@ -209,7 +209,7 @@ def read_claim(name: str | Path) -> Claim:
 
     Raises
     ------
-    UsageError: the name is unknown, the file is unreadable, or the document contains mistakes, which are all listed
+    UsageError: the name is unknown, the file is unreadable, or the document contains mistakes, all of which are listed
         with their key paths.
     """
     if str(name).endswith((".yaml", ".yml")):
@@ -227,7 +227,7 @@ def claim_from(path: Place, read: Callable[[str], bytes]) -> Claim:
     Parameters
     ----------
     path : path of the file, for messages.
-    read : returns the content of the claim's file, and of the table that the file names, by name.
+    read : returns a file's content by name, for the claim's file and for the table that this file names.
 
     Raises
     ------

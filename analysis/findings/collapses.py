@@ -49,7 +49,7 @@ class Collapse:
 
 @dataclass(frozen=True)
 class NotExcluded:
-    """The failure rate that cannot be excluded if no run of the treatment failed in the pairs.
+    """The failure rate that cannot be excluded if no run of the treatment failed in the pairs of the deciding look.
 
     Attributes
     ----------

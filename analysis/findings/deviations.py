@@ -146,7 +146,7 @@ def _of_the_claim(
 ) -> list[Deviation]:
     """Return whether the study's or the claim's scope changed after the freeze.
 
-    If a plan was frozen before plans contained a scope, only what it contains is compared.
+    If a plan was frozen before plans contained a scope, only the content of that plan is compared.
     """
     found = []
     frozen = was.get("reported_gains_pp") or {}

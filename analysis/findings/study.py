@@ -268,7 +268,7 @@ class Findings:
 
     @property
     def new_photos(self) -> str:
-        """The verdict for new photos, if it differs from the verdict on these images; otherwise empty."""
+        """The verdict for new photos, if it differs from the verdict on the test images; otherwise empty."""
         primary, other = self.primary, self._of_new_photos
         if primary is None or other is None or other.kind == primary.verdict.kind:
             return ""

@@ -25,7 +25,7 @@ from analysis.wording import number_format
 from analysis.wording.study_words import factor_words
 
 _TOGETHER, _NAMED = 4, 3
-"""With at least this many arms, a sentence groups the arms by value and names only this many."""
+"""With at least `_TOGETHER` arms, a sentence groups the arms by value and names only `_NAMED` of them."""
 _SEED = re.compile(r'"seed": *\d+')
 _DIGITS = 10
 """Number of digits of a hash that a sentence shows."""
@@ -172,7 +172,7 @@ def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Itera
 
     Parameters
     ----------
-    comparisons : the gated comparisons, of which the pairs in the deciding look are used.
+    comparisons : the gated comparisons; only the pairs in the deciding look are used.
     runs : the frame of runs from `Results`.
     """
     comparisons = tuple(comparisons)
@@ -347,7 +347,7 @@ def _more_often(arms: pd.Series, event: pd.Series, what: str) -> Iterator[str]:
 
 
 def _apart(runs: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence if the time or the machine coincides with the arms."""
+    """Yield a sentence if some arms were computed at other times or on other machines than the others."""
     if (time := separation.in_time(runs)) is not None:
         yield (
             f"Arms differ in when they were computed: all runs of {_named(time.first)} ended before any run of "

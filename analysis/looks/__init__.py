@@ -20,8 +20,8 @@ ANY = "any"
 MIXTURE_WIDTH = 1.25
 """Default standard deviation of the standardized effects that a confidence sequence assumes.
 
-With 1.25, a verdict takes fewer pairs than with .5 or 2.5 (docs/calibration.md); up to .833, the interval after 5 pairs
-is unbounded at .05.
+With 1.25, a verdict needs fewer pairs than with .5 or 2.5 (docs/calibration.md). With at most .833, the interval after
+5 pairs is unbounded at .05.
 """
 CONSTANT = "constant"
 SPENDINGS = (CONSTANT, "obrien_fleming", "lan_demets_pocock", "lan_demets_obrien_fleming")

@@ -1,4 +1,4 @@
-"""How the overall error rate is spent across the looks: designs with a constant level, or with little spent early.
+"""How the overall error rate is spent across the looks: designs with a constant level, or with lower levels at first.
 
 The looks are paired t tests with increasing degrees of freedom. A design is a rule for their two-sided levels. Like the
 constant level, the levels that keep the overall error rate at alpha are computed by integration for t statistics

@@ -245,7 +245,7 @@ def _configuration(row: Mapping[str, Any], config: Mapping[str, Any]) -> Iterato
 
 
 def other_option(hashed: Any, config: Any, path: str = "") -> str:
-    """Return the key path of the first option that differs although both contain it; empty if there is none."""
+    """Return the key path of the first option that both contain with different values; empty if there is none."""
     if isinstance(hashed, list) and isinstance(config, list) and len(hashed) == len(config):
         parts = (
             other_option(*pair, f"{path}.{number}") for number, pair in enumerate(zip(hashed, config, strict=True))

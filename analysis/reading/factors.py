@@ -34,14 +34,14 @@ STORED = frozenset(
 
 @dataclass(frozen=True)
 class Factor:
-    """An option in which arms differ, or a factor in the study whose levels have labels.
+    """An option in which arms differ, or a factor that the study names, with labels for its levels.
 
     Attributes
     ----------
     column : name of the factor's column in `Results.runs` and `Results.epochs`.
     option : key path in the configuration; for a labeled factor, its name in the study.
     type : type of the column. A mixture of integers and other numbers is a number column; other mixtures are text.
-    values : by arm; None if the arm does not have the option.
+    values : value or label by arm; None if the arm does not have the option.
     """
 
     column: str

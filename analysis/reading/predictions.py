@@ -138,7 +138,7 @@ def correct_selected(
 
 @dataclass(frozen=True)
 class Selected:
-    """What is known about the predictions in a run's selected epoch; equal for equal predictions.
+    """What is known about the predictions in a run's selected epoch; two are equal if the predictions are equal.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Proof of a stored row: whether its accuracies follow from its predictions.
 
-This module does not need a run's plugins. What can only be proven with them is left to `ablate verify`: that the run id
-is the hash of the configuration with all its defaults, and that the rule selected this epoch.
+This module does not need a run's plugins. Two proofs need plugins and are left to `ablate verify`: that the run id is
+the hash of the configuration with all its defaults, and that the rule selected this epoch.
 """
 
 from __future__ import annotations

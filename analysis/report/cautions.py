@@ -248,7 +248,7 @@ def _beyond(findings: Findings) -> Iterator[Caution]:
 
 
 def _otherwise(primary: Comparison) -> str:
-    """Return the verdict that all pairs would lead to, if it differs from the verdict."""
+    """Return a sentence on the verdict from all pairs, if it differs from the verdict of the deciding look."""
     if not primary.verdict.decided or primary.with_later_pairs.kind == primary.verdict.kind:
         return ""
     return f" If all pairs counted, the verdict would be “{primary.with_later_pairs.text}”."

@@ -58,7 +58,7 @@ _SECTIONS = (
     Section("power", "Power", (), ("power",)),
     Section("trouble", "What went wrong", ("troubled", "missing", "stale"), ()),
 )
-"""In the report's order; sections without content are omitted, except the last one."""
+"""Sections in the report's order; those without content are omitted, except the last one."""
 _DETAILS = frozenset({"seeds", "arms", "outcomes", "models", "differences", "troubled", "missing", "stale"})
 """Tables that are folded in the report of a study with many arms. The tables behind the verdict are never folded."""
 

@@ -77,7 +77,7 @@ _LISTED = 4
 
 
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the paragraphs, and the references they cite in alphabetical order."""
+    """Return the paragraphs, and the references that they cite, in alphabetical order."""
     text = (_design(findings), _inference(findings), _robustness(findings), _freeze(findings))
     whole = " ".join(text)
     return tuple(filter(None, text)), tuple(entry for key, entry in _REFERENCES.items() if key in whole)

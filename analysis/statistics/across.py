@@ -59,8 +59,8 @@ class Across:
     improvement : probability that a run of the treatment is better than a run of the control, with the limits of its
         interval.
     p, p_holm : each study's joint p-value over its looks; the same p-values, adjusted for the number of studies.
-    positive : for each study, whether its interval lies above 0 at the level of the study's own look.
-    notes : what the reader needs to know.
+    positive : for each study, whether its interval lies above 0 at the level of the study's deciding look.
+    notes : further sentences that the reader needs.
     left_out : studies without a verdict of their own; the other attributes do not include them.
     """
 
@@ -107,7 +107,7 @@ class Across:
 
     @property
     def all_positive(self) -> bool:
-        """Whether every interval lies above 0 at the level of its study's own look.
+        """Whether every interval lies above 0 at the level of its study's deciding look.
 
         No correction for the number of studies is needed, because all intervals must lie above 0.
         """

@@ -53,7 +53,7 @@ class Model:
         ]
 
     def main(self, at: int, level: str, reference: str) -> dict[str, float] | None:
-        """Return the least-squares weights for a level against a second level if only main effects exist, or None."""
+        """Return least-squares weights that compare two levels in a model of main effects; None if not estimable."""
         first = 1 + sum(len(levels) - 1 for levels in self.levels[:at])
         codes = _coded([level, reference], self.levels[at])
         inverse = self._inverse[first : first + codes.shape[1]]

@@ -43,7 +43,7 @@ def looks_reached(plan: Plan, runs: pd.DataFrame) -> tuple[int, ...]:
 
 
 def settled_pairs(plan: Plan, runs: pd.DataFrame) -> pd.Series:
-    """Return, for every planned seed in order, whether the treatment and the baseline are settled."""
+    """Return, for every planned seed in order, whether the runs of both the treatment and the baseline are settled."""
     settled = runs[
         runs["status"].isin(SETTLED) & runs["arm"].isin([arm for arm in primary_arms(plan) if arm is not None])
     ]

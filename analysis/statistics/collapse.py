@@ -1,4 +1,4 @@
-"""Which runs collapsed: a rule fixed in advance, for runs above chance level but far below their arm.
+"""Which runs collapsed: a rule fixed in advance, for runs above chance level but far below the rest of their arm.
 
 A t interval cannot distinguish a collapse from a large spread, and a few collapses in one arm shift its mean. The rule
 marks

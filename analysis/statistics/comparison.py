@@ -52,7 +52,7 @@ class Comparison:
 
     Attributes
     ----------
-    family : ``gate`` (tested in order, each at full alpha) or ``variant`` (Holm across the family).
+    family : ``gate`` (tested in order, each at full alpha) or ``variant`` (with Holm's correction across the family).
     pairs : frame from `paired_differences`, one row per planned seed, in the plan's order.
     looks : the looks that were taken, in order.
     next_look : number of pairs at the next look that can lead to a verdict; None after the last one.

@@ -1,10 +1,11 @@
 """The effect of each factor in a study: main effects and two-way interactions as contrasts of arms, blocked by seed.
 
-A main effect compares a level of a factor with its reference level, all else equal. Within a seed, the difference is
-computed in every combination of the other factors in which both levels were run. It is then averaged over these
-combinations. An interaction compares such a difference with the same difference at the reference level of a second
-factor. Every contrast is therefore one number per seed, and its interval is the t interval over seeds. The error rate
-of the intervals is divided by the number of contrasts (Bonferroni), so the intervals hold jointly at the stated level.
+A main effect compares a level of a factor with the factor's reference level, all else equal. Within a seed, the
+difference is computed in every combination of the other factors in which both levels were run. It is then averaged over
+these combinations. An interaction compares such a difference with the same difference at the reference level of a
+second factor. Every contrast is therefore one number per seed, and its interval is the t interval over seeds. The error
+rate of the intervals is divided by the number of contrasts (Bonferroni), so the intervals hold jointly at the stated
+level.
 
 In a fractional factorial design, no two arms differ in only one factor. A main effect is then estimated by least
 squares from all arms, and an interaction of two-level factors by the contrast of its product column. Effects with the
@@ -229,7 +230,7 @@ def _interactions(layout: Layout, model: Model, before: Sequence[tuple[int, ...]
 
 
 def _corners(setting: Setting, one: int, two: int, references: Setting) -> list[tuple[Setting, int]]:
-    """Return the four settings in an interaction with their signs."""
+    """Return the four settings that an interaction compares, with their signs."""
     return [
         (setting, 1),
         (_with(setting, {one: references[one]}), -1),

@@ -46,7 +46,7 @@ class Family:
 
 
 class _RunsByArm:
-    """Looks up the rows of any two arms, in order, with an index, because a study may have hundreds of arms."""
+    """Finds the rows of any two arms, in order, with an index, because a study may have hundreds of arms."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows

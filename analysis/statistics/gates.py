@@ -34,8 +34,8 @@ def gates(
 ) -> tuple[Gate, ...]:
     """Return the steps: the treatment against the baseline, then against every control, in the order of `CONTROLS`.
 
-    The conclusion “it causes the gain” requires all of them. A study of memory needs a matched and a frozen arm; other
-    studies have the controls that they name.
+    The conclusion “it causes the gain” requires that all steps are passed. A study of memory needs a matched and a
+    frozen arm; other studies have the controls that they name.
     """
     if treatment is None:
         return ()

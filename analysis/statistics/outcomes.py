@@ -1,4 +1,4 @@
-"""Which runs trained: divergence and chance-level accuracy are outcomes, which are kept and counted, never repeated."""
+"""Which runs trained: divergence and chance-level accuracy are outcomes; such runs are counted, never repeated."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from analysis.statistics.interval import Interval
 
 Numbers = npt.NDArray[np.float64]
 FEWEST_FOR_A_SAMPLE = 3
-"""With two studies, the interval for a mean over all settings has one degree of freedom and is uninformative."""
+"""Minimum number of studies for a mean over all settings; with two, the interval would have one degree of freedom."""
 _SPREADS = 48
 _PER_ERROR = 24
 """Number of grid points per smallest standard error."""
@@ -86,8 +86,8 @@ class Pooled:
 def equal_weight_mean(effects: Sequence[Interval]) -> Interval:
     """Return the equal-weight mean of the effects in these studies, at the level of the first study.
 
-    The result's `n` is the smallest number of pairs in any study, and its `sd` is the one that gives its standard error
-    with this n. ValueError if a study has fewer than two pairs.
+    The result's `n` is the smallest number of pairs in any study, and its `sd` is the standard error × √n. ValueError
+    if a study has fewer than two pairs.
     """
     return _around(float(np.mean([each.mean for each in effects])), effects, 1 / len(effects))
 

@@ -14,7 +14,7 @@ from aimlib.training.early_stopping import stopping_epoch
 from analysis.procedures import FIRST, LATEST
 
 PATIENCE, MIN_DELTA = 7, 1e-3
-"""The values used in the author's runs."""
+"""The values used in the runs that the claim reports."""
 NONE_TO_REPLAY = f"no run with validation images completed a budget of more than {PATIENCE} epochs"
 """Why early stopping cannot be replayed in a study."""
 

@@ -1,7 +1,7 @@
 """Simulation of entire studies: how often each verdict is reached, and after how many pairs.
 
-The simulation applies the same table (`verdict.rows`) and looks as the analysis, to thousands of studies together. It
-is used to calibrate the procedure and to compute power for planning.
+The simulation applies the table (`verdict.rows`) and the looks of the analysis to thousands of studies together. It is
+used to calibrate the procedure and to compute power for planning.
 """
 
 from __future__ import annotations

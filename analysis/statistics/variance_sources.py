@@ -94,7 +94,8 @@ class Variances:
     Attributes
     ----------
     of : name of the arm or the difference.
-    n, variance, lower, upper : for the series in which all sources vary.
+    n, variance, lower, upper : number of seeds, and the variance with its interval, in the series in which all sources
+        vary.
     sources : the sources that were varied alone.
     remainder, remainder_lower, remainder_upper : variance with all sources varied, minus the sum over the sources
         (except noise, which every series contains): 0 if sources act additively and none is missing. NaN with fewer
@@ -149,7 +150,7 @@ def uncorrelated_ratio(n: int, alpha: float = 0.05) -> tuple[float, float]:
 
 
 def determines(lower: float, upper: float) -> bool:
-    """Return whether an interval determines a share: it is known and covers at most .75 of the range from 0 to 1."""
+    """Return whether an interval determines a share, which must be known and cover at most .75 of the range 0 to 1."""
     return min(upper, 1.0) - min(lower, 1.0) <= WIDEST
 
 
@@ -171,7 +172,7 @@ def _ratio_width(unshared: float, n: int, alpha: float) -> float:
 def remainder_interval(
     together: npt.ArrayLike, parts: Sequence[npt.ArrayLike], alpha: float = 0.05
 ) -> tuple[float, float, float]:
-    """Return the variance of `together` minus the sum of those of `parts`, with a conservative 1 - alpha interval.
+    """Return the variance of `together` minus that of each of `parts`, with a conservative 1 - alpha interval.
 
     The squared distances between every variance's χ² limits and its estimate are added (Zou and Donner, 2008), as for
     independent series. The series with all sources varied is positively correlated with the others, which makes the
@@ -243,7 +244,7 @@ def _recipe(arm: Arm) -> str:
 def variance_sources(
     runs: pd.DataFrame, plan: Plan, measure: PrimaryMeasure = ACCURACY, alpha: float = 0.05
 ) -> tuple[Variances, ...]:
-    """Return the variance by source for every arm with such series, followed by treatment − baseline.
+    """Return the variance by source for every arm with series that vary one source, then for treatment − baseline.
 
     Parameters
     ----------
