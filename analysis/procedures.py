@@ -1,7 +1,7 @@
 """The procedures that lead to a verdict; a study is always evaluated with the procedure that its plan froze.
 
 1. The procedure of version 0.1.0, and of every plan that does not state a procedure. 2. Harm has a margin
-(`statistics.verdict.RULES`). The chance level is the accuracy of the best constant answer. Within a claim's scope,
+(`statistics.verdict.rules_of`). The chance level is the accuracy of the best constant answer. Within a claim's scope,
 there is no verdict on an arm that has hardly trained. Gates, failures and adjusted p-values are those of the deciding
 look; an adjusted p-value is never smaller than the unadjusted one.
 """

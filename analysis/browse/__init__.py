@@ -41,7 +41,7 @@ def browse(
     directories : study directory that `ablate run` wrote, or ``s3://bucket/folder``; or several of these.
     out : file for the page. By default, this is `browse.html` in the study directory, or in the current directory for
         several studies and for a study in object storage.
-    serve : serve the page at a local address instead of writing it; the page follows the study.
+    serve : serve the page at a local address instead of writing it; the page is updated while the study is running.
     port : port of the local address; 0 uses a free port.
     unblind : show test measures even before the verdict. The study records this, and its report mentions it.
     hosts : show the names of machines.

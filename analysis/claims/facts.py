@@ -58,8 +58,8 @@ NetworkNumber = Literal[
   layers, memory sources and the last layers of updates are initialized.
 * ``memory_values``, ``memory_degrees_of_freedom``; ``source_parameters`` of each memory; ``readers``: number of layers
   that read the memory; ``static_readers``: number of layers that read a memory that is never updated;
-  ``channels_added`` to each reader; ``reading_weights``: total number of weights of the added channels; ``updates``:
-  number of updates; ``update_parameters`` of each update, as counted by Keras.
+  ``channels_added`` to each reader; ``reading_weights``: total number of weights with which layers read the memory;
+  ``updates``: number of updates; ``update_parameters`` of each update, as counted by Keras.
 """
 
 DataNumber = Literal[

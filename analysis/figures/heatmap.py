@@ -78,7 +78,7 @@ def shown_levels(summary: pd.DataFrame, factor: str) -> list[str]:
 
 
 def _column_order(summary: pd.DataFrame, factor: str) -> list[str]:
-    """Return the second factor's levels in order; each level of the first factor has some of these, in this order."""
+    """Return the second factor's levels in an order that agrees with their order at each level of the first."""
     known: list[str] = []
     for _, part in summary.groupby(summary.columns[0], sort=False):
         place = 0

@@ -169,7 +169,7 @@ def explained(figure: Figure, title: str, caption: str) -> Figure:
 
 
 def named_arms(results: Results | Studies) -> pd.DataFrame:
-    """Return the runs; if several studies have arms with the same name, they are called ``directory: arm``."""
+    """Return the runs; if several studies have arms with the same name, these are called ``directory: arm``."""
     runs = results.runs
     if "directory" not in runs or not len(runs):
         return runs

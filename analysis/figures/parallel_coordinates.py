@@ -43,7 +43,7 @@ def parallel_coordinates(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw every arm as a line through its levels of the factors that ends at its measure, and return the figure.
+    """Draw every arm as a line through its factor levels to its measure, and return the figure.
 
     Parameters
     ----------

@@ -91,8 +91,8 @@ def summarise(
 ) -> pd.DataFrame:
     """Return one row per cost and arm, from the cheapest to the most expensive arm.
 
-    Every arm behind the front is compared, pair by pair with the same seed, with the best arm on the front that does
-    not cost more.
+    Every arm behind the front is compared with the best arm on the front that does not cost more. Runs with the same
+    seed are paired.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The ranking: how far every arm is behind the first, and from which arms the pairs do not separate the first."""
+"""The ranking: how far every arm is behind the first, and which arms the pairs do not separate from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from analysis.wording import number_format
 
 TITLE = "Ranking"
 FIRST, LAST = 20, 5
-"""With more than 30 arms, only this many of the first and the last are drawn."""
+"""With more than 30 arms, only the first `FIRST` and the last `LAST` arms are drawn."""
 _ALL = 30
 
 

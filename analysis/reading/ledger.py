@@ -57,7 +57,7 @@ def whole(directory: Place) -> Ledger:
 
 
 def head(directory: Place, run_ids: Collection[str]) -> tuple[str, int]:
-    """Return the head of a study's ledger, and how many of these runs the ledger covers; empty and 0 if there is none."""
+    """Return the head of a study's ledger, and how many of these runs the ledger covers; empty and 0 if none."""
     ledger = read(directory)
     if ledger.head is None:
         return "", 0
