@@ -27,7 +27,8 @@ _SEED = 20210301
 def calibrate(repetitions: int = 20_000, levels: tuple[float, ...] | None = None) -> list[Table]:
     """Return all tables of the page.
 
-    Parameters ----------
+    Parameters
+    ----------
     repetitions : number of simulated studies per rate; a hundredth of this number if every study has thousands of
         images.
     levels : levels of the looks to use in place of the computed ones, to show that a wrong constant is detected.

@@ -81,7 +81,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
 
 
 def caption(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> str:
-    """Return the best arm, and how its size compares with the smallest size."""
+    """Return the best arm, and how its size compares with that of the smallest arm."""
     if summary.empty:
         value = "an accuracy" if measure.is_accuracy else f"a value for the {measure.words}"
         return f"No run has {value} yet."
