@@ -76,7 +76,10 @@ def _side(value: float, limit: float) -> int:
 
 
 def probability(p: float | None, beside: float | None = None) -> str:
-    """Return a p-value with three decimals, or as many as show on which side of `beside` it lies."""
+    """Return a p-value with three decimals, or as many as show on which side of `beside` it lies.
+
+    Values below .001 become ``< .001``.
+    """
     if p is None or not _known(p):
         return NOTHING
     digits = digits_beside((p,), (beside,), 3) if beside else 3
