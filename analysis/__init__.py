@@ -1,8 +1,8 @@
 """A study's results: frames, statistics, verdict, figures, report.
 
 ``analysis.load(directory)`` returns the frames, ``analysis.report(directory)`` writes the report, and
-``analysis.browse(directory)`` writes an interactive page. Everything else is imported on first use, so reading results
-loads neither scipy nor matplotlib. This package does not build networks.
+``analysis.browse(directory)`` writes an interactive page. Everything else is imported on first use, so loading results
+imports neither scipy nor matplotlib. This package does not build networks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The frozen analysis plan: everything that determines the verdict, written down and hashed before the first run.
 
 `ablate run` writes `analysis_plan.json` once, by exclusive creation, before any run of the study begins; the file is
-never replaced. `analysis.findings.deviations` compares it with the study's current state.
+never replaced. `analysis.findings.deviations` compares the file with the study's current state.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ GATES = ("baseline", "matched", "frozen", "permuted")
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the procedure, in the words that are frozen.
+    """A rule of the procedure, with the texts in which plans freeze it.
 
     Attributes
     ----------
-    number : number of the rule's meaning; increased when the procedure changes, but not when only the wording changes.
+    number : number of the rule's meaning; it increases when the procedure changes, but not when only the wording
+        changes.
     wording : the text that new plans freeze.
     earlier : texts in older plans, each with the number of its meaning.
     """
@@ -110,10 +111,10 @@ def content_of(
     Parameters
     ----------
     gains_pp : gains that the claim reports, by source; empty without a claim.
-    levels : level of the test at each look; empty if the verdict may be read after any number of pairs, because these
-        levels follow from the mixture width in `looks`.
+    levels : level of the test at each look; empty if a verdict is allowed after any number of pairs. The levels then
+        follow from the mixture width in `looks`.
     claim_scope : what the claim requires of a study; None without a claim.
-    claim_statement : the claim in words, with which the study's copy of it is compared; None without a claim.
+    claim_statement : the claim in words; later compared with the study's copy of the claim. None without a claim.
     """
     plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))
     rules = rules_of(plan.procedure)
@@ -162,7 +163,7 @@ def _of_measure(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_words(plan: Plan) -> dict[str, Any]:
-    """Return a study's own words that are frozen with it: its subject, and each control's question.
+    """Return the words that a study itself supplies and its plan freezes: its subject, and each control's question.
 
     Empty for a study without such words, as in plans from earlier versions.
     """
@@ -187,7 +188,7 @@ def read(directory: Place) -> Frozen | None:
         document = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
-    except StoreError:  # from object storage, with its own advice
+    except StoreError:  # raised by object storage, with advice of its own
         raise
     except (OSError, ValueError, RecursionError) as error:
         advice = advice_on(error, "restore it from a copy")

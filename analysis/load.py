@@ -43,11 +43,10 @@ def load(source: str | Place | Iterable[str | Place], *, epochs: Epochs = True) 
     Parameters
     ----------
     source : a directory that `ablate run` wrote (see `aimlib.records` for its layout), or its ``s3://``, ``gs://`` or
-        ``az://`` URL; or several, as a list or an iterator such as ``Path("results").glob("*")``, of which only study
-        directories are loaded.
-    epochs : arms whose epochs are read, or a function that returns these arms for a plan; True: all arms, False: none.
-        For a large study, reading and converting the epochs takes most of the time, and queries on its runs do not need
-        them.
+        ``az://`` URL. Several directories are given as a list or an iterator such as ``Path("results").glob("*")``;
+        those without a study are ignored.
+    epochs : arms whose epochs are loaded, or a function that returns these arms for a plan; True: all arms, False:
+        none. For a large study, loading the epochs takes most of the time, and queries on the runs do not need them.
 
     Raises
     ------
@@ -59,7 +58,7 @@ def load(source: str | Place | Iterable[str | Place], *, epochs: Epochs = True) 
 
 
 def _study_directories(sources: Iterable[str | Place]) -> list[Place]:
-    """Return those of the given directories that are study directories, in order; StoreError if there are none."""
+    """Return the directories that are study directories, in the given order; StoreError if there are none."""
     paths = [place(source) for source in sources]
     found = [path for path in paths if (path / records.STUDY_FILE).exists()]
     if not found:

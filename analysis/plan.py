@@ -67,14 +67,14 @@ class Plan:
     ----------
     claim : name of the tested claim, or None.
     delta_pp : smallest effect of interest, in percentage points or in the unit of the measure's differences.
-    looks : after how many pairs the verdict may be read, and at which level.
+    looks : after how many pairs a verdict is allowed, and at which level.
     runs : frame with run_id, arm and seed of every planned run, in the plan's order.
-    what : name of what the treatment has and the baseline lacks, for texts; None: a memory, as in plans from earlier
-        versions.
+    what : name of what the treatment has and the baseline lacks, for use in text; None: a memory, as in plans from
+        earlier versions.
     measure : the measure that the verdict is about.
     procedure : number of the procedure that determines the verdict; see `procedures`.
     own_validation : names of the arms whose validation images come with the data and are the same for every seed.
-    left_out : what a list excludes from the data of arms, and why, by arm.
+    left_out : by arm, what a list excludes from the arm's data, and why.
     """
 
     name: str
@@ -124,7 +124,7 @@ def read_plan(directory: Place) -> Plan:
         document = json.loads(read_file(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{directory}: {_no_study(directory)}") from None
-    except StoreError:  # from object storage, with its own advice
+    except StoreError:  # raised by object storage, with advice of its own
         raise
     except (OSError, ValueError, RecursionError) as error:
         advice = advice_on(error, "restore the file or run the study again")
@@ -135,9 +135,9 @@ def read_plan(directory: Place) -> Plan:
 def plan_differs(directory: Place) -> bool:
     """Return whether `study.json` differs from all plans that sessions stored.
 
-    What the store adds to a plan is ignored, because it differs between versions. A study without stored plans was not
-    written by the store, unless it has the store's checksum. A damaged stored plan may have been the current plan, so
-    no difference is reported; `ablate verify` names the damaged plan.
+    Additions that the store makes to a plan are ignored, because they differ between versions. A study without stored
+    plans was not written by the store, unless it has the store's checksum. If a stored plan is damaged, no difference
+    is reported, because it may have been the current plan; `ablate verify` names the damaged plan.
     """
     current = _document(directory / STUDY_FILE)
     try:
@@ -274,7 +274,7 @@ def _looks(fields: _Fields, path: Place) -> Looks:
 
 def _runs(rows: list[Any], path: Place) -> pd.DataFrame:
     for index, row in enumerate(rows):
-        if type(row) is dict and type(row.get("run_id")) is type(row.get("arm")) is str:  # there may be 10,000
+        if type(row) is dict and type(row.get("run_id")) is type(row.get("arm")) is str:  # there may be 10,000 runs
             seed = row.get("seed")
             if type(seed) is int and _LOWEST_SEED <= seed <= _HIGHEST_SEED:
                 continue
@@ -282,7 +282,7 @@ def _runs(rows: list[Any], path: Place) -> pd.DataFrame:
     taken = {key: [row[key] for row in rows] for key in ("run_id", "arm", "seed")}
     try:
         return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON but not a column can contain
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain but a column cannot
         raise StoreError(
             f"{path}: a run's id or arm is not text; restore the file, or run `ablate run` again to write it"
         ) from None
@@ -305,7 +305,7 @@ _LONGEST_NAME = 1000
 def _is_name(text: str) -> bool:
     """Return whether a text can be shown on a terminal without changes.
 
-    It must not contain control characters or characters that change the text direction.
+    The text must not contain control characters or characters that change the text direction.
     """
     return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
 

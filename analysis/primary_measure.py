@@ -26,7 +26,7 @@ class PrimaryMeasure:
     unit, difference : units of a value and of a difference, as in "72.1 %" and "0.8 pp"; empty for numbers without a
         unit.
     scale : factor by which stored values are multiplied.
-    lower_is_better : whether lower is better; gains are then control minus treatment.
+    lower_is_better : whether lower values are better; gains are then control minus treatment.
     digits : number of decimals of a difference.
     """
 
@@ -46,7 +46,7 @@ class PrimaryMeasure:
 
     @property
     def better(self) -> str:
-        """The direction in which a run is better: higher or lower."""
+        """Which values of the measure are better: ``higher`` or ``lower``."""
         return "lower" if self.lower_is_better else "higher"
 
     @property
@@ -76,7 +76,7 @@ class PrimaryMeasure:
         return f"{first} {number_format.MINUS} {second}"
 
     def decimal(self, value: float | None) -> str:
-        """Return a difference without sign and unit, or a value that is already scaled."""
+        """Return a number in the measure's unit with the decimals of a difference, without a plus sign or the unit."""
         return number_format.decimal(value, self.digits)
 
     def margin(self, delta: float) -> str:
@@ -97,7 +97,7 @@ class PrimaryMeasure:
         return number_format.decimal(value, self.digits, sign=True)
 
     def interval(self, lower: float | None, upper: float | None, beside: Sequence[float] = ()) -> str:
-        """Return the limits of an interval for a difference, with decimals that show their side of each `beside`."""
+        """Return an interval for a difference, with enough decimals to tell its limits from the values in `beside`."""
         if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
             return number_format.NOTHING
         digits = number_format.digits_beside((lower, upper), beside, self.digits)

@@ -1,9 +1,9 @@
-"""The procedures by which a verdict is reached; a study is always read by the procedure that it froze.
+"""The procedures that lead to a verdict; a study is always evaluated with the procedure that its plan froze.
 
-1. The procedure of version 0.1.0, and of every plan that does not state a procedure.
-2. Harm has a margin (`statistics.verdict.RULES`). The chance level is the accuracy of the best constant answer. Within
-   a claim's scope, an arm that has hardly trained does not lead to a verdict. Gates, failures and adjusted p-values are
-   those of the deciding look; an adjusted p-value is never smaller than the unadjusted one.
+1. The procedure of version 0.1.0, and of every plan that does not state a procedure. 2. Harm has a margin
+(`statistics.verdict.rules_of`). The chance level is the accuracy of the best constant answer. Within a claim's scope,
+there is no verdict on an arm that has hardly trained. Gates, failures and adjusted p-values are those of the deciding
+look; an adjusted p-value is never smaller than the unadjusted one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def procedure_of(document: Mapping[str, Any]) -> int:
 
     Raises
     ------
-    ValueError: this version does not have the procedure.
+    ValueError: this version does not know the procedure.
     """
     stated = document.get(KEY)
-    if stated is None or isinstance(stated, Mapping):  # earlier plans froze the numbers of single rules here
+    if stated is None or isinstance(stated, Mapping):  # earlier plans stored the numbers of single rules here
         return FIRST
     if type(stated) is not int or not FIRST <= stated <= LATEST:
         raise ValueError(f"procedure must be {FIRST} to {LATEST}; got {stated!r}")

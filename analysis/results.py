@@ -70,7 +70,7 @@ class Results(_Queries):
     runs : one row per planned run that has a row; for a run that always failed, this is its last failure. The stored
         columns are followed by one column per option in which the arms differ, as listed in `factors`.
     epochs : one row per epoch of these runs, with the same option columns.
-    stale : rows as stored whose run id is no longer in the plan because the study was changed.
+    stale : stored rows whose run id is no longer in the plan because the study was changed.
     missing : planned runs that do not have a row: run_id, arm, seed.
     """
 
@@ -127,8 +127,8 @@ class Results(_Queries):
 
         All metrics are fractions for the test images in the selected epoch, computed from the stored predictions and
         scores when this is called. With scores, the further metrics are ``top{k}_accuracy`` for every k in `top`, and
-        calibration_error, the mean difference between confidence and accuracy over `bins` equally wide bins of
-        confidence (Guo et al., 2017); they are NaN for runs without scores.
+        calibration_error. The calibration error is the mean difference between confidence and accuracy over `bins`
+        equally wide bins of confidence (Guo et al., 2017). These metrics are NaN for runs without scores.
 
         Parameters
         ----------
@@ -210,8 +210,8 @@ class Results(_Queries):
         Parameters
         ----------
         value : column of `runs`. None means the test accuracy once the pairs for the verdict are settled and, before
-            that, the validation accuracy, so that test results stay unseen; this also applies to the trials of a
-            search.
+            that, the validation accuracy, so that no test results are revealed. For the trials of a search, None always
+            means the validation accuracy.
         alpha : joint error rate of all intervals.
 
         Raises
@@ -256,9 +256,9 @@ class Results(_Queries):
 class Studies(_Queries):
     """Several studies together: the frames of `Results`, each with `directory` as the first column.
 
-    A run that several studies contain (with the same run id, and therefore the same experiment) appears only once, with
-    the first directory that settled it; the column `also_in` names the other directories. Options in which arms of any
-    study differ are columns, which are named as if all arms belonged to one study.
+    A run that several studies contain, with the same run id, appears only once, with the first directory that settled
+    it. The column `also_in` names the other directories. Options in which arms of any study differ are columns, which
+    are named as if all arms belonged to one study.
 
     Attributes
     ----------
@@ -269,7 +269,7 @@ class Studies(_Queries):
 
     @classmethod
     def of(cls, results: Iterable[Results]) -> Studies:
-        """Return the given results together."""
+        """Return the given results as one object."""
         return cls({str(each.directory): each for each in results})
 
     @cached_property

@@ -41,7 +41,7 @@ def browse(
     directories : study directory that `ablate run` wrote, or ``s3://bucket/folder``; or several of these.
     out : file for the page. By default, this is `browse.html` in the study directory, or in the current directory for
         several studies and for a study in object storage.
-    serve : serve the page at a local address instead of writing it; the page follows the study.
+    serve : serve the page at a local address instead of writing it; the page is updated while the study is running.
     port : port of the local address; 0 uses a free port.
     unblind : show test measures even before the verdict. The study records this, and its report mentions it.
     hosts : show the names of machines.
@@ -91,7 +91,7 @@ def browse(
 def _studies(sources: list[str | Place], *, epochs: bool = True) -> Studies:
     from analysis.results import Studies  # noqa: PLC0415
 
-    return Studies.of([load(source, epochs=epochs) for source in sources])  # one by one: each must be a study
+    return Studies.of([load(source, epochs=epochs) for source in sources])  # one at a time: each must be a study
 
 
 def _default(sources: list[str | Place]) -> Path:

@@ -79,7 +79,7 @@ def _baseline(plan: Plan, arm: Arm) -> Arm | None:
 
 def _differences(base: dict[str, Any], own: dict[str, Any]) -> list[list[Any]]:
     """Return each option with its values in the baseline and in the arm; None if an arm lacks the option."""
-    names = sorted({*base, *own})  # an option's parts follow it
+    names = sorted({*base, *own})  # sorted, so that an option's parts follow the option
     return [[name, base.get(name), own.get(name)] for name in names if not _same(base.get(name), own.get(name))]
 
 

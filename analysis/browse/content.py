@@ -76,7 +76,7 @@ def content(
 
 
 def is_early(results: Results) -> bool:
-    """Return whether a study's test measures stay unseen: before its verdict, and for a search's trials."""
+    """Return whether a study's test measures must stay hidden: before its verdict is due, and for a search's trials."""
     return is_screening(results.directory) or not verdict_is_due(results.plan, results.runs)
 
 
@@ -160,7 +160,7 @@ def _columns(frame: pd.DataFrame, listed: list[Shown]) -> list[Any]:
 
 
 def _column(series: pd.Series, column: Shown) -> Any:
-    """Return a column as a list, or a text column as its distinct values and their positions."""
+    """Return a column as a list; a text column as its distinct values, and each row's position among them."""
     if column.type == "text":
         codes, texts = pd.factorize(series)
         option = column.meaning.removeprefix("option ") if column.group == "factor" else ""
@@ -175,7 +175,7 @@ def _column(series: pd.Series, column: Shown) -> Any:
 
 
 def _details(frame: pd.DataFrame, hosts: tuple[str, ...]) -> dict[str, Any]:
-    """Return what an opened run shows besides its columns: the end of its traceback, versions and plugins."""
+    """Return what an opened run shows in addition to its columns: the end of its traceback, versions and plugins."""
     tracebacks = {str(at): public_text(text[-_TRACEBACK:], hosts) for at, text in frame["traceback"].dropna().items()}
     details: dict[str, Any] = {"tracebacks": tracebacks}
     for name in _DISTRIBUTIONS:

@@ -1,4 +1,6 @@
-"""What the page may show from a configuration or a message: no paths, users, logins or addresses; hosts on request.
+"""What the page may show from a configuration or a message: no paths, users, logins or addresses.
+
+Host names are shown only on request.
 
 The rule is the same as for trackers: options that only specify where something is stored, and values of keys that look
 like secrets, are not shown. Messages are free text, so anything that looks like a path or an address is replaced.
@@ -15,7 +17,7 @@ from aimlib.records.redaction import HIDDEN, SECRET_NAME, without_secrets
 from analysis.reading.factors import options
 
 _LOCAL = frozenset({"root", "cache", "exclude"})
-"""Options declared local because they name a folder or a file. A test compares this list with the components."""
+"""Options that components declare local because they name a folder or a file. A test compares this list with them."""
 _PLACE = re.compile(r"(?:^|_)(?:root|cache|path|paths|dir|directory|folder|file|filename|home|url|uri)$", re.IGNORECASE)
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 _QUOTED = re.compile(r"""(?P<quote>['"])(?P<path>(?:~|[A-Za-z]:[\\/]|\\\\|/)[^'"\n]*)(?P=quote)""")

@@ -1,4 +1,4 @@
-"""The logs on the page: the end of the output of those runs for which it is most useful."""
+"""The logs on the page: the end of the output, for the runs for which their output is most useful."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Feed:
     Parameters
     ----------
     read : returns the page's content.
-    interval : interval in seconds.
+    interval : minimum number of seconds between two reloads.
     """
 
     def __init__(self, read: Callable[[], Any], interval: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,7 +53,8 @@ class Feed:
     def current(self) -> tuple[bytes, str]:
         """Return the packed content and the page's title.
 
-        If the study temporarily cannot be read, the previous content is returned. The first reading raises the error.
+        If the study temporarily cannot be read, the previous content is returned; if there is none, the error is
+        raised.
         """
         with self._lock:
             if self._clock() - self._at >= self._pause:

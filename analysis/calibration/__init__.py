@@ -1,7 +1,7 @@
 """The error rates of the procedure when the truth is known: simulated studies, rates, and their Monte Carlo errors.
 
 ``python -m analysis.calibration docs/calibration.md`` (or ``make calibrate``) writes the page. The tests run a reduced
-version and fail if a rate leaves its band, as happens with a wrong constant.
+version and fail if a rate is outside its band, as happens with a wrong constant.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ _SEED = 20210301
 
 
 def calibrate(repetitions: int = 20_000, levels: tuple[float, ...] | None = None) -> list[Table]:
-    """Return every table.
+    """Return all tables of the page.
 
     Parameters
     ----------
-    repetitions : simulated studies per rate (a hundredth of it where every study has thousands of images).
-    levels : levels of the looks instead of the computed ones, to show that a wrong constant is detected.
+    repetitions : number of simulated studies per rate; a hundredth of this number if every study has thousands of
+        images.
+    levels : levels of the looks to use in place of the computed ones, to show that a wrong constant is detected.
     """
     rng = np.random.default_rng(_SEED)
     return [
@@ -52,7 +53,7 @@ def calibrate(repetitions: int = 20_000, levels: tuple[float, ...] | None = None
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page; return 1 if a rate leaves its band."""
+    """Write the page; return 1 if a rate is outside its band."""
     path, repetitions = Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else 20_000
     started = time.perf_counter()
     tables = calibrate(repetitions)

@@ -1,4 +1,4 @@
-"""Verdicts that may be read after any number of pairs, and looks that spend their error in different ways."""
+"""Verdicts allowed after any number of pairs, and looks that spend the error rate in different ways."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from analysis.statistics.distributions import t_quantile
 from analysis.statistics.verdict import rows as verdict_rows
 
 MOST = 60
-"""Largest number of pairs after which a verdict is read."""
+"""Largest number of pairs after which a verdict is determined."""
 _SEED = 20210303
 _BLOCK = 4000
-"""Number of studies that are simulated at once."""
+"""Number of studies that are simulated in one batch."""
 _WIDTHS = (0.5, MIXTURE_WIDTH, 2.5)
 _SCENARIOS = ((0.25, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 1.0), (1.0, 1.0), (1.0, -1.0), (1.0, 2.46), (1.5, 4.92))
-"""Standard deviation between seeds of either arm, and the true difference."""
+"""Standard deviation of each arm over seeds, and the true difference, in pp."""
 
 
 def read_at_any_time(studies: int) -> Table:
-    """Return how often a verdict is false at some number of pairs from 5 to 60, and how often 0 is excluded.
+    """Return how often an interval misses the true difference, and a verdict is false, after some of 5 to 60 pairs.
 
     Parameters
     ----------
-    studies : simulated ones per rate.
+    studies : number of simulated studies per rate.
     """
     rng, table, rates = np.random.default_rng(_SEED), [], []
     for width in _WIDTHS:
@@ -55,7 +55,7 @@ def read_at_any_time(studies: int) -> Table:
 def _ever(
     rng: np.random.Generator, studies: int, looks: Looks, sd: float, true: float
 ) -> tuple[float, float, float, float]:
-    """Return the shares of studies with an interval that misses, a false verdict, a verdict; and the mean pairs."""
+    """Return the shares of studies with a miss, a false verdict and a stopping verdict, and the mean pair count."""
     sums, done = np.zeros(4), 0
     numbers = np.array(looks.reached(MOST))
     critical = t_quantile(1 - np.array(looks.levels[: len(numbers)]) / 2, numbers - 1)
@@ -92,10 +92,10 @@ def _false_where(true: float) -> set[str]:
 def _intervals(
     differences: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], critical: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the ends of the intervals after each number of pairs, [studies, numbers]."""
+    """Return the limits of the intervals after each number of pairs, [studies, numbers]."""
     n = np.arange(1, differences.shape[1] + 1)
     mean = differences.cumsum(axis=1) / n
-    centred = differences - differences[:, :1]  # a shift takes the cancellation out of the sum of squares
+    centred = differences - differences[:, :1]  # the shift avoids cancellation in the sum of squares
     squares = (centred**2).cumsum(axis=1) - centred.cumsum(axis=1) ** 2 / n
     at = numbers - 1
     half = critical * np.sqrt(np.maximum(squares[:, at], 0) / at / numbers)
@@ -103,7 +103,7 @@ def _intervals(
 
 
 def spendings(studies: int) -> Table:
-    """Return the levels of the looks of each design, and the error of all of them together in simulation."""
+    """Return the level of each look in every design, and the simulated overall error rate."""
     rng, table, rates = np.random.default_rng(_SEED), [], []
     for pairs in ((5, 8, 12), (5, 6, 7, 20)):
         null = rng.standard_normal((studies, pairs[-1]))

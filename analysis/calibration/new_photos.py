@@ -10,9 +10,9 @@ from analysis.statistics.images import crossed
 
 
 def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the coverage of the true difference on new photos.
+    """Return how often an interval covers the true difference on new photos.
 
-    Latent scores: image, arm × seed, arm × image, and noise.
+    A latent score is the sum of effects of the image, of arm × seed and of arm × image, and noise.
     """
     rows, rates = [], []
     for seeds, images, seed_sd, image_sd in ((5, 8580, 0.06, 0.1), (10, 8580, 0.06, 0.1), (5, 300, 0.01, 0.8)):

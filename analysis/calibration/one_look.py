@@ -51,7 +51,7 @@ def _chunks(x: npt.NDArray[np.float64], size: int) -> Iterator[npt.NDArray[np.fl
 
 
 def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the type-I errors of several tests at one look."""
+    """Return the type I error rates of several tests at one look."""
     tests: dict[str, Test] = {
         "t": _t,
         "z": _z,
@@ -78,7 +78,7 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
 
 
 def predictions(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often a prediction interval contains one further pair."""
+    """Return how often a prediction interval contains the difference of one further pair."""
     rows, rates = [], []
     for n in (5, 8, 12):
         x = rng.standard_normal((repetitions, n + 1))

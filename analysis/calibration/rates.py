@@ -18,10 +18,11 @@ class Rate:
 
     Attributes
     ----------
-    name : what was counted.
-    value : share of the repetitions.
-    repetitions : number of them.
-    low, high : the band without Monte Carlo error; a value outside of it by more than four standard errors is a fault.
+    name : the outcome that was counted.
+    value : share of the repetitions with this outcome.
+    repetitions : number of simulated repetitions.
+    low, high : limits of the band, before allowing for Monte Carlo error; a value more than four standard errors
+        outside the band is a fault.
     """
 
     name: str
@@ -37,18 +38,18 @@ class Rate:
 
     @property
     def holds(self) -> bool:
-        """Return whether the rate is in its band."""
+        """Return whether the rate is in its band, allowing for Monte Carlo error."""
         return self.low - 4 * self.error <= self.value <= self.high + 4 * self.error
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page.
+    """A table on the page.
 
     Attributes
     ----------
-    columns, rows : as texts.
-    rates : the rates that have a band.
+    columns, rows : headings and cells, as text.
+    rates : the rates in the table that have a band.
     """
 
     title: str

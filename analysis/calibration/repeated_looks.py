@@ -13,7 +13,7 @@ from analysis.statistics.verdict import READ
 
 
 def constants() -> Table:
-    """Return the level of every look, next to simulated ones."""
+    """Return the computed level of every look, next to the simulated level."""
     known = {(5, 8, 12): 0.0213, (5, 10, 15): 0.0206}
     rows, rates = [], []
     for looks in (*known, (5, 8), (10, 20, 30)):
@@ -68,7 +68,7 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
             if is_false:
                 name = f"false “{' or '.join(verdict)}”, seed SD {seed_sd:g}, Δ {true:g}"
                 rates.append(Rate(name, found.rate(*verdict), studies, 0, 0.025))
-    # The error of the looks themselves, on which every false verdict above depends.
+    # The error rate of the looks alone, on which the rates of false verdicts above depend.
     null = normal_studies(rng, studies, LOOKS, 0.0, 1.0)
     rejected = np.zeros(studies, dtype=bool)
     for n, level in zip(LOOKS.numbers, LOOKS.levels if levels is None else levels, strict=True):
@@ -85,7 +85,7 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
 
 
 def peeking(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the error of looking more often than was planned."""
+    """Return the error rate if there are more looks than planned."""
     x = rng.standard_normal((repetitions, 60 + 12))
     naive = np.zeros(repetitions, dtype=bool)
     for n in range(3, 16):
@@ -117,7 +117,7 @@ def peeking(rng: np.random.Generator, repetitions: int) -> Table:
 
 
 def power() -> Table:
-    """Return the pairs that are needed for 80 % power."""
+    """Return how many pairs are needed for 80 % power."""
     rows = []
     for effect in (4.92, 2.46, 1.0):
         cells = []

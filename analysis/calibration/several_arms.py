@@ -1,4 +1,4 @@
-"""Studies of several arms: families of variants, winners of a selection, gates."""
+"""Studies with several arms: families of variants, the best of many variants, and gates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.statistics.verdict import OPEN
 
 
 def families(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the error of three arms without effect against one baseline, at one look and over all looks."""
+    """Return the family-wise error rate of three arms without effect against a baseline, at one look and over all."""
     rows, rates = [], []
     for n in (5, 10):
         baseline = rng.standard_normal((repetitions, n, 1))
@@ -27,7 +27,8 @@ def families(rng: np.random.Generator, repetitions: int) -> Table:
     by_look = np.stack([stats.ttest_1samp(x[:, :n], 0, axis=1).pvalue for n in LOOKS.numbers])
     smallest = by_look.min(axis=0)
     plain = float((smallest.min(axis=1) < 0.05).mean())
-    # Holm over sequential p-values rejects something where the smallest of three is at most the level of alpha / 3.
+    # Holm's procedure on sequential p-values rejects something if the smallest of the three is at most the level for
+    # alpha / 3.
     adjusted = float((smallest.min(axis=1) <= LOOKS.levels_at(0.05 / 3)[0]).mean())
     rows.append(("three, after 5, 8, 12", f"{plain:.3f}", f"{adjusted:.3f}"))
     rates.append(Rate("family-wise error with Holm over all looks", adjusted, repetitions, 0.0, 0.05))
@@ -39,7 +40,7 @@ def families(rng: np.random.Generator, repetitions: int) -> Table:
 
 
 def selection(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return the error of testing the best of many variants."""
+    """Return the error rate of testing only the best of many variants."""
     variants, seeds = 20, 5
     hits = np.zeros(2)
     for part in range(0, repetitions, 1000):
@@ -66,7 +67,7 @@ _ABOVE_ZERO = ("trivial gain", "holds", "real, smaller than reported", *sorted(O
 
 
 def gates(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often memory is found to cause a gain although one of the gates is truly closed."""
+    """Return how often memory is found to cause a gain although one of the arms is truly as good as the treatment."""
     rows, rates = [], []
     for name, truths in (
         ("a network with as many parameters does as well", (REPORTED, 0.0, REPORTED)),

@@ -1,6 +1,6 @@
-"""Seeds that are not normal: runs that collapse, skewed differences, ceilings and ties; how often the verdict is wrong.
+"""How often the verdict is wrong if runs are not normally distributed: collapses, skew, ceilings and ties.
 
-The rates of the second table have no band: they show when the procedure must not be trusted.
+The rates in the second table have no band: they show when the procedure must not be trusted.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Arms = tuple[Numbers, Numbers]
 """Accuracies in pp, [studies, pairs], of the treatment and of the control."""
 
 LOSS = 14.0
-"""What a collapsed run loses, pp: from the accuracies that the claim reports to about chance."""
+"""Accuracy that a collapsed run loses, pp: from the accuracies that the claim reports to about chance level."""
 HELD = (0.5, 0.8, 1.0)
 """Standard deviations of runs, pp, for which detection must reach 95 %."""
 _CORRELATION = 0.9
 _GRID = 1.0
-"""What tied accuracies are rounded to, pp."""
+"""Step to which tied accuracies are rounded, pp."""
 
 
 def collapses(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often a collapse is detected, and how often one is seen where there is none."""
+    """Return how often a collapse is detected, and how often one is reported although there is none."""
     rows, rates = [], []
     for pairs in LOOKS.numbers:
         for sd in (*HELD, 1.5, 2.0):
@@ -80,12 +80,12 @@ def _marked(treated: Numbers, control: Numbers) -> Marks:
 
 
 def _fallen(values: Numbers, runs: int) -> Numbers:
-    """Return the runs of an arm of which the first ones collapsed."""
+    """Return an arm's runs after the first `runs` of them have collapsed."""
     return values - LOSS * (np.arange(values.shape[1]) < runs)
 
 
 def _together(arms: Arms) -> Arms:
-    """Return arms of the same spread whose runs of one seed are correlated."""
+    """Return arms with the same spread in which runs with the same seed are correlated."""
     treated, control = arms
     return treated, _CORRELATION * treated + np.sqrt(1 - _CORRELATION**2) * control
 
@@ -116,25 +116,25 @@ _ALTERED: dict[str, Callable[[Arms], Arms]] = {
     "tied": _tied,
     "unequal": lambda arms: (3 * arms[0], arms[1]),
 }
-"""What is done to normal runs, by column."""
+"""How normally distributed runs are altered, by column of the table."""
 
 
 _PAIRS_FOR = {"collapse of three": 8}
-"""Number of pairs from which a detection must reach its rate, if not from the first look."""
+"""Smallest number of pairs at which the detection of an alteration must reach its rate, if not at the first look."""
 
 
 class _Reading(NamedTuple):
-    """What is read from studies: each [studies]."""
+    """What the looks show in every simulated study; each field is [studies]."""
 
     ends: Outcomes
     excludes: Marks  # some look's t interval excludes the true mean
-    robust_excludes: Marks  # and so does its robust interval
-    collapse: Marks  # a run of the look that decides is marked
+    robust_excludes: Marks  # and so does that look's robust interval
+    collapse: Marks  # a run in the deciding look is marked
     disagrees: Marks  # the robust interval of that look judges 0 differently
 
 
 def not_normal(rng: np.random.Generator, repetitions: int) -> Table:
-    """Return how often verdicts on seeds that are not normal are false."""
+    """Return how often verdicts are false if runs are not normally distributed."""
     rows = [(name, *_row(_read(*draw(rng, repetitions)))) for name, draw in _SCENARIOS.items()]
     columns = (
         "seeds",
@@ -197,7 +197,7 @@ def _row(found: _Reading) -> tuple[str, ...]:
 
 
 def _read(treated: Numbers, control: Numbers) -> _Reading:
-    """Return what the looks at studies read; the true mean difference is 0."""
+    """Return what the looks show in every simulated study; the true mean difference is 0."""
     x = treated - control
     ends = simulate(x, LOOKS, DELTA, REPORTED)
     found = _Reading(ends, *(np.zeros(len(x), dtype=bool) for _ in range(4)))
@@ -219,7 +219,7 @@ def _t_excludes(x: Numbers, alpha: float) -> Marks:
 
 
 def _robust_excludes(x: Numbers, alpha: float) -> Marks:
-    """Return in which studies the robust interval excludes 0, a thousand at a time."""
+    """Return in which studies the robust interval excludes 0; it is computed for a thousand studies at a time."""
     reading = signed_ranks if method_of(x.shape[1], alpha) == "signed ranks" else trimmed_mean
     ends = [reading(part, alpha)[1:3] for part in np.array_split(x, max(1, len(x) // 1000))]
     lower, upper = (np.concatenate(side) for side in zip(*ends, strict=True))
@@ -245,7 +245,7 @@ def _skewed(draw: Callable[[np.random.Generator, tuple[int, int]], Numbers], mea
 
 
 def _collapsing(rate: float, sd: float) -> Draw:
-    """Return studies in which runs of the treatment lose 14 pp at this rate, with a mean difference of 0."""
+    """Return studies in which runs of the treatment lose 14 pp at this rate; the mean difference is nevertheless 0."""
 
     def arms(rng: np.random.Generator, studies: int) -> Arms:
         treated, control = _normal(rng, studies, LOOKS.numbers[-1], sd)
@@ -274,4 +274,4 @@ _SCENARIOS: dict[str, Draw] = {
         for sd in (0.1, 0.25, 0.5, 1.0)
     },
 }
-"""How runs are drawn, by row."""
+"""How runs are drawn, by row of the table."""

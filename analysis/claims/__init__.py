@@ -76,7 +76,7 @@ _Role = Annotated[Role, BeforeValidator(lambda stored: role(stored) or stored)]
 
 
 class _Model(Frozen):
-    """A number from an arm's network, or by how much it exceeds that of the arm with the role `over`."""
+    """A number from an arm's network, or that number minus the number of the arm with the role `over`."""
 
     kind: Literal["model"]
     role: _Role
@@ -156,8 +156,8 @@ class Statement:
     ----------
     says : the statement in our words; `source` names its origin.
     check : how the statement is checked: the key `kind`, and what that kind needs; see `analysis.claims.audit`.
-    protocols : protocols or patterns with which a study can check the statement: a study that does something different
-        cannot check a statement about what somebody did.
+    protocols : protocols or patterns with which a study can check the statement: a study with a different protocol
+        cannot check a statement about what was done.
     """
 
     says: str
@@ -177,7 +177,7 @@ class Claim:
     Attributes
     ----------
     statement : the claim in one sentence.
-    source : where it was published.
+    source : where the claim was published.
     gains_pp : reported gain in pp, by source; the first is used for the verdict.
     accuracies : (baseline, treatment) as fractions, by source.
     delta_pp : smallest effect of interest in pp.
@@ -209,7 +209,7 @@ def read_claim(name: str | Path) -> Claim:
 
     Raises
     ------
-    UsageError: the name is unknown, the file is unreadable, or the document contains mistakes, which are all listed
+    UsageError: the name is unknown, the file is unreadable, or the document contains mistakes, all of which are listed
         with their key paths.
     """
     if str(name).endswith((".yaml", ".yml")):
@@ -227,7 +227,7 @@ def claim_from(path: Place, read: Callable[[str], bytes]) -> Claim:
     Parameters
     ----------
     path : path of the file, for messages.
-    read : returns the content of the claim's file, and of the table that the file names, by name.
+    read : returns a file's content by name, for the claim's file and for the table that this file names.
 
     Raises
     ------

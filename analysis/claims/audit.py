@@ -25,7 +25,7 @@ _WIDEST_PP = 10.0
 """A prediction interval that is wider than this is too imprecise to count as agreement."""
 _TYPES = dict.fromkeys(("statement", "source", "said", "found", "verdict", "evidence"), "str")
 _Line = tuple[str, str, str, str]
-"""said, found, verdict, evidence"""
+"""The columns said, found, verdict and evidence."""
 
 
 def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -58,8 +58,8 @@ NetworkNumber = Literal[
   layers, memory sources and the last layers of updates are initialized.
 * ``memory_values``, ``memory_degrees_of_freedom``; ``source_parameters`` of each memory; ``readers``: number of layers
   that read the memory; ``static_readers``: number of layers that read a memory that is never updated;
-  ``channels_added`` to each reader; ``reading_weights``: their total number; ``updates``: number of updates;
-  ``update_parameters`` of each update, as counted by Keras.
+  ``channels_added`` to each reader; ``reading_weights``: total number of weights with which layers read the memory;
+  ``updates``: number of updates; ``update_parameters`` of each update, as counted by Keras.
 """
 
 DataNumber = Literal[
@@ -83,7 +83,7 @@ from one part before it continues with the next.
 
 
 class _Study(Frozen):
-    """Where a study's own value is found: exactly one of these."""
+    """Where a study's own value is found; exactly one of these fields is set."""
 
     option: str | None = None
     network: NetworkNumber | None = None
@@ -92,7 +92,7 @@ class _Study(Frozen):
 
     @property
     def stated(self) -> list[tuple[str, str]]:
-        """The kinds that are set, each with its value."""
+        """The fields that are set, each with its value."""
         return [(kind, value) for kind, value in self.model_dump().items() if value is not None]
 
     @model_validator(mode="after")
@@ -103,7 +103,7 @@ class _Study(Frozen):
 
 
 def _sides(given: Any) -> Any:
-    """Read a mapping by role, in which the treatment may be called ``aim``, as in stored documents."""
+    """Return a mapping by role from one in which the treatment may be called ``aim``, as in stored documents."""
     return {role(str(name)) or name: value for name, value in given.items()} if isinstance(given, dict) else given
 
 
@@ -147,7 +147,7 @@ class Fact:
     words: Mapping[str, str] = field(default_factory=dict)
 
     def text(self, values: Mapping[Side | None, Value]) -> str:
-        """Return the values in words: a single one if both sides are equal, otherwise each with its side."""
+        """Return the values in words: a single value if both sides are equal, otherwise each with its side."""
         texts = {side: self._word(value) for side, value in values.items()}
         if len(set(texts.values())) == 1:
             return next(iter(texts.values()))
@@ -167,7 +167,7 @@ def _text(value: Value) -> str:
 
 
 def _grouped(texts: list[str]) -> str:
-    """Return texts as a list in which repeated texts are written once: ``4 (3 ×) and 16``."""
+    """Return texts as one text in which repeated texts are written once: ``4 (3 ×) and 16``."""
     runs: list[tuple[str, int]] = []
     for text in texts:
         if runs and runs[-1][0] == text:

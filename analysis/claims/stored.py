@@ -73,7 +73,7 @@ def _text(files: dict[str, str], name: str) -> bytes:
 
 
 def _of_earlier_version(claim: str, directory: Place) -> Claim:
-    """Return the claim at the path in the plan, or the copy that an archive contains beside the plan."""
+    """Return the claim at the path in the plan, or the copy that an archive contains next to the plan."""
     beside = directory / Path(claim).name if isinstance(directory, Path) else None
     if Path(claim).is_absolute() and Path(claim).exists():
         return read_claim(claim)

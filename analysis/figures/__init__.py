@@ -1,10 +1,10 @@
-"""The figures of a study, one module each with `summarise` (frames to one frame), `draw` and `caption`.
+"""The figures of a study; each has a module with `summarise` (frames to one frame), `draw` and `caption`.
 
 Each figure of a sweep or search can also be drawn from the results with a single call: ``ranking(results)``,
 ``marginal_means(results)``, ``heatmap(results, "placement", "batch_size")``, ``interaction(results, "placement",
 "batch_size")``, ``parallel_coordinates(results)``, ``slices(results)``, ``curves_by_factor(results, "batch_size")`` and
-``pareto(results)``, on the caller's axes with ``ax=``. Import the modules of the same names as in ``from
-analysis.figures.pareto import summarise``.
+``pareto(results)``, on the caller's axes with ``ax=``. These functions hide the modules of the same names; import from
+a module as in ``from analysis.figures.pareto import summarise``.
 
 Drawing never uses pyplot and does not change matplotlib's settings.
 """

@@ -19,7 +19,7 @@ _COMMA = re.compile(r",\s*(?=[^\s,=()\[\]{}]+=)")
 
 
 def arm_labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return arm names in a form suitable for figures; see `canvas.labels` and, for what is left out, `short_names`."""
+    """Return arm names as figures show them; see `canvas.labels`, and `short_names` for what is left out."""
     short = short_names(names)
     fit = labels([short[name] for name in names], width, lines)
     return {name: fit[short[name]] for name in names}

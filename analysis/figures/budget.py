@@ -24,9 +24,9 @@ _TYPES: dict[str, Any] = {"searched": "str", "trials": "int64", "expected": "flo
 def summarise(tried: pd.DataFrame) -> pd.DataFrame:
     """Return searched, trials, expected (best validation accuracy, percent) and stopped for a search's trials.
 
-    A trial that was stopped early counts with the accuracy that it had reached. Its accuracy would hardly have become
-    worse, so the expected best is not overstated, as it would be if only completed trials counted. `stopped` is the
-    number of trials that were stopped early.
+    A trial that was stopped early counts with the accuracy that it had reached. Further training would hardly have
+    lowered that accuracy, so the expected best is not overstated. If only completed trials counted, it would be.
+    `stopped` is the number of trials that were stopped early.
 
     Parameters
     ----------

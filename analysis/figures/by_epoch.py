@@ -30,7 +30,7 @@ def summarise(
 ) -> pd.DataFrame:
     """Return epoch, n, mean, lower and upper of the paired difference in test accuracy (pp) or in a different measure.
 
-    A run that stopped or diverged keeps the value of its last epoch.
+    After the last epoch of a run that stopped early or diverged, the run counts with its value in that epoch.
 
     Parameters
     ----------

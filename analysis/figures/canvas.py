@@ -1,4 +1,4 @@
-"""The look of figures: sizes, fonts, labels, and reproducible conversion to SVG or PNG, byte for byte."""
+"""The appearance of figures: sizes, fonts, labels, and conversion to SVG or PNG that is reproducible byte for byte."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _SETTINGS: Any = {
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let a function draw with these settings instead of the user's, and restore the user's settings afterward."""
+    """Let a function draw with this module's settings, and restore the user's settings afterward."""
 
     @wraps(draw)
     def with_settings(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -82,9 +82,9 @@ def new_figure(height: float) -> Figure:
 
 
 def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return names in a form suitable for figures: printable, wrapped at `width` characters, shortened in the middle.
+    """Return names as figures show them: printable, wrapped at `width` characters, shortened in the middle.
 
-    Names that would look identical begin with their number, counted from 1.
+    If names would look identical, each begins with its number, counted from 1.
     """
     short = {name: _short(name, width, lines) for name in names}
     numbers = {name: number for number, name in enumerate(names, start=1)}
@@ -131,7 +131,7 @@ def _printable(character: str) -> str:
 
 @cache
 def _font() -> FT2Font:
-    """Return the font of all figures; characters that it lacks look identical, so such names need their number."""
+    """Return the font of all figures; characters that it lacks look identical, so names with them need a number."""
     return get_font(findfont(_SETTINGS["font.family"]))
 
 
@@ -189,7 +189,7 @@ def svg(figure: Figure, name: str) -> str:
 def inline(document: str, name: str) -> str:
     """Return an SVG document as an element for a page that defines --ink, --muted, --grid and --paper.
 
-    Its ids contain `name`, so several figures can be on one page; the page determines the size.
+    The ids in the SVG contain `name`, so several figures can be on one page; the page determines their size.
     """
     text = document[document.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -34,8 +34,8 @@ def summarise(
 ) -> pd.DataFrame:
     """Return arm, n, accuracy, lower, upper (percent), parameters, multiply_adds (millions), seconds (per epoch).
 
-    Means are over those of an arm's runs that have an accuracy (or a different measure, in its own unit). Time is a
-    run's wall time divided by its number of epochs.
+    Means are over the runs of an arm that have an accuracy (or a different measure, in its own unit). Time is a run's
+    wall time divided by its number of epochs.
     """
     rows = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     found, by_arm = [], dict(iter(rows[["arm", measure.column, "epochs_run", *_PANELS]].groupby("arm")))
@@ -81,7 +81,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
 
 
 def caption(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> str:
-    """Return the best arm, and how its size compares with the smallest size."""
+    """Return the best arm, and how its size compares with that of the smallest arm."""
     if summary.empty:
         value = "an accuracy" if measure.is_accuracy else f"a value for the {measure.words}"
         return f"No run has {value} yet."

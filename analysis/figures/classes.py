@@ -14,7 +14,7 @@ from analysis.wording import number_format
 
 TITLE = "Difference per class"
 _NAMED = 24
-"""With at most this many classes, every class is labeled; with more classes, only five are."""
+"""With at most this many classes, every class is labeled; with more classes, only five are labeled."""
 
 
 @styled
@@ -81,7 +81,7 @@ def _unshrunken(summary: pd.DataFrame, name: str) -> str:
 
 
 def _reversed(summary: pd.DataFrame) -> str:
-    """Return a sentence if most classes or their mean have the opposite sign from all images together.
+    """Return a sentence if most classes or their mean have the opposite sign to the mean over all images.
 
     Both arms have the same test images, so this cannot apply to all classes.
     """

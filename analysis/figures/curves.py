@@ -26,7 +26,7 @@ TITLE = "Accuracy by epoch"
 _FEW = 6
 """With more arms than this, individual runs are drawn paler."""
 _MANY = 12
-"""With more arms than this, only the first two in the plan, the best and the worst are drawn in full."""
+"""With more arms than this, only the first two in the plan, the four best and the two worst are drawn in full."""
 _FIRST, _BEST, _WORST = 2, 4, 2
 _GREY = 40
 """Up to this many other arms are drawn as gray lines; more are drawn as one gray band."""
@@ -55,10 +55,10 @@ def summarise(
 ) -> pd.DataFrame:
     """Return panel, kind, arm, run_id, epoch, n, accuracy, lower and upper, with accuracies in percent.
 
-    The kinds are ``run`` (a single run's curve), ``mean`` (of an arm's finished runs, with its t interval),
-    ``selected`` (the epoch that each run reports) and ``reported`` (only in the test panel). A mean covers the epochs
-    that all these runs reached. With more than 400 runs, ``run`` and ``selected`` are replaced by a ``spread`` for each
-    arm: the median and the 5 % and 95 % quantiles of its runs at every epoch.
+    The kinds are ``run`` (a single run's curve), ``mean`` (of an arm's finished runs, with its t interval) and
+    ``selected`` (the epoch that each run reports). The test panel also has the kind ``reported``. A mean covers the
+    epochs that all these runs reached. With more than 400 runs, ``run`` and ``selected`` are replaced by a ``spread``
+    for each arm. It contains the median and the 5 % and 95 % quantiles of the arm's runs at every epoch.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
 
 
 def highlighted(summary: pd.DataFrame, arms: Sequence[str]) -> list[str]:
-    """Return the arms to draw in full: all, or if there are more than twelve, the first two, the best and the worst.
+    """Return the arms to draw in full: all, or of more than twelve, the first two, the four best and the two worst.
 
     Best and worst are determined by the last mean validation accuracy (test accuracy if there is none).
     """
@@ -195,7 +195,7 @@ def _label(measure: PrimaryMeasure) -> str:
 
 
 def _limits(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> tuple[float, float]:
-    """Return the range of the curves themselves, because a t interval from two runs would dwarf them."""
+    """Return the range of the curves without t intervals, because an interval from two runs would dwarf them."""
     spread = summary[summary["kind"] == "spread"]
     low = float(pd.concat([summary["accuracy"], spread["lower"]]).min())
     high = float(pd.concat([summary["accuracy"], spread["upper"]]).max())
@@ -269,7 +269,7 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05, measure: PrimaryMeasure 
 
 
 def _left_grey(summary: pd.DataFrame) -> str:
-    """Return which arms are drawn in full, unless all are."""
+    """Return a sentence on which arms are drawn in full; empty if all are."""
     arms = list(dict.fromkeys(summary.loc[summary["kind"] != "reported", "arm"]))
     shown = highlighted(summary, arms)
     if shown == arms:

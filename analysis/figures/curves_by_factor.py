@@ -57,7 +57,7 @@ def curves_by_factor(
 
     Parameters
     ----------
-    factor : column of `runs`. If it has too many numbers to be levels, they are divided into quarters.
+    factor : column of `runs`. If the column has too many numbers to be levels, they are divided into quarters.
     hue : a second factor; each of its levels is a line in every panel.
     value : column of `epochs`. None means the test accuracy once the pairs for the verdict are settled, and the
         validation accuracy before that.

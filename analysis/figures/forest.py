@@ -112,7 +112,7 @@ def _references(delta: float, reported: float | None) -> dict[str, float]:
 
 
 def cut_rows(summary: pd.DataFrame, delta: float, reported: float | None = None) -> list[bool]:
-    """Return, for each row, whether it is so much wider than the other rows that `draw` cuts it off at the edge."""
+    """Return, for each row, whether its interval is so much wider than the others that `draw` cuts it off."""
     core = list(_references(delta, reported).values())
     rows = summary[_ENDS].to_numpy()
     widths = rows.max(axis=1) - rows.min(axis=1)  # NaN if unknown
@@ -164,7 +164,7 @@ def _print_cut_ends(
 
 
 def _shared_side(summary: pd.DataFrame) -> str:
-    """Return the side (treatment or control) that is the same in all of many rows and is left out of their names."""
+    """Return the side (treatment or control) that all rows share if there are many; their names leave it out."""
     if len(summary) <= _MANY:
         return ""
     return next((side for side in ("treatment", "control") if summary[side].nunique() == 1), "")
@@ -273,7 +273,7 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
 
 
 def _without_verdict(known: Sequence[Comparison]) -> str:
-    """Return how many of the intervals no verdict is read from."""
+    """Return a sentence on how many of the comparisons have no verdict; empty if all have one."""
     without = sum(not c.verdict.decided for c in known)
     if not without:
         return ""

@@ -78,7 +78,7 @@ def shown_levels(summary: pd.DataFrame, factor: str) -> list[str]:
 
 
 def _column_order(summary: pd.DataFrame, factor: str) -> list[str]:
-    """Return the second factor's levels in order; each level of the first factor has some of these, in this order."""
+    """Return the second factor's levels in an order that agrees with their order at each level of the first."""
     known: list[str] = []
     for _, part in summary.groupby(summary.columns[0], sort=False):
         place = 0
@@ -191,7 +191,7 @@ def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, al
 
 
 def strongest_pair(runs: pd.DataFrame, factors: Sequence[str], measure: Measure) -> tuple[str, str] | None:
-    """Return the two factors with the largest share of level pairs that were run; if tied, with the most diverse means.
+    """Return the two factors with the largest share of level pairs run; if tied, those whose means vary most.
 
     None unless at least two factors have two or more levels.
     """

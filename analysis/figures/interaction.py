@@ -22,7 +22,7 @@ from analysis.results import Results, Studies
 TITLE = "Interaction"
 MOST_LINES = 6
 _BESIDE = 0.36
-"""Width over which the lines are offset, in levels, so that their bars do not overlap."""
+"""Range over which the lines are offset, as a share of the distance between levels, so that bars do not overlap."""
 
 __all__ = ["MOST_LINES", "TITLE", "caption", "draw", "interaction", "summarise"]
 

@@ -1,4 +1,4 @@
-"""Legends below a figure that explain its lines and marks, so that it can be read without its caption."""
+"""Legends below a figure that explain its lines and marks, so that the figure is understandable without its caption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.figures.canvas import WIDTH
 from analysis.figures.palette import INK, MUTED
 
 _PER_INCH = 14.2
-"""Width of a figure in characters of small text."""
+"""Number of characters of small text per inch."""
 _HANDLE = 6
 """Width of a line sample and the space around it, in characters."""
 ROW = 0.2

@@ -27,8 +27,8 @@ def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, al
     """Return one row per combination of the factors' levels that has a value, in the order of the levels.
 
     Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
-    one of these arms does not have a value is left out. If every seed lacks a value, the mean is over runs, and there
-    is no interval.
+    one of these arms does not have a value is left out. If all seeds are left out for this reason, the mean is over
+    runs, and there is no interval.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class Scale:
     Attributes
     ----------
     levels : the values, if each has its own place; empty for a continuous axis.
-    ticks : places with their texts.
+    ticks : places on the axis with their labels.
     step : distance between neighboring levels.
     low, high : limits of a continuous axis, as logarithms if `is_log`.
     has_none : whether some arms do not have the option; these are drawn at the bottom.
@@ -213,7 +213,7 @@ def factor_columns(results: Results | Studies, runs: pd.DataFrame, wanted: Seque
 
 
 def with_named_levels(results: Results | Studies, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with the study's own name for a level in place of null, as in its tables.
+    """Return the runs with the study's own name for a level in place of null, as in the report's tables.
 
     A default such as the cross-entropy is null in the configuration. Numeric columns stay unchanged.
     """
@@ -245,7 +245,7 @@ def _named_by(results: Results | Studies) -> list[str]:
 
 
 def separation(values: pd.Series, measure: pd.Series) -> float:
-    """Return the share of the measure's variance between levels (eta squared), or between quarters of many numbers."""
+    """Return the share of the measure's variance that lies between levels, or between quarters (eta squared)."""
     groups = pd.qcut(values.astype("float64"), 4, duplicates="drop") if is_continuous(values) else values
     total = float(((measure - measure.mean()) ** 2).sum())
     if not total > 0:

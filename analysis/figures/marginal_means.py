@@ -77,7 +77,7 @@ def summarise(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alph
 
 
 def shown(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows to draw: for each factor, the levels with the most runs; if there are many factors, the first."""
+    """Return the rows to draw: for each factor, the levels with the most runs; of many factors, only the first."""
     many = summary.groupby("factor", sort=False)["runs"].rank(method="first", ascending=False) > _LEVELS
     kept = summary[~many]
     rows = kept.groupby("factor", sort=False).size().cumsum()

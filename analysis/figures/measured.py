@@ -77,7 +77,7 @@ def measure_of(results: Results | Studies, value: str | None = None) -> Measure:
     Parameters
     ----------
     value : column of `runs`. None means the test accuracy once the pairs for the verdict are settled and, before that,
-        the validation accuracy, so that test results stay unseen. For a search, it always means the validation
+        the validation accuracy, so that no test results are revealed. For a search, it always means the validation
         accuracy.
 
     Raises
@@ -104,7 +104,7 @@ def _studies(results: Results | Studies) -> list[Results]:
 
 
 def measured_runs(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """Return the runs that ended on their own and have a value for the measure, with the value in column `measured`."""
+    """Return the runs that were not pruned and have a value for the measure, with that value in column `measured`."""
     kept = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     return kept.assign(measured=measure.scale * kept[measure.column].astype("float64"))
 
@@ -169,7 +169,7 @@ def explained(figure: Figure, title: str, caption: str) -> Figure:
 
 
 def named_arms(results: Results | Studies) -> pd.DataFrame:
-    """Return the runs; if several studies have arms with the same name, they are called ``directory: arm``."""
+    """Return the runs; if several studies have arms with the same name, these are called ``directory: arm``."""
     runs = results.runs
     if "directory" not in runs or not len(runs):
         return runs

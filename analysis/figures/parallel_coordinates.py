@@ -43,7 +43,7 @@ def parallel_coordinates(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw every arm as a line through its levels of the factors that ends at its measure, and return the figure.
+    """Draw every arm as a line through its factor levels to its measure, and return the figure.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def draw(summary: pd.DataFrame, factors: Sequence[str], measure: Measure, ax: Ax
     lines = np.stack([*places, ends], axis=1)
     colours = _colours()(ends if not measure.lower_is_better else 1 - ends)
     worst = set(rows.index[rows["rank"] > len(summary) - _WORST]) if len(rows) < len(summary) else set()
-    for row in reversed(range(len(rows))):  # so the best is drawn on top
+    for row in reversed(range(len(rows))):  # so that the best arm is drawn on top
         style: dict[str, Any] = {"linestyle": (0, (3, 2)) if row in worst else "-", "solid_joinstyle": "round"}
         axes.plot(range(len(factors) + 1), lines[row], color=colours[row], linewidth=0.9 if row else 2.2, **style)
     inches = (axes.get_window_extent().width / figure.dpi if ax is not None else WIDTH - 0.7) / max(len(factors), 1)

@@ -91,16 +91,16 @@ def summarise(
 ) -> pd.DataFrame:
     """Return one row per cost and arm, from the cheapest to the most expensive arm.
 
-    Every arm behind the front is compared, pair by pair with the same seed, with the best arm on the front that does
-    not cost more.
+    Every arm behind the front is compared with the best arm on the front that does not cost more. Runs with the same
+    seed are paired.
 
     Returns
     -------
     cost, arm, n (runs), amount (number, or seconds per epoch), mean, lower, upper (of the measure over runs), state
     (``front``: no other arm is better at no higher cost, or as good at a lower cost; ``dominated``: the interval for
     the paired difference shows that the arm is worse; ``undecided``: the arm is worse on average, but the interval
-    contains 0 or needs more pairs), dominated_by, pairs, and behind with its interval, adjusted for all pairs of arms
-    with that cost, since the arm that others are compared with is chosen by its mean.
+    contains 0 or needs more pairs), dominated_by, pairs, and behind with its interval. The interval is adjusted for all
+    pairs of arms with that cost, because the arm with which others are compared is chosen by its mean.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _judged(arms: pd.DataFrame, table: pd.DataFrame, measure: Measure, alpha: fl
 
 
 def _references(amounts: Any, good: Any) -> list[int]:
-    """Return, for every arm from the cheapest on, the best arm that dominates it, or the arm itself if on the front.
+    """Return, for every arm, cheapest first, the best arm that dominates it, or the arm itself if it is on the front.
 
     Arms with equal costs and equal measures are on the front together.
     """

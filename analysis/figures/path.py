@@ -1,4 +1,4 @@
-"""The interval against the number of pairs: how the verdict came about, and at which looks it was read."""
+"""The interval against the number of pairs: how the verdict came about, and at which looks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def draw(
     core = [*lines.values(), *summary["mean"]]
     span = max(max(core) - min(core), 1.0 if measure.difference == "pp" else delta)
     looks, others = summary[summary["look"]], summary[~summary["look"]]
-    # Intervals from very few pairs may extend beyond the figure, but intervals that are read may not.
+    # Intervals from very few pairs may extend beyond the figure, but intervals at looks may not.
     read = looks[np.isfinite(looks["lower"]) & np.isfinite(looks["upper"])]
     lowest = min([min(core) - 1.2 * span, *(read["lower"] - 0.1 * span)])
     highest = max([max(core) + 1.2 * span, *(read["upper"] + 0.1 * span)])

@@ -1,4 +1,4 @@
-"""The ranking: how far every arm is behind the first, and from which arms the pairs do not separate the first."""
+"""The ranking: how far every arm is behind the first, and which arms the pairs do not separate from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from analysis.wording import number_format
 
 TITLE = "Ranking"
 FIRST, LAST = 20, 5
-"""With more than 30 arms, only this many of the first and the last are drawn."""
+"""With more than 30 arms, only the first `FIRST` and the last `LAST` arms are drawn."""
 _ALL = 30
 
 
@@ -62,9 +62,10 @@ def ranking(
 
 
 def summarise(runs: pd.DataFrame, measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
-    """Return the frame from `statistics.ranking` for the measure, the best arm first; `behind` is positive if worse.
+    """Return the frame from `statistics.ranking` for the measure, with the best arm first.
 
-    The columns `lower` and `upper` are the limits of the unadjusted interval for `behind`, for this arm alone.
+    `behind` is positive for an arm that is worse than the first. The columns `lower` and `upper` are the limits of the
+    unadjusted interval for `behind`, for this arm alone.
     """
     own = measured_runs(runs, measure)
     sign = -1.0 if measure.lower_is_better else 1.0

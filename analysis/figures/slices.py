@@ -79,9 +79,9 @@ def slices(
 def summarise(runs: pd.DataFrame, dimensions: Sequence[str], measure: Measure) -> pd.DataFrame:
     """Return one row per trial, in order: searched, arm, n, mean, stopped, and the dimensions.
 
-    `searched` is the arm that was searched in the trial, n is the number of the trial's runs with a value, and mean is
-    the measure's mean over these runs. For a trial that was stopped early, `stopped` is true and mean is what it had
-    reached.
+    `searched` is the arm that was searched in the trial, `n` is the number of the trial's runs with a value, and `mean`
+    is the measure's mean over these runs. For a trial that was stopped early, `stopped` is true, and `mean` is the
+    value that the trial had reached.
 
     Raises
     ------

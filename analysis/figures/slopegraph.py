@@ -106,7 +106,7 @@ def _name_axes(axes: Axes, arms: list[str], short: Mapping[str, str], across: bo
 def caption(
     summary: pd.DataFrame, treatment: str | None, control: str | None, measure: PrimaryMeasure = ACCURACY
 ) -> str:
-    """Return in how many pairs the treatment is ahead of the control."""
+    """Return in how many pairs the treatment is better than the control."""
     if summary.empty:
         value = "an accuracy" if measure.is_accuracy else f"a value for the {measure.words}"
         return f"No run has {value} yet."

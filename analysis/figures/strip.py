@@ -23,7 +23,7 @@ TITLE = "All runs"
 _MANY = 12
 """With more arms than this, each row is one line high."""
 _FAR = 2
-"""The chance line is left out if it lies this many times the span of all runs below the lowest run."""
+"""The chance line is left out if it is more than this many times the span of all runs below the lowest run."""
 _TYPES: dict[str, Any] = {
     "arm": "str",
     "position": "int64",

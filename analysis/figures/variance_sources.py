@@ -67,7 +67,7 @@ def _filled(rows: pd.DataFrame) -> list[bool]:
 
 
 def caption(found: Sequence[Variances]) -> str:
-    """Return the largest source of each arm and difference, and what the intervals are."""
+    """Return the largest source of variance for each arm and difference, and what the intervals are."""
     said = [_largest(each) for each in found]
     return " ".join(
         [

@@ -69,7 +69,7 @@ def draw(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> Figure:
 
 
 def caption(found: Sequence[Attribution], measure: PrimaryMeasure = ACCURACY) -> str:
-    """Return the entire gap, and the largest switch's contribution by each method."""
+    """Return the entire gap, and the switch with the largest contribution by each method."""
     if not found:
         return "The study does not have factors with two levels each."
     a = found[0]

@@ -21,11 +21,11 @@ _FAR = 3
 def alike_runs(
     comparisons: Sequence[Comparison], runs: pd.DataFrame, selected: Mapping[str, Selected]
 ) -> Iterator[str]:
-    """Yield a sentence for each comparison in which runs hardly differ within pairs, or pairs hardly differ.
+    """Yield a sentence for each comparison in which the runs of pairs, or the differences of pairs, hardly differ.
 
     Parameters
     ----------
-    comparisons : the gated comparisons, of which the pairs in the deciding look are used.
+    comparisons : the gated comparisons; only the pairs in the deciding look are used.
     runs : the frame of runs from `Results`.
     selected : predictions of the selected epochs, by run id.
     """

@@ -31,8 +31,8 @@ class Collapse:
     ----------
     comparison : name of the comparison.
     accuracy : test accuracy at the selected epoch, a fraction.
-    why : the outcome ``at chance`` or ``diverged``; ``one class`` if it almost only predicts one class; or ``far
-        below`` if it is far below the other seeds.
+    why : the outcome ``at chance`` or ``diverged``; ``one class`` if the run predicts almost only one class; or ``far
+        below`` if the run is far below its arm.
     text : the reason in words, to follow the name of the run.
     of_accuracy : whether the study's measure is an accuracy; an outlier in a different measure need not have failed.
     """
@@ -49,7 +49,7 @@ class Collapse:
 
 @dataclass(frozen=True)
 class NotExcluded:
-    """The failure rate that cannot be excluded if no run of the treatment failed in the pairs.
+    """The failure rate that cannot be excluded if no run of the treatment failed in the pairs of the deciding look.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ def collapses(
     comparisons : the gated comparisons.
     judged : the frame from `outcomes`.
     selected : predictions of the selected epochs, by run id.
-    later : return the failed runs after that look instead, judged among all complete pairs.
+    later : return the failed runs after the deciding look instead, judged among all complete pairs.
     """
     compared = results.runs["arm"].isin({arm for each in comparisons for arm in (each.treatment, each.control)})
     known = results.runs[compared]

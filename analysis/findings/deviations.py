@@ -95,8 +95,8 @@ def runs_before(runs: pd.DataFrame, frozen: Frozen) -> int:
 def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:
     """Return whether results of other studies existed before the freeze and could therefore have influenced this plan.
 
-    Unlike the times of the study's own runs, their times get no tolerance: the results are assumed to have existed when
-    the plan was frozen, unless they are known to be newer.
+    Unlike for the study's own runs, no clock tolerance is applied. Results of other studies are assumed to have existed
+    when the plan was frozen, unless they are known to be newer.
     """
     known = runs[~(runs["started_at"] >= frozen.at)]
     if known.empty:
@@ -146,7 +146,7 @@ def _of_the_claim(
 ) -> list[Deviation]:
     """Return whether the study's or the claim's scope changed after the freeze.
 
-    If a plan was frozen before plans contained a scope, only what it contains is compared.
+    If a plan was frozen before plans contained a scope, only the content of that plan is compared.
     """
     found = []
     frozen = was.get("reported_gains_pp") or {}

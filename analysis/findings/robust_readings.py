@@ -1,6 +1,6 @@
-"""The robust readings of the gated comparisons, and where they contradict the t interval.
+"""The robust intervals for the gated comparisons, and where they contradict the t interval.
 
-These readings never affect the verdict.
+Robust intervals never affect the verdict.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from analysis.statistics.verdict import Verdict, decide
 
 
 def robust_of(comparison: Comparison) -> RobustReading | None:
-    """Return the robust reading of the pairs of the deciding look, at the level of that look.
+    """Return the robust interval for the pairs of the deciding look, at the level of that look.
 
-    Return None without a verdict, or if looks after any number of pairs lead to an unbounded interval, with a level of
-    100 %.
+    None without a verdict, or if the t interval is unbounded, as is possible with looks after any number of pairs.
     """
     if not (comparison.verdict.decided and comparison.interval.bounded):
         return None
@@ -38,13 +37,14 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
 
 
 def contradiction(comparison: Comparison, reading: RobustReading) -> str:
-    """Return a sentence on how the robust reading contradicts the t interval; empty if it does not.
+    """Return a sentence on how the robust interval contradicts the t interval; empty if it does not.
 
-    They contradict each other about 0 if only the robust interval excludes 0, or if only the t interval excludes 0 and
-    the robust center lies outside the t interval. They contradict each other about the verdict if both would stop the
-    study, but with different verdicts. A robust interval that is merely longer is not a contradiction: with 5 pairs,
-    the interval for the trimmed mean is nearly twice as long as the t interval. Without this condition, up to 41 % of
-    studies with normally distributed runs would have a caution.
+    The intervals contradict each other about 0 if only the robust interval excludes 0. They also do if only the t
+    interval excludes 0 and the robust center lies outside the t interval. They contradict each other about the verdict
+    if both would stop the study, but with different verdicts. A robust interval that is merely longer is not a
+    contradiction: with 5 pairs, the interval for the trimmed mean is nearly twice as long as the t interval. If a
+    longer interval counted as a contradiction, up to 41 % of studies with normally distributed runs would have a
+    caution.
     """
     found, measure = comparison.interval, comparison.measure
     by_t = found.lower > 0 or found.upper < 0

@@ -1,7 +1,4 @@
-"""The records of a search.
-
-For each trial: the arm that was searched, the trial's outcome, and the arm under which it was confirmed.
-"""
+"""The records of a search's trials: the arm searched, the outcome, and the arm under which the trial was confirmed."""
 
 from __future__ import annotations
 
@@ -61,10 +58,10 @@ def read_ranking(directory: Place) -> pd.DataFrame | None:
 def tried(screening: Results) -> pd.DataFrame:
     """Return a search's trials as if they were runs, one row each: searched, arm, status, validation_accuracy.
 
-    `searched` is the arm that was searched, `arm` the name under which the trial was confirmed, or its own. A trial
-    that was stopped early has the status pruned and the accuracy that it had reached by then. Trials that failed, could
-    not be built, or repeat another trial are left out. If the screening does not have a ranking because it is still
-    searching, its runs are returned unchanged, as a single search without a name.
+    `searched` is the arm that was searched, and `arm` is the name under which the trial was confirmed, or else the
+    trial's own name. A trial that was stopped early has the status pruned and the accuracy that it had reached by then.
+    Trials that failed, could not be built, or repeat another trial are left out. If the screening does not have a
+    ranking because it is still searching, its runs are returned unchanged, as a single search without a name.
     """
     ranking = read_ranking(screening.directory)
     if ranking is None:

@@ -37,14 +37,15 @@ _WORDS = {"dataset": "data set", "classes": "classes", "image_size": "image size
 def across(*studies: Findings) -> Across:
     """Return the primary comparisons of several studies together.
 
-    A study is left out if its own verdict is withheld, screening only or an error; the findings name it.
+    A study is left out if its own verdict is withheld, screening only or an error; the result names the studies left
+    out.
 
     Raises
     ------
-    UsageError: there are fewer than two studies, or fewer than two with their own verdict; a study lacks a treatment or
-        a baseline; two studies have the same setting or share runs; or the studies ask different questions: they differ
-        in the claim, the protocol, what is studied, the treatment's options, the measure, the smallest effect of
-        interest or the level.
+    UsageError: there are fewer than two studies, or fewer than two with a verdict of their own; a study lacks a
+        treatment or a baseline; two studies have the same setting or share runs; or the studies ask different
+        questions. Questions differ if the claim, the protocol, the subject, the treatment's options, the measure, the
+        smallest effect of interest or the level differs.
     """
     if len(studies) < 2:
         raise UsageError(
@@ -86,7 +87,7 @@ def _nothing_to_pool(named: Sequence[_Named], decided: int) -> str:
 
 
 def _together(decided: Sequence[_Named], left_out: tuple[LeftOut, ...]) -> Across:
-    """Return the joint findings of the studies that have their own verdict."""
+    """Return the joint findings of the studies that have a verdict of their own."""
     studies, primaries = [each.findings for each in decided], [each.primary for each in decided]
     levels = [each.interval.alpha for each in primaries if each.interval.bounded]
     alpha = min(levels, default=studies[0].results.plan.looks.alpha)

@@ -25,6 +25,6 @@ def standing(results: Results) -> str:
 
 
 def _headline(results: Results) -> str:
-    """Return the cautions and the verdict from the rows as stored; use the report for proven rows."""
+    """Return the cautions and the verdict from the stored rows, without proving the rows as the report does."""
     found = examine(results, further=False, unproven=True)
     return " ".join((*found.cautions, found.short))

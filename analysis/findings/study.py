@@ -131,14 +131,14 @@ class Findings:
 
     @cached_property
     def tried(self) -> pd.DataFrame:
-        """The trials of the screening, one row each, see `searches.tried`; empty without a screening."""
+        """The trials of the screening, one row each (see `searches.tried`); empty without a screening."""
         if self.screening is None:
             return pd.DataFrame({name: [] for name in ("searched", "arm", "status", "validation_accuracy")})
         return tried(self.screening)
 
     @cached_property
     def audit(self) -> pd.DataFrame:
-        """Every statement of the claim with the finding, see `claims.audit`; empty without a claim."""
+        """Every statement of the claim with the finding (see `claims.audit`); empty without a claim."""
         if self.claim is None:
             return pd.DataFrame()
         return audit(self.claim, self.results, self.reasons)
@@ -203,7 +203,7 @@ class Findings:
 
     @cached_property
     def robust(self) -> dict[str, RobustReading]:
-        """The robust readings, by the name of the gated comparison; they do not affect the verdict."""
+        """The robust intervals, by the name of the gated comparison; they do not affect the verdict."""
         found = {each.name: robust_of(each) for each in self.gated}
         return {name: reading for name, reading in found.items() if reading is not None}
 
@@ -268,7 +268,7 @@ class Findings:
 
     @property
     def new_photos(self) -> str:
-        """The verdict for new photos, if it differs from the verdict on these images; otherwise empty."""
+        """The verdict for new photos, if it differs from the verdict on the test images; otherwise empty."""
         primary, other = self.primary, self._of_new_photos
         if primary is None or other is None or other.kind == primary.verdict.kind:
             return ""
@@ -309,8 +309,8 @@ class Findings:
     def unsettled(self) -> tuple[str, ...]:
         """Names of the open gated comparisons that further pairs may settle.
 
-        Comparisons after a closed gate do not count. A positive comparison without a stopping verdict is as settled as
-        it can be; outside the claim's scope, this applies to a gain above δ.
+        Comparisons after a gate that is not passed do not count. Further pairs cannot settle a positive comparison for
+        which there is no stopping verdict, as for a gain above δ outside the claim's scope.
         """
         found = []
         for comparison in self.gated:
@@ -334,7 +334,7 @@ class Findings:
 
     @property
     def _beside(self) -> str:
-        """What procedure 2 adds to the verdict, each sentence after a space."""
+        """Sentences that procedure 2 adds to the verdict, each preceded by a space."""
         photos = f"{self.new_photos}." if self.new_photos else ""
         rate = self.not_excluded.text if self.not_excluded is not None else ""
         return "".join(f" {said}" for said in (photos, self.failed, rate) if said)
@@ -400,7 +400,7 @@ class Findings:
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
 
     def _reported_scalars(self) -> str:
-        """Return which scalars the runs report, if they do not report the measure; otherwise an empty text."""
+        """Return which scalars the runs report, if they do not report the measure; otherwise empty."""
         if not self.measure.column.startswith(SCALAR):
             return ""
         names = scalar_names(self.results.runs)
@@ -502,7 +502,7 @@ def _measured(results: Results, arms: Collection[str] | None) -> Results:
 def _has_no_claim(results: Results) -> bool:
     """Return whether a study declares its subject and does not name a claim, now and when its plan was frozen.
 
-    Plans from earlier versions do not declare a subject: their verdicts are read as before, even if the study
+    Plans from earlier versions do not declare a subject: their verdicts are determined as before, even if the study
     continues.
     """
     frozen = results.plan.what if results.frozen is None else results.frozen.content.get("what")

@@ -1,6 +1,6 @@
 """Differences between arms other than what the study varies: data, budget, optimizer, software, device, time, machine.
 
-A difference that follows from options in which the plan's arms differ is described as varied by the study.
+If a difference follows from options in which the plan's arms differ, the sentence says that the study varies it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from analysis.wording import number_format
 from analysis.wording.study_words import factor_words
 
 _TOGETHER, _NAMED = 4, 3
-"""With at least this many arms, a sentence groups the arms by value and names only this many."""
+"""With at least `_TOGETHER` arms, a sentence groups the arms by value and names only `_NAMED` of them."""
 _SEED = re.compile(r'"seed": *\d+')
 _DIGITS = 10
 """Number of digits of a hash that a sentence shows."""
@@ -172,7 +172,7 @@ def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Itera
 
     Parameters
     ----------
-    comparisons : the gated comparisons, of which the pairs in the deciding look are used.
+    comparisons : the gated comparisons; only the pairs in the deciding look are used.
     runs : the frame of runs from `Results`.
     """
     comparisons = tuple(comparisons)
@@ -185,7 +185,7 @@ def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Itera
         for each, column in values.items():
             sides = [column[own].set_axis(settled.loc[own, "seed"]) for own in (settled["arm"] == arm for arm in arms)]
             if set(sides[0].dropna()) != set(sides[1].dropna()):
-                continue  # `unlike_arms` reports it
+                continue  # `unlike_arms` reports this difference
             one, other = (side.reindex(seeds) for side in sides)
             differing = int(((one != other) & one.notna() & other.notna()).sum())
             if differing:
@@ -347,7 +347,7 @@ def _more_often(arms: pd.Series, event: pd.Series, what: str) -> Iterator[str]:
 
 
 def _apart(runs: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence if the time or the machine coincides with the arms."""
+    """Yield a sentence if some arms were computed at other times or on other machines than the others."""
     if (time := separation.in_time(runs)) is not None:
         yield (
             f"Arms differ in when they were computed: all runs of {_named(time.first)} ended before any run of "

@@ -1,4 +1,4 @@
-"""When a verdict may be read, and at which level: at planned looks, or after any number of pairs."""
+"""When a verdict is allowed, and at which level: at planned looks, or after any number of pairs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from analysis.wording import number_format
 FEWEST_PAIRS = 5
 """Minimum number of pairs for a verdict."""
 MOST_PAIRS = 1000
-"""Maximum number of pairs after which a study without planned looks is read."""
+"""Maximum number of pairs after which a study without planned looks can have a verdict."""
 ANY = "any"
-"""The value of `looks` in a study whose verdict may be read after any number of pairs."""
+"""The value of `looks` in a study in which a verdict is allowed after any number of pairs."""
 MIXTURE_WIDTH = 1.25
 """Default standard deviation of the standardized effects that a confidence sequence assumes.
 
-With 1.25, a verdict takes fewer pairs than with .5 or 2.5 (docs/calibration.md); up to .833, the interval after 5 pairs
-is unbounded at .05.
+With 1.25, a verdict needs fewer pairs than with .5 or 2.5 (docs/calibration.md). With at most .833, the interval after
+5 pairs is unbounded at .05.
 """
 CONSTANT = "constant"
 SPENDINGS = (CONSTANT, "obrien_fleming", "lan_demets_pocock", "lan_demets_obrien_fleming")
@@ -45,7 +45,7 @@ def spending_of(name: object) -> str:
 
 @dataclass(frozen=True)
 class Looks:
-    """When a verdict may be read, and at which level.
+    """When a verdict is allowed, and at which level.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Looks:
     further_block : number of pairs in an optional block after the last look; 0: no such block. With a block, half of
         alpha is spent on the looks and half on the block, which is tested with all pairs.
     spending : how alpha is spent across the looks; see `analysis.looks.spending`.
-    mixture_width : None: the looks were planned. A number: the verdict may be read after any number of pairs, from the
+    mixture_width : None: the looks were planned. A number: a verdict is allowed after any number of pairs, based on the
         confidence sequence in `analysis.looks.anytime` with this g; see `at_any_time`.
     """
 
@@ -98,7 +98,7 @@ class Looks:
 
     @property
     def anytime(self) -> bool:
-        """Whether the verdict may be read after any number of pairs."""
+        """Whether a verdict is allowed after any number of pairs."""
         return self.mixture_width is not None
 
     @property
@@ -110,7 +110,7 @@ class Looks:
     def stored(self) -> list[int] | dict[str, Any]:
         """The form in which a plan contains `pairs`, `spending` and `mixture_width`: a list if there are only `pairs`.
 
-        Versions that do not know other looks refuse a plan with an object here, which they would misread.
+        Earlier versions, which only know a list, refuse a plan with an object here and therefore cannot misread it.
         """
         if self.anytime:
             return {ANY: {"mixture_width": self.mixture_width}}
@@ -118,7 +118,7 @@ class Looks:
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
-        """Numbers of pairs after which a verdict may be read, including the end of the further block."""
+        """Numbers of pairs after which a verdict is allowed, including the end of the further block."""
         return self.pairs + ((self.pairs[-1] + self.further_block,) if self.further_block else ())
 
     @cached_property
@@ -171,7 +171,7 @@ class Looks:
         """Return the level that represents all looks in a power calculation with the given number of pairs.
 
         This is the common level if all looks share one. Otherwise, it is the level of the last planned look, or the
-        level after this number of pairs if the verdict may be read after any number.
+        level after this number of pairs if a verdict is allowed after any number.
         """
         if self.anytime:
             return self.levels[self.numbers.index(min(max(pairs, FEWEST_PAIRS), MOST_PAIRS))]
@@ -179,7 +179,7 @@ class Looks:
 
     @property
     def text(self) -> str:
-        """When and at which level the verdict is read: ``after 5, 8 and 12 pairs, each at the 97.87 % level``."""
+        """When and at which level a verdict is allowed: ``after 5, 8 and 12 pairs, each at the 97.87 % level``."""
         if self.anytime:
             return f"after any number of pairs (at least {FEWEST_PAIRS})"
         first, last = number_format.level(self.levels[0]), number_format.level(self.levels[-1])
@@ -217,7 +217,7 @@ class Looks:
         return min(1.0, (2 if self.further_block else 1) * min(found))
 
     def _p_of_looks(self, known: Mapping[int, float]) -> float:
-        """Return the joint p-value of the looks before the further block, from the known p-values by place."""
+        """Return the joint p-value of the looks before the further block, from the known p-values by position."""
         if self.spending == CONSTANT:
             from analysis.looks.sequential import overall_error  # noqa: PLC0415
 

@@ -7,8 +7,9 @@ After n pairs, the paired t statistic t has the likelihood ratio
 of a standardized effect with the distribution N(0, g²) against no effect, where the unknown standard deviation has the
 right-invariant prior. The ratio does not depend on the scale of the differences, and is a martingale with mean 1 if the
 true mean is 0 (Lai, 1976; Wang and Ramdas, 2024, "Anytime-valid t-tests and confidence sequences for Gaussian means
-with unknown variance"). The ratio therefore exceeds 1/alpha at some point in at most a share alpha of studies (Ville's
-inequality). The interval contains every mean for which it does not: d̄ ± c(n) · s/√n.
+with unknown variance"). The ratio therefore exceeds 1/alpha after some number of pairs in at most a fraction alpha of
+studies (Ville's inequality). The interval contains every mean for which the ratio does not exceed 1/alpha: d̄ ± c(n) ·
+s/√n.
 
 c(n) is finite only if k > alpha^(-2/(n-1)). Otherwise the interval is unbounded; at .05 and n = 5, this is the case if
 g <= .833.

@@ -58,7 +58,7 @@ def _differ(one: float, other: float) -> bool:
 def _step(
     x: tuple[float, float, float], f: tuple[float, float, float], steps: tuple[float, float], half: float, delta: float
 ) -> tuple[float, float]:
-    """Return the last and the next step; the next step is interpolated if short enough, and otherwise to the middle."""
+    """Return the last and the next step; the next step is interpolated if short enough, or else goes to the middle."""
     (before, current, block), (f_before, f_current, f_block), (step_before, step) = x, f, steps
     if not (abs(step_before) > delta and abs(f_current) < abs(f_before)):
         return half, half

@@ -1,17 +1,18 @@
 """The overall error rate of repeated looks, and the constant level that keeps it at alpha.
 
-Paired differences are tested by t tests after planned numbers of pairs (the looks), each at the same level α*. α* is
-the constant for which the probability that any look rejects a true null hypothesis is alpha. This is Pocock's (1977)
-design, with the constant for t instead of normal statistics, which makes a difference with five pairs. The constant is
-computed here for any looks; it is neither looked up nor simulated.
+Paired differences are tested by t tests after planned numbers of pairs (the looks), each at the same level α*. The
+level α* is the constant for which the probability that any look rejects a true null hypothesis is alpha. This is
+Pocock's (1977) design, with the constant for t statistics instead of normal statistics; with five pairs, the two
+constants differ noticeably. The constant is computed here for any looks; it is neither looked up nor simulated.
 
-Let r = mean · √n / √(sum of squares about 0), so t = r · √(n-1) / √(1-r²). Under the null hypothesis, the n differences
-divided by the root of their sum of squares are a uniformly distributed point on a sphere, and r is its coordinate along
-(1, ..., 1). The values of r at successive looks are a Markov chain. Given r after N pairs, the point is uniform on the
-rest of the sphere, and r after the first n pairs depends on two independent quantities. The first is the coordinate y
-that distinguishes the first n pairs from the other m = N - n. The second is the share B ~ Beta((n-1)/2, (m-1)/2) of the
-first n pairs in the remaining sum of squares. The probability that no look up to the k-th rejects, as a function of r
-at that look, therefore follows from that at the previous look by an integral over y and B.
+Let r = mean · √n / √(sum of squares about 0), so t = r · √(n-1) / √(1-r²). Divide the n differences by the root of
+their sum of squares. Under the null hypothesis, the result is a uniformly distributed point on a sphere, and r is the
+point's coordinate along (1, ..., 1). The values of r at successive looks are a Markov chain. Given r after N pairs, the
+point is uniform on the rest of the sphere, and r after the first n pairs depends on two independent quantities. The
+first is the coordinate y that distinguishes the first n pairs from the other m = N - n. The second is the share B ~
+Beta((n-1)/2, (m-1)/2) of the first n pairs in the remaining sum of squares. Consider the probability that no look up to
+the k-th rejects, as a function of r at that look. It follows from the same probability at the previous look by
+integration over y and B.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from analysis.looks.root import root
 Numbers = npt.NDArray[np.float64]
 _NODES_R = 16
 _NODES = 10
-"""Number of nodes per square root of the pairs, in y and in B, whose densities become narrower with it. Twice as many
-nodes change every error rate by less than 2e-7."""
+"""Number of nodes, in y and in B, per square root of the number of pairs; the densities narrow with that root. Twice as
+many nodes change every error rate by less than 2e-7.
+"""
 
 
 @cache
@@ -55,7 +57,7 @@ def constant(pairs: Sequence[int], alpha: float = 0.05) -> float:
 
 
 _EXACT, _KNOTS = 48, 14
-"""With more alphas than the first number, constants are interpolated between the second number of exact constants."""
+"""With more than `_EXACT` alphas, constants are interpolated between `_KNOTS` exact constants."""
 
 
 def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
@@ -126,17 +128,19 @@ def overall_error(pairs: Sequence[int], level: float) -> float:
         return level
     if level > _CERTAIN:
         return 1.0
-    # Rounding at tiny levels must not make it smaller than the error rate of one look or larger than the sum.
+    # Rounding at tiny levels must not make the result smaller than the error rate of one look or larger than the sum
+    # over all looks.
     return float(min(1.0, len(looks) * level, max(level, _overall(looks, (float(level),) * len(looks)))))
 
 
 _CERTAIN = 1 - 1e-7
-"""If a look's level is above this, the overall error rate is 1 to within 1e-7, and its |r| for rejection may be 0."""
+"""If a look's level is above this, the overall error rate is 1 to within 1e-7, and the look may reject for any |r|."""
 NEGLIGIBLE = 1e-12
-"""A look with a level up to this is left out of the overall error rate, which it cannot change."""
+"""A look with at most this level is ignored in the overall error rate, to which it contributes almost nothing."""
 NEVER_READ = np.ones(1)
-"""Probability that no look has rejected before the first: Chebyshev coefficients in (r / cut)², on [0, 1] mapped to
-[-1, 1]."""
+"""Probability, before the first look, that no look has rejected: Chebyshev coefficients in (r / cut)², on [0, 1] mapped
+to [-1, 1].
+"""
 
 
 def cut_of(n: int, level: float) -> float:
@@ -182,7 +186,7 @@ def after_look(accepted: Numbers, n: int, total: int, before: float, after: floa
     if m == 1:  # B is 1
         seen = np.abs(sums) / np.sqrt(sums**2 + left)
         return _fitted(places, (_value(accepted, np.minimum(seen / before, 1.0)) * mass).sum(axis=(1, 2)))
-    # B = 1 - s² removes the root from the density at its upper limit.
+    # The substitution B = 1 - s² removes the root from the density at its upper limit.
     nodes, weights = _gauss(count)
     farthest = np.sqrt(np.clip(1 - sums**2 * odds / left, 0.0, 1.0))
     s = farthest * (nodes + 1) / 2

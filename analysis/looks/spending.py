@@ -1,13 +1,13 @@
-"""How the overall error rate is spent across the looks: designs with a constant level, or with little spent early.
+"""How the overall error rate is spent across the looks: designs with a constant level, or with lower levels at first.
 
-The looks are paired t tests with increasing degrees of freedom. A design is a rule for their two-sided levels; the
-levels that keep the overall error rate at alpha are computed by integration for t statistics (`sequential`), like the
-constant level.
+The looks are paired t tests with increasing degrees of freedom. A design is a rule for their two-sided levels. Like the
+constant level, the levels that keep the overall error rate at alpha are computed by integration for t statistics
+(`sequential`).
 
 * ``constant``: every look has the same level (Pocock, 1977, who defines his design for t tests by that level).
 * ``obrien_fleming``: the look after n of N pairs has the level of the normal quantile c √(N / n) (O'Brien and Fleming,
-  1979; using levels in place of critical values, as Jennison and Turnbull, 2000, section 11.3, do for t tests), with
-  the c for which the overall error rate is alpha.
+  1979), with the c for which the overall error rate is alpha. Levels are used in place of critical values, as Jennison
+  and Turnbull (2000, section 11.3) do for t tests.
 * ``lan_demets_pocock``, ``lan_demets_obrien_fleming``: the part of alpha that is spent after n of N pairs is a function
   of n / N (Lan and DeMets, 1983): alpha ln(1 + (e - 1) n / N), and twice the one-sided 2 - 2 Φ(z(1 - alpha / 4) / √(n /
   N)).
@@ -34,7 +34,9 @@ _TRIED = 8
 _BEYOND = 1.01
 """How far the limits of a bracket are moved outward, because rounding determines the sign at the exact limits."""
 _PRECISE = 1e-7
-"""Smaller error rates are not integrated: a look's level is then what it spends, as if earlier looks never reject."""
+"""Smaller error rates are not integrated: a look's level is then the error rate it spends, as if no earlier look
+rejects.
+"""
 
 
 def levels(pairs: Sequence[int], alpha: float, spending: str) -> tuple[float, ...]:
@@ -98,7 +100,8 @@ def _lan_demets(looks: tuple[int, ...], alpha: float, spending: str) -> tuple[fl
 
 
 _Earlier = tuple[Numbers, int, float]
-"""The last look: the probability that no look up to it has rejected, from `after_look`; its pairs; and its cut."""
+"""The last look: the probability that no look up to it has rejected, from `after_look`; its number of pairs; its cut.
+"""
 
 
 def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> float:
@@ -116,8 +119,8 @@ def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> f
 
     if spent < _PRECISE or surplus(spent) <= 0:
         return now
-    # From above: at levels so low that hardly any outcome after the previous look can reach them, rounding determines
-    # the sign.
+    # The bracket is sought from above: at levels so low that hardly any outcome after the previous look can reach them,
+    # rounding determines the sign.
     tried = pairwise(np.geomspace(spent, now, _TRIED).tolist())
     low, high = next(((low, high) for high, low in tried if surplus(low) < 0), (now, now))
     return now if low == high else root(surplus, low, high, xtol=_XTOL)
@@ -152,8 +155,9 @@ def overall_p(pairs: Sequence[int], p_values: Mapping[int, float], spending: str
 
 
 _LEAST, _MIDDLE, _MOST, _KNOTS, _PARTS = 1e-4, 0.3, 0.98, 32, 50
-"""Levels are interpolated between the first two error rates, from this many exact levels, and inverted at this many
-points between any two; between the second and the third error rate, they are interpolated linearly."""
+"""Between the error rates `_LEAST` and `_MIDDLE`, levels are interpolated from `_KNOTS` exact levels and inverted at
+`_PARTS` points between any two. Between `_MIDDLE` and `_MOST`, they are interpolated linearly.
+"""
 
 
 @lru_cache(maxsize=64)

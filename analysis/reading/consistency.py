@@ -1,8 +1,8 @@
 """Consistency of stored rows with themselves and with each other, without the plugins used in the runs.
 
-Every genuine row passes all these checks. A row that fails was changed, or is an accident that makes its numbers
-useless, so a verdict that needs the run is withheld. Clocks on different machines differ, so times are compared with a
-tolerance of `CLOCK_TOLERANCE`.
+Every genuine row passes all these checks. A row that fails was changed or damaged, or was written by a faulty run. Its
+numbers are useless, so a verdict that needs the run is withheld. Clocks on different machines differ, so times are
+compared with a tolerance of `CLOCK_TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from analysis.reading.proofs import lists_of
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """Clock difference that does not count as a contradiction."""
 INFORMATIVE = 10
-"""Predictions are compared only with at least this many images outside the most predicted class and as many errors."""
+"""Minimum number of predictions of other classes than the most frequently predicted class, and of wrong predictions.
+With fewer, predictions are not compared.
+"""
 _ALMOST_PERFECT = 0.99
 """With this accuracy or more, networks may agree on every image."""
 _ROUNDING_S = 1.0
@@ -243,7 +245,7 @@ def _configuration(row: Mapping[str, Any], config: Mapping[str, Any]) -> Iterato
 
 
 def other_option(hashed: Any, config: Any, path: str = "") -> str:
-    """Return the key path of the first option that differs although both contain it; empty if there is none."""
+    """Return the key path of the first option that both contain with different values; empty if there is none."""
     if isinstance(hashed, list) and isinstance(config, list) and len(hashed) == len(config):
         parts = (
             other_option(*pair, f"{path}.{number}") for number, pair in enumerate(zip(hashed, config, strict=True))
@@ -319,7 +321,7 @@ def _fingerprints(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the parts of a run's results that runs with different seeds cannot share, each with a hash.
 
-    The user's own training code may converge to the same solution from every seed, so in that case the predictions in
+    The user's own training code may converge to the same solution from every seed. For such code, the predictions in
     all epochs are compared, not only those in the selected epoch.
     """
     accuracy, predicted = row["test_accuracy"], _predicted(row, buffer)
@@ -338,7 +340,7 @@ def _fingerprints(
 
 
 def _predicted(row: Mapping[str, Any], buffer: pa.Scalar) -> npt.NDArray[Any] | None:
-    """Return a run's predictions, [epochs, images]; None if it has none or if its proof already reports a problem."""
+    """Return a run's predictions, [epochs, images]; None if it has none, or if its proof already reports a problem."""
     epochs, chosen = row["predictions.epochs"], row["selected_epoch"]
     if not epochs or chosen is None or chosen > epochs:
         return None
@@ -386,7 +388,10 @@ def _span(state: Mapping[str, Any]) -> tuple[datetime, datetime]:
 
 
 def _computes_one_at_a_time(state: Mapping[str, Any]) -> bool:
-    """Return whether a session computed in its own process: its only resource is one CPU."""
+    """Return whether a session computed its runs one at a time in its own process.
+
+    The stored state of such a session contains one parallel run, and one CPU as the only resource.
+    """
     resources = state.get("resources")
     cpu = resources.get("CPU") if isinstance(resources, dict) and len(resources) == 1 else None
     return state.get("parallel") == 1 and isinstance(cpu, dict) and cpu.get("total") == 1

@@ -34,14 +34,14 @@ STORED = frozenset(
 
 @dataclass(frozen=True)
 class Factor:
-    """An option in which arms differ, or a factor in the study whose levels have labels.
+    """An option in which arms differ, or a factor that the study names, with labels for its levels.
 
     Attributes
     ----------
     column : name of the factor's column in `Results.runs` and `Results.epochs`.
     option : key path in the configuration; for a labeled factor, its name in the study.
     type : type of the column. A mixture of integers and other numbers is a number column; other mixtures are text.
-    values : by arm; None if the arm does not have the option.
+    values : value or label by arm; None if the arm does not have the option.
     """
 
     column: str
@@ -106,11 +106,12 @@ def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
         if key == "name" and prefix:
             continue
         path = prefix + key
-        if value is None or isinstance(value, (str, int, float)):  # the most frequent case first, of thousands
+        if value is None or isinstance(value, (str, int, float)):  # tested first, because it is the most frequent case
             found[path] = value
         elif isinstance(value, Mapping):
             name = value.get("name", _PART)
-            found[path] = name if name is _PART or isinstance(name, str) else json.dumps(name)  # changed by hand
+            # The name is not text only if the file was changed by hand.
+            found[path] = name if name is _PART or isinstance(name, str) else json.dumps(name)
             _walk(value, path + ".", found)
         elif isinstance(value, (list, tuple)):
             found[path] = json.dumps(value, separators=(",", ":"))
@@ -123,7 +124,7 @@ def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
     order: list[str] = []
     known: set[str] = set()
     for each in options:
-        if each.keys() <= known:  # nearly every arm of a large study
+        if each.keys() <= known:  # true for nearly every arm of a large study
             continue
         at = -1
         for path in each:

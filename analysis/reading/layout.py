@@ -49,7 +49,7 @@ def _off_the_grid(own: Mapping[str, str], varied: list[Arm]) -> bool:
     """Return whether the varied arm has a level of its own although every combination sets all factors.
 
     In that case, no combination can be compared with the varied arm factor by factor, and the first combination
-    replaces it.
+    replaces the varied arm.
     """
     return all(len(arm.levels) == len(own) for arm in varied) and any(
         all(arm.levels[factor] != level for arm in varied) for factor, level in own.items()

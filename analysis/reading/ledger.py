@@ -26,7 +26,7 @@ def read(directory: Place) -> Ledger:
         pages: list[Place] = sorted(path.iterdir())
         for path in pages:
             if PAGE.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # a damaged page has been set aside in the meantime
+                with suppress(FileNotFoundError):  # a session has set a damaged page aside in the meantime
                     contents[path.name] = read_file(path)
     except FileNotFoundError:
         return Ledger()
@@ -38,12 +38,12 @@ def read(directory: Place) -> Ledger:
 def whole(directory: Place) -> Ledger:
     """Return a study's ledger after checking that all its pages exist and are intact; empty if it has none.
 
-    Sessions may be writing to it at the same time: a chain that was read before another chain joined it seems
-    incomplete. The ledger is therefore read again before an error is reported.
+    Sessions may be writing to the ledger at the same time. If a chain is read before a second chain joins it, the
+    ledger seems incomplete. The ledger is therefore read again before an error is reported.
 
     Raises
     ------
-    StoreError: pages are damaged or missing, with their names.
+    StoreError: pages are damaged or missing; the message names them.
     """
     for _ in range(_READINGS):
         found = read(directory)
@@ -57,7 +57,7 @@ def whole(directory: Place) -> Ledger:
 
 
 def head(directory: Place, run_ids: Collection[str]) -> tuple[str, int]:
-    """Return the head of a study's ledger, and how many of these runs it covers; empty and 0 without a ledger."""
+    """Return the head of a study's ledger, and how many of these runs the ledger covers; empty and 0 if none."""
     ledger = read(directory)
     if ledger.head is None:
         return "", 0

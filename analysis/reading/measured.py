@@ -22,11 +22,11 @@ SCALARS = "scalars"
 def frames_with(
     results: Results, measure: PrimaryMeasure, arms: Collection[str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a study's runs and epochs with a measure's column.
+    """Return a study's runs and epochs, with a column for the measure.
 
     Parameters
     ----------
-    arms : arms whose predictions are read; other arms do not get values. None: all arms.
+    arms : arms whose predictions are loaded; other arms do not get values. None: all arms.
     """
     runs, epochs = results.runs, results.epochs
     if measure.column in runs:

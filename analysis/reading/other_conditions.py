@@ -28,7 +28,10 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 
 
 def condition_meant(condition: str) -> str | None:
-    """Return a condition in this package's notation if it has parts in a different one; its columns may not exist."""
+    """Return a condition in this package's notation if parts of it use a different notation; otherwise None.
+
+    The columns in the result may not exist.
+    """
     if re.search(r"['\"][^'\"]*[&|%~!{}≥≤≠][^'\"]*['\"]", condition) or len(condition) > _LONGEST:
         return None
     text = re.sub("|".join(map(re.escape, sorted(_SIGNS, key=len, reverse=True))), lambda s: _SIGNS[s[0]], condition)

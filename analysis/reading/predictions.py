@@ -60,7 +60,7 @@ Use = Callable[[str, "npt.NDArray[np.int64]", "npt.NDArray[Any]", "npt.NDArray[A
 def of_each_run(
     directory: Place, run_ids: Iterable[str], images: pd.DataFrame, use: Use[Found], columns: Sequence[str] = ()
 ) -> dict[str, Found]:
-    """Return the result of `use` for every settled run with predictions, by run id; at most 64 runs are loaded at once.
+    """Return the result of `use` for every settled run with predictions, by run id, loading 64 runs at a time.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class _Labels:
         self._known: dict[str | None, npt.NDArray[Any]] = {}
 
     def of(self, block: _Block) -> npt.NDArray[Any]:
-        """Return the labels of a block's images; StoreError if its images differ from the listed ones."""
+        """Return the labels of a block's images; StoreError if the block's images differ from the listed images."""
         if block.fingerprint not in self._known:
             self._known |= _labels(self._images, {block.fingerprint}, self._directory)
         _refuse_other_images([block], self._known)
@@ -138,7 +138,7 @@ def correct_selected(
 
 @dataclass(frozen=True)
 class Selected:
-    """What is known about the predictions in a run's selected epoch; equal for equal predictions.
+    """What is known about the predictions in a run's selected epoch; two are equal if the predictions are equal.
 
     Attributes
     ----------
@@ -180,9 +180,8 @@ def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_
         if run_id not in wanted or not rows:
             continue
         classes = predictions_from(buffer.as_buffer(), bits, rows)
-        # A run that did not complete an epoch has one row, for the initial network; otherwise row i belongs to epoch i
-        # +
-        # 1.
+        # A run that did not complete an epoch has one row, for the initial network. Otherwise, the rows belong to the
+        # epochs in order, beginning with epoch 1.
         numbers = np.arange(1, rows + 1) if epochs_run else np.zeros(rows, dtype=np.int64)
         asked = numbers == (selected if epoch == "selected" else epoch)
         if epoch == "all":

@@ -1,7 +1,7 @@
 """Proof of a stored row: whether its accuracies follow from its predictions.
 
-This module does not need a run's plugins. What can only be proven with them is left to `ablate verify`: that the run id
-is the hash of the configuration with all its defaults, and that the rule selected this epoch.
+This module does not need a run's plugins. Two proofs need plugins and are left to `ablate verify`: that the run id is
+the hash of the configuration with all its defaults, and that the rule selected this epoch.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def proofs(
 
 
 def _complete(rows: pa.Table) -> pa.Table:
-    """Return rows with the columns that were added since the rows were written; these are null."""
+    """Return rows with the columns that were added since the rows were written; these columns are null."""
     for name in COLUMNS:
         if name in ADDED and name not in rows.column_names:
             rows = rows.append_column(run_schema().field(name), pa.nulls(len(rows), run_schema().field(name).type))
@@ -209,7 +209,7 @@ def _accuracies(row: Mapping[str, Any], stored: Floats, predicted: npt.NDArray[A
     counted = _counted(parsed_json(row["config"], {}), tested)
     computed = (right if counted is None else right[:, counted]).mean(axis=1)
     given = stored if len(stored) else np.array([np.nan if row["test_accuracy"] is None else row["test_accuracy"]])
-    stated = ~np.isnan(given)  # an epoch may lack an accuracy, but not the selected epoch
+    stated = ~np.isnan(given)  # any epoch except the selected epoch may lack an accuracy
     stated[max(0, row["selected_epoch"] - 1)] = True
     wrong = np.flatnonzero(stated & ~(np.abs(given - computed) <= _ROUNDING))
     if not wrong.size:

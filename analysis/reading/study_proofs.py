@@ -44,7 +44,7 @@ def prove(results: Results, arms: Collection[str] | None = None) -> list[Contrad
 
     Raises
     ------
-    StoreError: a row is refused, with its run id and file; or a file is damaged.
+    StoreError: a row is refused, and the message states its run id and file; or a file is damaged.
     """
     directory, planned = results.directory, results.plan.runs
     wanted = set(planned["run_id"] if arms is None else planned["run_id"][planned["arm"].isin(arms)])

@@ -9,13 +9,13 @@ from analysis.findings.study import Findings
 from analysis.wording import number_format
 
 MANY_ARMS = 12
-"""A study with more arms than this is ranked, and its details are folded."""
+"""With more arms than this, the report ranks the arms and folds the details."""
 _ROOM, _SHOWN = 24, 16
-"""With more arms than the first number, figures and tables by arm show only the second number of arms."""
+"""With more than `_ROOM` arms, figures and tables by arm show only `_SHOWN` of them."""
 _ALL, _EXTREMES = 15, 5
-"""With more comparisons than the first number, the page shows the gates and the second number from either end."""
+"""With more than `_ALL` comparisons, the page shows the gates and the `_EXTREMES` comparisons at either extreme."""
 LONG, KEPT = 50, 25
-"""A table with more rows than the first number shows only the second number of rows."""
+"""A table with more than `LONG` rows shows only `KEPT` of them."""
 
 
 def many_arms(findings: Findings) -> bool:

@@ -150,7 +150,7 @@ def _what_failures_do(findings: Findings, arm: str) -> str:
 
 
 def _robust(findings: Findings) -> Iterator[Caution]:
-    """Yield where the robust reading of a gated comparison contradicts its t interval."""
+    """Yield where the robust interval for a gated comparison contradicts its t interval."""
     for comparison in findings.gated:
         reading = findings.robust.get(comparison.name)
         if reading is not None and (said := contradiction(comparison, reading)):
@@ -248,14 +248,14 @@ def _beyond(findings: Findings) -> Iterator[Caution]:
 
 
 def _otherwise(primary: Comparison) -> str:
-    """Return the verdict that all pairs would lead to, if it differs from the verdict."""
+    """Return a sentence on the verdict from all pairs, if it differs from the verdict of the deciding look."""
     if not primary.verdict.decided or primary.with_later_pairs.kind == primary.verdict.kind:
         return ""
     return f" If all pairs counted, the verdict would be “{primary.with_later_pairs.text}”."
 
 
 def _readings(findings: Findings) -> Iterator[Caution]:
-    """Yield the verdict of the latest procedure, for a study with an earlier procedure."""
+    """Yield what the latest procedure would say about a study that froze an earlier procedure."""
     if findings.procedure == FIRST and findings.new_photos:
         yield Caution(f"{findings.new_photos}; the verdict is about these test images.")
     primary = findings.primary

@@ -54,9 +54,10 @@ class Item:
 
     Attributes
     ----------
-    answer : whether the store contains the answer: "partly" if the authors must add to it, "open" if it does not.
+    answer : whether the store contains the answer: "partly" if the authors must add to it, "open" if the store lacks
+        it.
     text : the facts.
-    left : what the authors must still do; empty if nothing is left.
+    left : what the authors must still do; may be empty.
     """
 
     title: str
@@ -210,7 +211,7 @@ def _significance(findings: Findings) -> Item:
 
 
 def _of_intervals(findings: Findings) -> str:
-    """Return what the intervals are, when they are read, and what their levels account for."""
+    """Return what the intervals are, at which looks a verdict is allowed, and what their levels account for."""
     looks, primary = findings.results.plan.looks, findings.primary
     further = " The levels for further arms are those of Holm’s procedure."
     further = further if any(c.family == "variant" for c in findings.family.comparisons) else ""

@@ -24,7 +24,7 @@ from analysis.wording.study_words import what
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report after the verdict: the names of those of its tables and figures that exist.
+    """A part of the report after the verdict, with the names of its tables and figures.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ _SECTIONS = (
     Section("power", "Power", (), ("power",)),
     Section("trouble", "What went wrong", ("troubled", "missing", "stale"), ()),
 )
-"""In the report's order; sections without content are omitted, except the last one."""
+"""Sections in the report's order; those without content are omitted, except the last one."""
 _DETAILS = frozenset({"seeds", "arms", "outcomes", "models", "differences", "troubled", "missing", "stale"})
 """Tables that are folded in the report of a study with many arms. The tables behind the verdict are never folded."""
 
@@ -74,7 +74,7 @@ class Document:
     tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
     remarks : further sentences, the most important first.
     answers : (section, sentence) pairs: what a sweep's ranking and effects show.
-    first : what to know before reading the verdict, see `Findings.cautions`.
+    first : what to know before reading the verdict; see `Findings.cautions`.
     limits : further sentences that limit the conclusions, with the arms that the sentences leave out.
     facts : (term, text) pairs on the claim, the scope and the design.
     frames : every table with all its rows, by the stem of its CSV file.

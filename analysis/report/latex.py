@@ -29,6 +29,6 @@ def table(shown: Table, name: str) -> str:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    """Return a row; protect a leading bracket or star, which LaTeX would read as an option of the command before it."""
+    """Return a row; protect a leading bracket or star, which LaTeX would take as an option of the preceding command."""
     text = " & ".join(map(escape, cells)) + r" \\"
     return "{}" + text if text.lstrip().startswith(("[", "*")) else text

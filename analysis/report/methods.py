@@ -69,7 +69,7 @@ _SPENDING = {
     "lan_demets_obrien_fleming": "Lan and DeMets, 1983; spending function of O’Brien and Fleming’s type, levels "
     "computed for t statistics",
 }
-"""How the error is spent across the looks, with the source, by the name of the design."""
+"""How the error rate is spent across the looks, with the source, by the name of the design."""
 
 
 _LISTED = 4
@@ -77,7 +77,7 @@ _LISTED = 4
 
 
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the paragraphs, and the references they cite in alphabetical order."""
+    """Return the paragraphs, and the references that they cite, in alphabetical order."""
     text = (_design(findings), _inference(findings), _robustness(findings), _freeze(findings))
     whole = " ".join(text)
     return tuple(filter(None, text)), tuple(entry for key, entry in _REFERENCES.items() if key in whole)
@@ -242,7 +242,7 @@ def _not_reached(findings: Findings) -> str:
 
 
 def _argument(findings: Findings) -> str:
-    """Return which comparisons a gain must pass, in order, after a space; empty without a treatment."""
+    """Return which comparisons a gain must pass, in order, preceded by a space; empty without a treatment."""
     said = _asked(findings)
     return f" {said}" if said else ""
 
@@ -335,7 +335,7 @@ _ROBUST = {
 
 
 def _robust(findings: Findings) -> list[str]:
-    """Return a sentence on the robust readings of the gated comparisons."""
+    """Return a sentence on the robust intervals for the gated comparisons."""
     methods = {reading.method for reading in findings.robust.values()}
     known = [words for method, words in _ROBUST.items() if method in methods]
     if not known or findings.procedure == FIRST:

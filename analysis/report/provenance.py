@@ -39,7 +39,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
 
 
 def _looks(looks: Looks) -> str:
-    """Return when the verdict is read, and at which confidence level."""
+    """Return after how many pairs a verdict is allowed, and at which confidence level."""
     if looks.anytime:
         return (
             f"{looks.text}, from a t confidence sequence (Gaussian mixture of width {looks.mixture_width:g}), so the "

@@ -169,7 +169,7 @@ def _numbers(findings: Findings, document: Document) -> str:
 
 
 def _looks(plan: Plan) -> dict[str, Any]:
-    """Return when the verdict is read, and at which levels; only for the planned pairs if any number may be read."""
+    """Return the looks with their levels; with looks after any number of pairs, only up to the planned pairs."""
     looks = plan.looks
     if not looks.anytime:
         spending = {} if looks.planned else {"spending": looks.spending}

@@ -1,4 +1,4 @@
-"""What a sweep's report answers besides the verdict: which arms are best, and what effect each factor has."""
+"""What a sweep's report says in addition to the verdict: which arms are best, and what effect each factor has."""
 
 from __future__ import annotations
 
@@ -147,5 +147,5 @@ def _strongest(found: Sweep) -> str:
 
 
 def _alias(row: pd.Series) -> str:
-    """Return a clause on the effects from which the design cannot distinguish this one; empty if there are none."""
+    """Return a clause on the effects from which the design cannot distinguish a row's effect; empty if none."""
     return f", which this design cannot distinguish from {alias_words(row['aliased'])}" if row["aliased"] else ""

@@ -12,16 +12,17 @@ from analysis.plan import Plan
 from analysis.wording import number_format
 
 _TECHNICAL = frozenset({"name", "learning_rate", "epsilon_on", "fused"})
-"""Optimizer options that the clause leaves out: those described elsewhere, and those on how it is computed."""
+"""Optimizer options that the clause leaves out: they are described elsewhere, or only affect the computation."""
 _NAMED = 4
-"""Up to this many arms that share a value are named, unless their names list levels; otherwise only their number.
+"""Up to this many arms that share a value are named, unless their names list levels; otherwise, only their number is
+given.
 """
 _GROUPS = 5
 """With more different values than this, only their number and an example are given."""
 
 
 def how_trained(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return sentences on images and training options, each after a space; empty if the store contains neither.
+    """Return sentences on images and training options, each preceded by a space; empty if the store contains neither.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def how_trained(plan: Plan, runs: pd.DataFrame) -> str:
 
 
 def epochs_words(plan: Plan, runs: pd.DataFrame) -> str:
-    """Return for how many epochs the study trains, after a space; with "at most" if runs may end earlier."""
+    """Return for how many epochs the study trains, preceded by a space; with "at most" if runs may end earlier."""
     budgets = sorted(set(runs["epochs_planned"].dropna()))
     if not budgets:
         return ""

@@ -24,11 +24,11 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A study that is not counted, because it does not have its own verdict.
+    """A study that is left out of the joint findings because it has no verdict of its own.
 
     Attributes
     ----------
-    name : the study's name by its setting, as in `Across.names`.
+    name : the study's name, which states its setting; see `Across.names`.
     study : the study's directory.
     n : number of complete pairs.
     verdict : why the study has no verdict of its own, in words.
@@ -42,24 +42,26 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Across:
-    """The joint findings of several studies, from those that have their own verdict.
+    """The joint findings of several studies; only studies with a verdict of their own are included.
 
     Attributes
     ----------
-    names : names of the studies, by the settings in which they differ.
+    names : names of the studies, formed from the settings in which the studies differ.
     verdicts : verdict on the primary comparison in each study, in words, with its limitations.
-    effects : mean differences, all at the strictest level of any study, in the unit of the measure's differences.
+    effects : interval for the mean difference in each study, all at the strictest level of any study, in the unit of
+        the measure's differences.
     delta, level : smallest effect of interest; overall error rate across all looks in a study.
-    mean : mean over these studies, with equal weights.
-    of_settings : mean over all settings of which these are a sample; None with fewer than three studies.
-    heterogeneity : whether the effects differ.
-    pooled : partially pooled effects; with half and twice the prior's scale in `narrower` and `wider`.
+    mean : interval for the mean effect in these studies, with equal weights.
+    of_settings : interval for the mean effect in all settings from which these studies are a sample; None with fewer
+        than three studies.
+    heterogeneity : whether the effects differ between studies.
+    pooled : partially pooled effects; `narrower` and `wider` contain them for half and for twice the prior's scale.
     improvement : probability that a run of the treatment is better than a run of the control, with the limits of its
         interval.
-    p, p_holm : joint p-value over the looks of every study; this p-value adjusted for the number of studies.
-    positive : whether the interval of each study lies above 0, at the level of the study's own look.
-    notes : what the reader needs to know.
-    left_out : studies without their own verdict; the other attributes do not include them.
+    p, p_holm : each study's joint p-value over its looks; the same p-values, adjusted for the number of studies.
+    positive : for each study, whether its interval lies above 0 at the level of the study's deciding look.
+    notes : further sentences that the reader needs.
+    left_out : studies without a verdict of their own; the other attributes do not include them.
     """
 
     names: tuple[str, ...]
@@ -105,9 +107,9 @@ class Across:
 
     @property
     def all_positive(self) -> bool:
-        """Whether every interval lies above 0 at the level of its study's own look.
+        """Whether every interval lies above 0 at the level of its study's deciding look.
 
-        No correction is needed, because all intervals must lie above 0.
+        No correction for the number of studies is needed, because all intervals must lie above 0.
         """
         return all(self.positive)
 

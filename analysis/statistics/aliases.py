@@ -1,7 +1,7 @@
 """What a contrast of arms measures in addition to its own effect: aliases, computed only from the arms and levels.
 
 The model contains a mean, main effects and two-way interactions, with effects averaged over the levels of the other
-factors; interactions of three or more factors are assumed to be zero. An effect is an alias of a contrast if it changes
+factors. Interactions of three or more factors are assumed to be zero. An effect is an alias of a contrast if it changes
 the contrast's expectation. This applies to any design, balanced or not.
 """
 
@@ -42,7 +42,7 @@ class Model:
         self._inverse = np.linalg.pinv(self._mains)
 
     def aliases(self, weights: Mapping[str, float], own: Term) -> list[Term]:
-        """Return the effects, except its own, that change the expectation of a contrast with these weights."""
+        """Return the effects other than `own` that change the expectation of a contrast with these weights."""
         vector = np.array([weights.get(arm, 0.0) for arm in self.arms])
         share = np.abs(vector @ self._all)
         parts = np.split(share, self._ends[:-1])
@@ -53,7 +53,7 @@ class Model:
         ]
 
     def main(self, at: int, level: str, reference: str) -> dict[str, float] | None:
-        """Return the least-squares weights for a level against a second level if only main effects exist, or None."""
+        """Return least-squares weights that compare two levels in a model of main effects; None if not estimable."""
         first = 1 + sum(len(levels) - 1 for levels in self.levels[:at])
         codes = _coded([level, reference], self.levels[at])
         inverse = self._inverse[first : first + codes.shape[1]]
@@ -68,7 +68,7 @@ class Model:
     def interaction(self, one: int, two: int, first: str, second: str) -> dict[str, float] | None:
         """Return the weights for the difference of differences between two factors with two levels each.
 
-        None if the arms do not separate it from the mean and the main effects.
+        None if the arms do not separate this interaction from the mean and the main effects.
         """
         if len(self.levels[one]) != 2 or len(self.levels[two]) != 2:
             return None

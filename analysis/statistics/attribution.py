@@ -1,10 +1,10 @@
 """The contribution of each switch: ladders between two arms, and Shapley values over all combinations of switches.
 
 A study with two-level factors (design ``ladder`` or ``full_factorial``) has arms that differ in some of the switches.
-The gap between all switches off and all switches on is split among the switches: along a ladder by the step of each
-switch, which depends on the order; or by Shapley's (1953) value, the mean over all orders, if every combination was
-run. Every part is a linear contrast of arms within a seed, so it has a paired t interval, and the parts add up to the
-gap.
+The gap between all switches off and all switches on is split among the switches. Along a ladder, a switch contributes
+the difference at its step, which depends on the order of the steps. If every combination was run, Shapley's (1953)
+value is the mean contribution of a switch over all orders. Every part is a linear contrast of arms within a seed, so it
+has a paired t interval, and the parts add up to the gap.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Attribution:
 
 
 def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
-    """Return Shapley values if all combinations exist, every ladder, and the single switches with their remainder.
+    """Return the attribution by Shapley values if all combinations exist, by every ladder, and by single switches.
 
     Each method uses the seeds for which all its arms were run, and is omitted with fewer than two such seeds.
     """
@@ -82,8 +82,8 @@ def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
 def interactions(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Return first, second, n, mean, lower and upper for every interaction of two switches with the others off, in pp.
 
-    (both on - one on) - (other on - none on), if these four arms exist: how much the gain from one switch depends on
-    the other.
+    An interaction is (both on - one on) - (other on - none on), that is, how much the gain from one switch depends on
+    the other. It is listed only if these four arms exist.
     """
     arms, rows = _combinations(plan), []
     table = _values(runs, list(arms.values()), plan.measure)
@@ -109,7 +109,7 @@ def _levels(plan: Plan) -> dict[str, list[str]]:
 
 
 def _switches(plan: Plan) -> list[str]:
-    """Return the factors if all have two levels; otherwise nothing, because arms would differ in more than switches."""
+    """Return the factors if all have two levels; otherwise none, because arms would differ in more than switches."""
     levels = _levels(plan)
     return list(levels) if all(len(known) == 2 for known in levels.values()) else []
 
@@ -136,7 +136,7 @@ def _values(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) ->
 
 
 def _ladders(arms: Mapping[Switches, str], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return those orders of the switches whose steps all exist: the plan's own order and its reverse."""
+    """Return the plan's order of the switches and its reverse, each only if all its steps exist."""
     orders = [tuple(names), tuple(reversed(names))]
     return [order for order in orders if all(frozenset(order[:count]) in arms for count in range(len(order) + 1))]
 
@@ -153,7 +153,7 @@ def _ladder(table: pd.DataFrame, arms: Mapping[Switches, str], order: tuple[str,
 
 
 def _alone(table: pd.DataFrame, arms: Mapping[Switches, str], names: Sequence[str], alpha: float) -> Attribution:
-    """Return the contribution of each switch alone, and the remainder that they contribute only in combination."""
+    """Return the contribution of each switch alone, and the remainder that switches contribute only in combination."""
     start, end = arms[frozenset()], arms[frozenset(names)]
     own = [arms[frozenset([name])] for name in names]
     whole = table[[start, *own, end]].dropna()

@@ -11,17 +11,17 @@ from analysis.statistics.planned import primary_arms
 
 
 def is_screening(directory: Place) -> bool:
-    """Return whether a study directory contains the trials of a search, stored beside the confirmation of its winners.
+    """Return whether a study directory contains a search's trials, stored next to the winners' confirmation.
 
-    All trials are settled before the confirmation, so the verdict's pairs do not show whether the trials may be seen.
+    All trials are settled before the confirmation begins, so settled trials do not mean that the verdict is due.
     """
     return directory.absolute().name == "screening"
 
 
 def verdict_is_due(plan: Plan, runs: pd.DataFrame) -> bool:
-    """Return whether all pairs for the last look that the planned seeds reach are settled.
+    """Return whether all pairs of the last look that the planned seeds allow are settled.
 
-    If the verdict may be read after any number of pairs, the pairs for the first look suffice.
+    If a verdict is allowed after any number of pairs, it is enough that the pairs of the first look are settled.
 
     If no treatment is compared with a baseline, or there are fewer seeds than the first look needs, all planned runs
     must be settled.
@@ -43,7 +43,7 @@ def looks_reached(plan: Plan, runs: pd.DataFrame) -> tuple[int, ...]:
 
 
 def settled_pairs(plan: Plan, runs: pd.DataFrame) -> pd.Series:
-    """Return, for every planned seed in order, whether the treatment and the baseline are settled."""
+    """Return, for every planned seed in order, whether the runs of both the treatment and the baseline are settled."""
     settled = runs[
         runs["status"].isin(SETTLED) & runs["arm"].isin([arm for arm in primary_arms(plan) if arm is not None])
     ]

@@ -1,4 +1,4 @@
-"""Bootstrap intervals for a mean, for many samples at once; shown beside the t interval, but never decisive.
+"""Bootstrap intervals for the means of many samples; reported in addition to the t interval, but never decisive.
 
 With few pairs, these intervals are too short: see docs/calibration.md.
 """
@@ -16,7 +16,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 def resampling_weights(n: int, draws: int, rng: np.random.Generator) -> Numbers:
-    """Return the share of each of `n` values in each of `draws` resamples: [draws, n], where rows add up to 1."""
+    """Return the share of each of `n` values in each of `draws` random resamples: [draws, n]; each row adds up to 1."""
     return rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
 
 

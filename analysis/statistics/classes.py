@@ -1,4 +1,4 @@
-"""Which classes gain: the mean difference per class, shrunken toward the mean of all classes."""
+"""Which classes gain: the mean difference per class, shrunken toward the mean of all images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from analysis.statistics.images import crossed
 def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: dict[int, str]) -> pd.DataFrame:
     """Return label, class_name, images, raw, shrunken, se and posterior_sd (pp) for every class, sorted by `shrunken`.
 
-    Classes have few images, so the extremes of the raw differences are mostly noise. The shrunken difference is a
+    Classes have few images, so the most extreme raw differences are mostly noise. The shrunken difference is a
     posterior mean: raw · w + mean · (1 - w), with w = spread² / (spread² + se²). The model is normal over classes and
     centered on the mean of all images; its spread is estimated by the method of moments. The posterior standard
-    deviation is se · √w. If every class has one image, or there is one seed, noise cannot be distinguished from
-    differences between classes, and the last three columns are NaN.
+    deviation is se · √w. If every class has only one image, or there is only one seed, noise cannot be distinguished
+    from differences between classes, and the last three columns are NaN.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: 
     known, sizes = np.unique(classes, return_counts=True)
     raw = np.array([x[:, classes == number].mean() for number in known])
     # For every class, the variance of its mean for new seeds and images, times its number of images. These variances
-    # are similar enough to be pooled, and without pooling, classes near chance level would look certain.
+    # are similar enough to be pooled, and without pooling, classes near chance level would seem to be free of noise.
     parts = [
         (found.interval.sd**2 / found.seeds) * found.images
         for number, size in zip(known, sizes, strict=True)

@@ -1,26 +1,27 @@
-"""Which runs collapsed: a rule fixed in advance, for runs above chance level that are nevertheless far from their arm.
+"""Which runs collapsed: a rule fixed in advance, for runs above chance level but far below the rest of their arm.
 
 A t interval cannot distinguish a collapse from a large spread, and a few collapses in one arm shift its mean. The rule
 marks
 
 * a run that predicts (almost) only one class, which is at chance level regardless of its accuracy;
-* a run far below its arm's other seeds: it lies at least `LEAST_DROP` × δ below their median, and this drop is greater
-  than a constant times their spread. The two lowest runs in an arm are examined: the lowest against all others, and the
-  second lowest against those above it, because two collapses hide each other. The spread is the standard deviation of
+* a run far below the other runs of its arm: it lies at least `LEAST_DROP` × δ below their median, and this drop is
+  greater than a constant times their spread. The lowest run of an arm is compared with all others. The second lowest is
+  compared with the runs above it, because two collapses can hide each other. The spread is the standard deviation of
   the others or, if it is larger, the pooled standard deviation of both arms;
-* a run in a group of at least three runs that lies below the rest of its arm: more than two failures widen the spread
-  to which a single failure is compared, so none of them would be marked. The group ends at the gap that is the largest
-  multiple of the spread within both parts. It is marked if that gap is at least `LEAST_DROP` × δ and greater than a
-  constant times that spread. At least two runs must lie above the group; for differences, at least half;
-* a run whose paired difference is as far from the other differences, by either rule, if the run itself also lies
-  `LEAST_DROP` × δ below its arm's median (in a group: below the median of the arm's other runs). If a seed affects both
-  arms equally, differences vary less than accuracies.
+* a run in a group of at least three runs far below the rest of their arm. With more than two failures, the spread
+  becomes so wide that the first rule would not mark any of them. The group ends at the gap that is the largest multiple
+  of the spread within both parts. The group is marked if that gap is at least `LEAST_DROP` × δ and greater than a
+  constant times that spread. At least two runs must lie above the group, or at least half of the runs if differences
+  are examined;
+* a run whose paired difference is far below the other differences by one of these two rules. If a seed affects both
+  arms equally, differences vary less than accuracies. The run itself must also lie at least `LEAST_DROP` × δ below its
+  arm's median (in a group: below the median of the arm's other runs).
 
-The constants for single runs are 99 % points for normally distributed runs in two independent arms with equal spread.
-They come from 2 million simulated pairs of arms with up to 12 runs each, 1 million with up to 30, and 300,000 with
-more. The constants for groups are 99.75 % points for one normally distributed arm, from 1 million simulated arms with
-up to 15 runs, 300,000 with up to 30, and 100,000 with more. docs/calibration.md shows how often the rule detects a
-collapse and how often it is wrong.
+The constants for single runs are 99th percentiles for normally distributed runs in two independent arms with equal
+spread. They come from 2 million simulated pairs of arms with up to 12 runs each, 1 million with up to 30, and 300,000
+with more. The constants for groups are 99.75th percentiles for one arm with normally distributed runs. They come from 1
+million simulated arms with up to 15 runs, 300,000 with up to 30, and 100,000 with more. docs/calibration.md shows how
+often the rule detects a collapse and how often it is wrong.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ Marks = npt.NDArray[np.bool_]
 Kind = Literal["accuracies", "differences"]
 
 LEAST_DROP = 5.0
-"""In units of δ. With five pairs, the fewest for a verdict, a smaller drop of one run moves the mean by less than δ."""
+"""Smallest drop, in units of δ. With five pairs, the minimum, a smaller drop of one run changes the mean by less than
+δ.
+"""
 LEAST_OTHERS = 0.05
-"""A run predicts only one class if all other classes get at most this share of the predictions that they should get."""
+"""A run predicts only one class if the other classes get at most this share of the predictions that they should get."""
 CONFIDENCE = 0.95
 """Confidence level at which a failure rate is excluded."""
 _EXAMINED = (1, 2)
@@ -51,17 +54,18 @@ _CONSTANTS: dict[tuple[Kind, int], tuple[float, ...]] = {
     ("differences", 1): (11.38, 8.29, 6.88, 6.14, 5.66, 5.35, 4.95, 4.62, 4.38, 4.18, 4.09, 4.09),
     ("differences", 2): (19.01, 9.33, 6.66, 5.53, 4.91, 4.51, 4.06, 3.74, 3.50, 3.34, 3.27, 3.31),
 }
-"""Constants by what is examined and by rank, for the numbers of pairs above."""
+"""Constants by the quantity examined and by rank, for each number of pairs in `_PAIRS`."""
 _FEWEST, _FEWEST_ABOVE = 3, 2
-"""Minimum number of runs in a collapsed group, and in the rest."""
+"""Minimum number of runs in a collapsed group, and in the rest of its arm."""
 _GAPS = (13.45, 10.2, 7.97, 6.64, 5.63, 4.93, 3.97, 3.15, 2.44, 1.85, 1.48, 1.21)
-"""How many spreads a group must lie below the rest, for the numbers of pairs above."""
+"""How many spreads a group must lie below the rest, for each number of pairs in `_PAIRS`."""
 
 
 def constant(kind: Kind, rank: int, pairs: int) -> float:
     """Return how many spreads the run with this rank must lie below the median of the runs above it.
 
-    The value is interpolated over 1 / pairs between the simulated numbers of pairs, and is constant beyond the last.
+    The value is interpolated linearly in 1 / pairs between the simulated numbers of pairs, and is constant beyond the
+    largest.
     """
     return _at(pairs, _CONSTANTS[kind, rank])
 
@@ -108,7 +112,7 @@ def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> t
 
 
 def _groups(values: npt.NDArray[Any], own: npt.NDArray[Any], least: float, most: int) -> Marks:
-    """Return which runs, whose own values are `own`, are in a group far below the rest according to `values`."""
+    """Return which runs are in a group far below the rest in `values` and are also far below the rest in `own`."""
     pairs = values.shape[-1]
     group: Marks = (values <= _edges(values, least, most)[..., None]).reshape(-1, pairs)
     rows = own.reshape(-1, pairs)
@@ -144,7 +148,7 @@ def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> li
 
 
 def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> list[Marks]:
-    """Return, for each side, which values are at or below this rank, if its value is far below all higher values."""
+    """Return, for each side, which values are up to this rank, if the one at this rank is far below the higher ones."""
     edges, drops, variances = zip(*(_below_the_rest(values, rank) for values in sides), strict=True)
     pooled = sum(variances) / len(variances)
     needed = constant(kind, rank, sides[0].shape[-1])
@@ -156,7 +160,7 @@ def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> 
 
 
 def _below_the_rest(values: npt.NDArray[Any], rank: int) -> tuple[npt.NDArray[Any], ...]:
-    """Return the value at a rank from below, its distance to the median of the higher values, and their variance."""
+    """Return the value at a rank (1 is lowest), how far the higher values' median is above it, and their variance."""
     ordered = np.sort(values, axis=-1)
     edge, rest = ordered[..., rank - 1], ordered[..., rank:]
     return edge, np.median(rest, axis=-1) - edge, rest.var(axis=-1, ddof=1)
@@ -173,7 +177,7 @@ def predicts_one_class(share: float, largest: float) -> bool:
 
     Parameters
     ----------
-    share : share of the class that the run predicts most often, among all predictions.
+    share : share of the run's predictions that name the class it predicts most often.
     largest : share of the largest class among the test images. A network that is right for 99 % of the images predicts
         that class about as often as it occurs.
     """
@@ -183,7 +187,7 @@ def predicts_one_class(share: float, largest: float) -> bool:
 def highest_rate(failures: int, runs: int, confidence: float = CONFIDENCE) -> float:
     """Return the highest failure rate that these failures do not exclude (one-sided; Clopper & Pearson, 1934).
 
-    1 − (1 − confidence)^(1 / runs) without a failure: about 3 / runs, the “rule of three”.
+    Without a failure, the rate is 1 − (1 − confidence)^(1 / runs), which is about 3 / runs (the “rule of three”).
 
     ValueError if `failures` is not between 0 and `runs`, or there are no runs.
     """

@@ -52,22 +52,23 @@ class Comparison:
 
     Attributes
     ----------
-    family : ``gate`` (tested in order, each at full alpha) or ``variant`` (Holm across the family).
+    family : ``gate`` (tested in order, each at full alpha) or ``variant`` (with Holm's correction across the family).
     pairs : frame from `paired_differences`, one row per planned seed, in the plan's order.
     looks : the looks that were taken, in order.
     next_look : number of pairs at the next look that can lead to a verdict; None after the last one.
-    interval : interval from the complete pairs of the deciding look; its alpha is the level of that look, after Holm.
+    interval : interval from the complete pairs of the deciding look; its alpha is the level of that look, after Holm's
+        correction.
     p, p_looks, p_holm : two-sided p-value of the paired t test at the deciding look; joint p-value of the looks up to
-        that look; the joint p-value of all looks taken, adjusted among the variants (NaN for gates).
+        that look; joint p-value adjusted among the variants (NaN for gates).
     survivors, survivors_verdict : the interval and verdict from the pairs in which both runs trained.
-    needed : pairs to add if the verdict is open; None if the verdict is not open or the number is unknown.
+    needed : estimated number of pairs to add if the verdict is open; None if it is not open or the number is unknown.
     checks : frame from `sensitivity`.
-    reported : reported gains in pp, by source; the first is used for the verdict; empty outside the claim's scope.
-    further_pair : limits of the interval in which a single further pair is expected. The reported pair was trained with
-        two seeds, so procedure 2 uses the interval for an unpaired difference; procedure 1 used the prediction interval
-        for paired differences.
+    reported : reported gains in pp, by source; the verdict uses the first. Empty outside the claim's scope.
+    further_pair : limits within which the difference of a single further pair is expected. The two reported runs did
+        not share a seed, so procedure 2 uses the interval for an unpaired difference. Procedure 1 used the prediction
+        interval for paired differences.
     measure : the measure by which the arms are compared; if lower is better, differences are control minus treatment.
-    schedule : when the verdict is read; None: only once, after all pairs.
+    schedule : the looks at which a verdict is allowed; None: only one look, after all pairs.
     """
 
     treatment: str
@@ -122,7 +123,7 @@ class Comparison:
     def with_later_pairs(self) -> Verdict:
         """The verdict from all complete pairs at the level of the deciding look, for information only.
 
-        If the verdict may be read after any number of pairs, the level is that of the last number.
+        If a verdict is allowed after any number of pairs, the level is that of the last look taken.
         """
         anytime = self.schedule is not None and self.schedule.anytime
         alpha = self.looks[-1].interval.alpha if anytime else self.interval.alpha
@@ -133,13 +134,13 @@ class Comparison:
 
     @property
     def limits(self) -> tuple[float, ...]:
-        """What the ends of an interval are compared with for a verdict: 0, ± δ and, where it applies, r/2 and r."""
+        """Values with which the ends of the interval are compared: 0, ± δ and, if a gain r was reported, r/2 and r."""
         gains = tuple(self.reported.values())[:1]
         return (0.0, -self.delta, self.delta, *(part for gain in gains for part in (gain / 2, gain)))
 
     @property
     def ends(self) -> str:
-        """The ends of the interval in words, with as many decimals as show on which side of each limit they lie."""
+        """The ends of the interval as text, with enough decimals to show on which side of each of `limits` they lie."""
         return self.measure.interval(self.interval.lower, self.interval.upper, self.limits)
 
     @property
@@ -148,7 +149,7 @@ class Comparison:
         return self.verdict.decided and self.survivors_verdict.kind != self.verdict.kind
 
     def sentence(self, proxy: bool = False) -> str:
-        """Return the comparison in one sentence; `proxy` if it is outside the claim's scope."""
+        """Return the comparison in one sentence; `proxy`: whether the study is outside the claim's scope."""
         found, measure = self.interval, self.measure
         prefix = PROXY if proxy else ""
         if found.n == 0:
@@ -205,21 +206,21 @@ def compare_arms(
 ) -> Comparison:
     """Return the comparison of two arms.
 
-    The verdict is that of the first look that stops the study, or otherwise that of the last look that the planned
-    seeds reach; pairs after that look do not affect the verdict.
+    The verdict is that of the first look that stops the study. If no look stops it, the verdict is that of the last
+    look taken. Pairs after that look do not affect the verdict.
 
     Parameters
     ----------
     runs : frame from `readings` with the `outcome` of every run; runs of other arms are ignored.
-    pairs : frame from `ordered_pairs`; if a planned pair is incomplete, its look is unbalanced and its verdict is
-        withheld.
-    looks : when the verdict is read; None: only once, after all pairs.
+    pairs : frame from `ordered_pairs`; if a planned pair is incomplete, the look that contains it is unbalanced, and
+        the verdict at that look is withheld.
+    looks : the looks at which a verdict is allowed; None: only one look, after all pairs.
     alpha : overall error rate across all looks; None: that of `looks`.
     levels : level of every look; None: the levels of `looks` for `alpha`.
     otherwise : what replaces the reported gain if `reported` is empty: None, or `verdict.NEVER_REPORTED`.
     measure : the measure to compare; `delta` is in the unit of its differences.
     p_holm : p-value adjusted among the variants, by the look's number of pairs; None for gates.
-    withhold : a further reason for withholding a look's verdict.
+    withhold : returns a further reason for withholding the verdict at a look; empty if there is none.
     procedure : number of the procedure that determines the verdict; see `procedures`.
     """
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
@@ -263,7 +264,7 @@ def compare_arms(
 
 
 def _needed(found: Interval, margins: _Margins, looks: Looks, levels: Sequence[float] | None) -> SeedsNeeded | None:
-    """Return how many pairs would settle a comparison; each look uses its own level if levels differ."""
+    """Return how many further pairs would settle a comparison; each look uses its own level if levels differ."""
     levels = looks.levels if levels is None else tuple(levels)
 
     def level_after(total: int) -> float:
@@ -273,7 +274,7 @@ def _needed(found: Interval, margins: _Margins, looks: Looks, levels: Sequence[f
 
 
 class _Margins(NamedTuple):
-    """The values with which an interval is compared, and how."""
+    """The values with which an interval is compared for a verdict, and the rules for the comparison."""
 
     delta: float
     gain: float | None
@@ -373,15 +374,15 @@ def _looks_taken(
             reason = f"unbalanced: {absent} of {counted(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
-        # Before the first look, there is no verdict for any number of pairs; at a look, a lost pair withholds the
-        # verdict.
+        # Before the first look, there is no verdict, however many pairs there are; at a look, the verdict is withheld
+        # if a pair is lost.
         count = (number if reason and not pending[:number].any() else found.n) if numbers else 0
         taken.append(Look(number, found, t_p_value(known), margins.verdict(found, count, reason)))
     return tuple(taken)
 
 
 def _level_at(number: int, level: Mapping[int, float]) -> float:
-    """Return the level at a look; before the first look, the level of the first."""
+    """Return the level at a look; before the first look, the level of the first look."""
     return level[number] if number in level else next(iter(level.values()))
 
 
@@ -393,6 +394,6 @@ def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | N
 
 
 def _pending(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return, for every pair, whether one of its runs does not have a row at all."""
+    """Return, for every pair, whether at least one of its two runs does not have a row yet."""
     waiting = pairs["treatment_status"].eq("missing") | pairs["control_status"].eq("missing")
     return waiting.to_numpy(dtype=bool)

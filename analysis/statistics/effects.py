@@ -1,10 +1,11 @@
 """The effect of each factor in a study: main effects and two-way interactions as contrasts of arms, blocked by seed.
 
-A main effect compares a level of a factor with its reference level, all else equal. Within a seed, the difference is
-computed in every combination of the other factors in which both levels were run. It is then averaged over these
-combinations. An interaction compares such a difference with the same difference at the reference level of a second
-factor. Every contrast is therefore one number per seed, and its interval is the t interval over seeds. The error rate
-of the intervals is divided by the number of contrasts (Bonferroni), so the intervals hold jointly at the stated level.
+A main effect compares a level of a factor with the factor's reference level, all else equal. Within a seed, the
+difference is computed in every combination of the other factors in which both levels were run. It is then averaged over
+these combinations. An interaction compares such a difference with the same difference at the reference level of a
+second factor. Every contrast is therefore one number per seed, and its interval is the t interval over seeds. The error
+rate of the intervals is divided by the number of contrasts (Bonferroni), so the intervals hold jointly at the stated
+level.
 
 In a fractional factorial design, no two arms differ in only one factor. A main effect is then estimated by least
 squares from all arms, and an interaction of two-level factors by the contrast of its product column. Effects with the
@@ -62,9 +63,9 @@ class _Contrast:
     Attributes
     ----------
     term : positions of the contrast's factors.
-    weights : weights by arm; arms that cancel have weight 0.
+    weights : weights by arm; an arm whose contributions cancel has weight 0.
     contexts : number of combinations of the other factors over which the contrast is averaged.
-    complete : whether these include all such combinations in the design.
+    complete : whether the contrast is averaged over all such combinations in the design.
     """
 
     kind: str
@@ -84,7 +85,7 @@ class Layout:
     ----------
     factors : names of the factors.
     settings : levels by arm; no two arms have the same levels.
-    references : reference level of every factor, which is the level of the varied arm.
+    references : reference level of every factor: the level in the arm that the design varies.
     """
 
     factors: tuple[str, ...]
@@ -133,7 +134,7 @@ def half_width(norm: float, sd: float, seeds: int, number: int, alpha: float = 0
 
     Parameters
     ----------
-    norm : column of `estimable`.
+    norm : the effect's value in the column `norm` of `estimable`.
     sd : standard deviation of a run around the mean of its arm and seed.
     number : number of effects whose intervals hold jointly.
     """
@@ -160,7 +161,7 @@ def term_name(term: tuple[int, ...], factors: Sequence[str]) -> str:
 
 
 def alias_words(aliased: str) -> str:
-    """Return a value of the column `aliased` for use within a sentence; many effects are shortened to the first few."""
+    """Return the effects in a value of the column `aliased` as words for a sentence; of many effects, the first few."""
     names = aliased.split(", ")
     cut = len(names) > _NAMED + 1
     return listing([*names[:_NAMED], counted(len(names) - _NAMED, "further effect")] if cut else names)
@@ -229,7 +230,7 @@ def _interactions(layout: Layout, model: Model, before: Sequence[tuple[int, ...]
 
 
 def _corners(setting: Setting, one: int, two: int, references: Setting) -> list[tuple[Setting, int]]:
-    """Return the four settings in an interaction with their signs."""
+    """Return the four settings that an interaction compares, with their signs."""
     return [
         (setting, 1),
         (_with(setting, {one: references[one]}), -1),

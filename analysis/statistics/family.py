@@ -46,7 +46,7 @@ class Family:
 
 
 class _RunsByArm:
-    """The rows of any two arms, in order, with an index for studies with hundreds of arms."""
+    """Finds the rows of any two arms, in order, with an index, because a study may have hundreds of arms."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows
@@ -57,7 +57,7 @@ class _RunsByArm:
         return self._rows.take(np.sort(np.concatenate([*places, np.zeros(0, dtype=np.intp)])))
 
     def seeds(self, pair: tuple[str, str]) -> list[int]:
-        """Return the seeds of a pair of arms in the plan's order, in which looks count pairs."""
+        """Return the seeds of a pair of arms in the plan's order, which is the order in which looks count pairs."""
         return list(dict.fromkeys(self.of(pair)["seed"]))
 
 
@@ -85,17 +85,17 @@ def compare_all(
 ) -> Family:
     """Return every comparison that the roles in the plan require.
 
-    The gates compare the first treatment arm with its baseline and its controls, see `planned.CONTROLS`. The variants,
-    with Holm's correction, compare every further arm with the arm in its `of`, or otherwise with the baseline; a
-    control of a treatment is subtracted from that treatment.
+    The gates compare the first treatment arm with its baseline and its controls; see `planned.CONTROLS`. The variants,
+    for which Holm's correction is made, compare every further arm with the arm named in its `of`, or with the baseline
+    if there is none. If the further arm is a control of a treatment, the difference is treatment minus control.
 
     Parameters
     ----------
-    reported : reported gains in pp by source, only within the claim's scope; the first is used for the verdict, and
-        only treatment − baseline is compared with it.
+    reported : reported gains in pp by source; given only within the claim's scope. Only the verdict on treatment −
+        baseline uses one of them, the first.
     otherwise : what replaces the reported gain if none applies; see `compare_arms`.
-    further : whether to compare the arms outside the gates; without them, a study with many arms takes a fraction of
-        the time, and the gates are the same.
+    further : whether to also compare the arms outside the gates. If not, a study with many arms takes a fraction of the
+        time; the gates are the same.
     images : test images; see `outcomes`.
     contradicted : by arm, how its stored rows contradict themselves or others; verdicts on these arms are withheld.
     """
@@ -146,14 +146,14 @@ def compare_all(
 def _variant_tests(pairs: list[pd.DataFrame], variants: list[tuple[str, str]], plan: Plan) -> list[_Test]:
     """Return the variants' tests, with Holm's correction.
 
-    Procedure 2 makes the correction at every look with the pairs of that look, so later pairs do not change an earlier
-    look. Sequential p-values only decrease, and a hypothesis that Holm's procedure has rejected stays rejected.
+    Procedure 2 makes the correction at every look, with only the pairs of that look, so later pairs do not change an
+    earlier look. Sequential p-values only decrease, and a hypothesis that Holm's procedure has rejected stays rejected.
     Procedure 1 makes the correction once, with all pairs.
     """
     looks = plan.looks
     whole = max((len(each) for each in pairs), default=0)
     numbers = looks.numbers if plan.procedure != FIRST else ()
-    if looks.anytime:  # the pairs for later numbers do not exist yet
+    if looks.anytime:  # the pairs for later looks do not exist yet
         numbers = looks.reached(whole)
     adjusted: list[dict[int, float]] = [{} for _ in variants]
     alphas: list[dict[int, float]] = [{} for _ in variants]

@@ -32,10 +32,10 @@ class Gate:
 def gates(
     comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, treatment: str | None
 ) -> tuple[Gate, ...]:
-    """Return the steps: treatment − baseline, − matched, − frozen, − permuted, and − every plain control in the study.
+    """Return the steps: the treatment against the baseline, then against every control, in the order of `CONTROLS`.
 
-    The conclusion “it causes the gain” requires all of them. A study of memory needs a matched and a frozen arm; other
-    studies have the controls that they name.
+    The conclusion “it causes the gain” requires that all steps are passed. A study of memory needs a matched and a
+    frozen arm; other studies have the controls that they name.
     """
     if treatment is None:
         return ()

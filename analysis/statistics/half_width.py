@@ -22,7 +22,7 @@ LevelAt = Callable[[Numbers], Numbers]
 def level_at(looks: Looks) -> LevelAt:
     """Return the level of a study's last interval as a function of its number of pairs.
 
-    With planned looks, the level is always that of the last look. If the verdict may be read after any number of pairs,
+    With planned looks, the level is always that of the last look. If a verdict is allowed after any number of pairs,
     the level depends on that number.
     """
     if not looks.anytime:
@@ -36,7 +36,7 @@ def level_at(looks: Looks) -> LevelAt:
 def chance_of_half_width(half_width: float, spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
     """Return the probability that the half-width of the interval after each number of pairs is at most `half_width`.
 
-    It follows from the χ² distribution of the interval's variance or, if the spread is estimated, from the F
+    The probability follows from the χ² distribution of the sample variance or, if the spread is estimated, from the F
     distribution of the ratio of that variance to the estimate.
 
     Parameters
@@ -59,7 +59,7 @@ def mean_half_width(spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Num
 
 
 def pairs_for_half_width(half_width: float, spread: Spread, looks: Looks, assurance: float | None = None) -> int | None:
-    """Return the smallest number of pairs, at least 5, with an interval this narrow; None if it is greater than 10,000.
+    """Return the smallest number of pairs, at least 5, for an interval this narrow; None if it exceeds 10,000.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """How much test images, in addition to seeds, contribute to the variance of a difference: crossed seeds × images.
 
 The t interval over seeds is about this recipe on these images. For this recipe on new photos of the same kind, the
-images are a sample as well. Every seed sees every image, so seeds and images are crossed, and the variance of the mean
+images are a sample as well. Every seed sees every image, so seeds and images are crossed. The variance of the mean
 difference is (MS_seed + MS_image - MS_interaction) / (seeds · images), with Satterthwaite's degrees of freedom.
 """
 
@@ -43,8 +43,9 @@ class Crossed:
     def shares(self) -> dict[str, float]:
         """Variance of the mean difference (pp²) that is due to each source: seed, image, interaction.
 
-        The parts add up to the variance of the interval. The interaction therefore has less than its own component
-        where seeds vary less than the interaction alone would make them vary, so that their component is truncated.
+        The parts add up to the variance on which the interval is based. If seeds vary less than the interaction alone
+        would make them vary, their component is truncated at 0, and the interaction's part is less than its own
+        component.
         """
         seed, image = self.seed / self.seeds, self.image / self.images
         whole = self.interval.sd**2 / self.seeds

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from analysis.statistics.distributions import chi2_quantile, t_above, t_quantile
 
 IDENTICAL = 1e-9
-"""Standard deviation, in pp, below which differences count as equal: above rounding errors, but far below one image.
-For measures with smaller values, it is relative to the values.
+"""Standard deviation, in pp, below which differences count as equal: it is above rounding errors, but far below the
+effect of one image. For measures with smaller values, it is relative to the values.
 """
 
 
@@ -23,8 +23,10 @@ class Interval:
     Attributes
     ----------
     n : number of values.
-    mean, sd : mean and standard deviation of the values, in their unit; NaN if n is too small (0, or below 2).
-    lower, upper : limits of the interval for the mean; NaN with fewer than two values, infinite if it is unbounded.
+    mean, sd : mean and standard deviation of the values, in their unit; the mean is NaN with no values, the standard
+        deviation with fewer than two.
+    lower, upper : limits of the interval for the mean; NaN with fewer than two values, infinite if the interval is
+        unbounded.
     alpha : 1 minus the confidence level; 0 if the interval is unbounded.
     critical : quantile of t with n - 1 degrees of freedom; NaN with fewer than two values.
     """
@@ -113,10 +115,11 @@ def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.Ar
     """Return the limits between which the difference between one further run of each arm is expected, without pairing.
 
     Mean ± t √(s_A² + s_B² + s_d² / n), with Satterthwaite's degrees of freedom; NaN with fewer than two values. All
-    three variances come from the same seeds, so their covariances matter: the sum is tr(MS) for the covariance matrix S
-    of the arms and M = I + cc' / n with c = (1, -1), and its variance is 2 tr((MS)²) / (n - 1). Without the covariances
-    of the arms, the coverage at .979 falls to .956 if the arms are correlated and n = 5. Without those of s_d², it
-    falls to .967 if one arm has three times the spread of the other.
+    three variances come from the same seeds, so their covariances matter. The sum is tr(MS) for the covariance matrix S
+    of the arms and M = I + cc' / n with c = (1, -1). The variance of the sum is 2 tr((MS)²) / (n - 1). If the
+    covariances of the arms were ignored, the coverage of a .979 interval would fall to .956 for correlated arms and n =
+    5. If the covariances with s_d² were ignored, it would fall to .967 for an arm with three times the spread of the
+    other.
 
     Parameters
     ----------

@@ -21,9 +21,10 @@ def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def holm_levels(p_values: npt.ArrayLike, alpha: float = 0.05) -> npt.NDArray[np.float64]:
     """Return the level at which Holm's procedure tests every hypothesis.
 
-    The k-th smallest of m p-values is tested at alpha/(m-k+1) until a hypothesis is not rejected; all that follow keep
-    the level of that hypothesis. A t interval at this level excludes 0 exactly if Holm's procedure rejects the
-    hypothesis. A verdict based on the interval is therefore positive or harmful only if Holm's procedure rejects.
+    The k-th smallest of m p-values is tested at alpha/(m-k+1) until a hypothesis is not rejected. All following
+    hypotheses keep the level of that hypothesis. A t interval at this level excludes 0 if and only if Holm's procedure
+    rejects the hypothesis. A verdict based on the interval is therefore positive or harmful only if Holm's procedure
+    rejects.
     """
     p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
     order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")

@@ -1,4 +1,4 @@
-"""Which runs trained: divergence and chance-level accuracy are outcomes, which are kept and counted, never repeated."""
+"""Which runs trained: divergence and chance-level accuracy are outcomes; such runs are counted, never repeated."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def largest_share(images: pd.DataFrame) -> dict[str, float]:
 def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = None) -> pd.DataFrame:
     """Return the counts of outcomes per arm, in the order of `arms`, from the frame that `outcomes` returns.
 
-    `not_trained` counts runs that diverged or are at chance level, and `judged` these runs and those that trained;
-    `fisher_p` is the p-value of Fisher's exact two-sided test of (not trained, trained) against the baseline; NaN for
-    the baseline itself or without a baseline.
+    `not_trained` counts the runs that diverged or are at chance level; `judged` counts these runs and those that
+    trained. `fisher_p` is the p-value of Fisher's exact two-sided test of (not trained, trained) against the baseline.
+    It is NaN for the baseline itself or if there is no baseline.
     """
     counts = pd.crosstab(judged["arm"], judged["outcome"]).reindex(index=arms, columns=list(KINDS[:-1]), fill_value=0)
     frame = counts.astype("int64").rename_axis(index="arm", columns=None).reset_index().astype({"arm": "str"})
@@ -93,7 +93,7 @@ def _fisher(arm: tuple[int, int], baseline: tuple[int, int]) -> float:
 
 
 def baseline_trains(judged: pd.DataFrame, baseline: str) -> bool | None:
-    """Return whether the baseline trained in at least 4 of 5 of its judged seeds; None if no seed is judged."""
+    """Return whether the baseline trained in at least 80 % of its judged seeds; None if no seed is judged."""
     rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(JUDGED)]
     if rows.empty:
         return None

@@ -47,7 +47,7 @@ def paired_differences(
     """
     sides = [_side(runs, arm, value, by) for arm in (treatment, control)]
     index = pd.Index(sorted({*pairs, *sides[0][0], *sides[1][0]}), name=by)
-    # A key that is missing on a side has position -1, where NaN was appended to the values.
+    # A key that one arm lacks has position -1, where NaN was appended to that arm's values.
     places = [keys.get_indexer(index) for keys, _, _ in sides]
     values = [np.append(known, np.nan)[place] for (_, known, _), place in zip(sides, places, strict=True)]
     statuses = [np.append(known, "missing")[place] for (_, _, known), place in zip(sides, places, strict=True)]
@@ -66,8 +66,8 @@ def paired_differences(
 def pairing(runs: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the positions in `runs` of both runs in every pair of outcomes, in the order of the seeds.
 
-    Use this for many columns at once; for a single column, use `paired_differences`, which refuses two runs with one
-    seed.
+    Use this function for several columns. For a single column, use `paired_differences`, which refuses two runs of an
+    arm with the same seed.
     """
     arms, seeds = runs["arm"].to_numpy(), runs["seed"].to_numpy()
     counted = runs["status"].isin(OUTCOMES).to_numpy()

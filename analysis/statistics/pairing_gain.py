@@ -26,10 +26,10 @@ class Pairing:
     paired : variance of the paired differences, s_d² = s_A² + s_B² - 2 r s_A s_B.
     correlation, lower, upper : correlation r between the arms over seeds, with Fisher's 95 % interval; NaN with fewer
         than 4 pairs.
-    level : confidence level of `unpaired_seeds`, as 1 - alpha.
-    unpaired_seeds : number of seeds per arm with which the interval for unpaired runs would be as short as the paired
-        interval, by Welch's t with Satterthwaite's degrees of freedom; None if no number is large enough, because all
-        pairs have the same difference.
+    level : confidence level at which `unpaired_seeds` compares the intervals, 1 - alpha.
+    unpaired_seeds : number of seeds per arm at which the interval for unpaired runs would be as short as the paired
+        interval, computed with Welch's t and Satterthwaite's degrees of freedom. None if no number is large enough
+        because all pairs have the same difference.
     """
 
     n: int

@@ -32,7 +32,7 @@ def gated_arms(plan: Plan) -> list[str]:
 
 
 def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
-    """Return the names of the gates' baseline and treatment; None for one that does not exist."""
+    """Return the names of the gates' baseline and treatment; None for an arm that does not exist."""
     baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)
     treatments = [arm for arm in plan.arms if arm.role == "treatment"]
     first = next((arm for arm in treatments if arm.of in (None, baseline)), treatments[0] if treatments else None)

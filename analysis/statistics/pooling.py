@@ -1,10 +1,11 @@
 """Mean differences from several studies: their mean, whether they differ, and partial pooling.
 
-The studies are independent: no run belongs to two studies. There are three estimates, from few assumptions to many:
+The studies are independent: no run belongs to two studies. There are three estimates, in the order of the assumptions
+they need, fewest first:
 
 * the equal-weight mean of these studies, using Welch's standard error with Satterthwaite's degrees of freedom (1946);
-* the mean over all settings of which these are a sample: random effects with the between-study variance of Paule and
-  Mandel (1982) and the interval of Hartung and Knapp (2001) and Sidik and Jonkman (2002);
+* the mean over all settings from which these studies are a sample: random effects with the between-study variance of
+  Paule and Mandel (1982) and the interval of Hartung and Knapp (2001) and Sidik and Jonkman (2002);
 * partial pooling: the effects are draws from one normal distribution whose spread has a half-normal prior. The
   posterior is integrated on a grid, not sampled (Gelman et al., Bayesian Data Analysis, chapter 5; Benavoli et al. 2017
   for classifiers on several data sets).
@@ -23,7 +24,7 @@ from analysis.statistics.interval import Interval
 
 Numbers = npt.NDArray[np.float64]
 FEWEST_FOR_A_SAMPLE = 3
-"""With two studies, the interval for a mean over all settings has one degree of freedom and is uninformative."""
+"""Minimum number of studies for a mean over all settings; with two, the interval would have one degree of freedom."""
 _SPREADS = 48
 _PER_ERROR = 24
 """Number of grid points per smallest standard error."""
@@ -55,10 +56,10 @@ class Pooled:
 
     Attributes
     ----------
-    means, lower, upper : mean and limits of the effect in every study, [studies].
+    means, lower, upper : posterior mean and interval limits of the effect in every study, [studies].
     above_zero : probability that the effect in every study exceeds 0, [studies].
-    mean, mean_lower, mean_upper : mean over all settings, with limits.
-    sd, sd_lower, sd_upper : spread of the effects between settings, with limits.
+    mean, mean_lower, mean_upper : mean effect over all settings, with its interval limits.
+    sd, sd_lower, sd_upper : spread of the effects between settings, with its interval limits.
     further : probabilities that the effect in a further setting is below -δ, within ±δ, above δ; they add up to 1.
     further_lower, further_upper : limits between which the effect in a further setting is expected.
     further_above_zero : probability that the effect in a further setting exceeds 0.
@@ -85,8 +86,8 @@ class Pooled:
 def equal_weight_mean(effects: Sequence[Interval]) -> Interval:
     """Return the equal-weight mean of the effects in these studies, at the level of the first study.
 
-    Its `n` is the smallest number of pairs, and its `sd` belongs to that n. ValueError if a study has fewer than two
-    pairs.
+    The result's `n` is the smallest number of pairs in any study, and its `sd` is the standard error × √n. ValueError
+    if a study has fewer than two pairs.
     """
     return _around(float(np.mean([each.mean for each in effects])), effects, 1 / len(effects))
 
@@ -116,10 +117,10 @@ def _errors(effects: Sequence[Interval]) -> Numbers:
 
 
 def random_effects_mean(effects: Sequence[Interval]) -> Interval | None:
-    """Return the mean over all settings of which these studies are a sample; None with fewer than three studies.
+    """Return the mean over all settings from which these studies are a sample; None with fewer than three studies.
 
-    Its `n` is the number of studies. The variance of Hartung and Knapp does not have a lower bound, so the interval may
-    be shorter than that of `equal_weight_mean`.
+    The result's `n` is the number of studies. The variance of Hartung and Knapp does not have a lower bound, so the
+    interval may be shorter than that of `equal_weight_mean`.
     """
     errors = _errors(effects)
     if len(effects) < FEWEST_FOR_A_SAMPLE or not errors.all():

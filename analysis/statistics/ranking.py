@@ -1,8 +1,8 @@
 """Arms ranked by a measure, with the arms that the pairs do not separate from the best arm.
 
-Every arm is compared with the first arm, seed by seed. The first arm is chosen by its mean, so any two arms may be
-compared. The error rate of the t intervals is therefore divided by the number of all pairs of arms (Bonferroni). The
-first arm's mean remains biased upwards.
+Every arm is compared with the first arm, seed by seed. Which arm is first depends on the means, so any two arms may be
+compared. The error rate of the t intervals is therefore divided by the number of pairs of arms (Bonferroni). The first
+arm's mean remains biased upwards.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def ranking(values: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def _behind(table: np.ndarray, alpha: float) -> dict[str, np.ndarray | float]:
-    """Return by how much every column is below the first."""
+    """Return by how much the mean of every column is below that of the first column, with its interval."""
     arms = table.shape[1]
     level = alpha / max(1, arms * (arms - 1) // 2)
     gaps = table[:, :1] - table if arms else table

@@ -1,8 +1,8 @@
-"""Early stopping, replayed on runs with their full budget: what would have been reported with a given patience.
+"""Early stopping, replayed on runs that used their full budget: what would have been reported with a given patience.
 
-Both stopping rules can be applied to one run: given the validation accuracies of every epoch, the rule "stop after n
-epochs without a gain, report the best epoch so far" is a function of the history. This is valid if the run itself was
-not stopped and the learning rate does not depend on when a run stops, which is true for the schedules in this package.
+One run shows the result both without and with early stopping. The rule "stop after n epochs without a gain, report the
+best epoch so far" needs only the validation accuracy of every epoch. The replay is valid if the run itself was not
+stopped early and its learning rate does not depend on when it stops. No schedule in this package depends on that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from aimlib.training.early_stopping import stopping_epoch
 from analysis.procedures import FIRST, LATEST
 
 PATIENCE, MIN_DELTA = 7, 1e-3
-"""The values used in the author's runs."""
+"""The values used in the runs that the claim reports."""
 NONE_TO_REPLAY = f"no run with validation images completed a budget of more than {PATIENCE} epochs"
 """Why early stopping cannot be replayed in a study."""
 
@@ -37,8 +37,8 @@ def replayed(
     """Return run_id, arm, seed, status, stopped, selected_epoch and `value` as they would be with early stopping.
 
     Only runs that completed their planned epochs and have validation accuracies are used. `stopped` is the number of
-    the last epoch run, which is the budget if early stopping does not apply. Up to that epoch, the epoch with the
-    highest validation accuracy is selected, or the first of several.
+    the last epoch run, which is the budget if early stopping does not apply. Of the epochs up to `stopped`, the one
+    with the highest validation accuracy is selected; if several are equal, the first.
 
     Parameters
     ----------

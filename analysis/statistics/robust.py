@@ -1,10 +1,10 @@
-"""A reading of paired differences that does not assume a normal distribution; it never affects the verdict.
+"""An interval for paired differences that does not assume a normal distribution; it never affects the verdict.
 
-With 7 or more pairs, it uses signed ranks. The estimate is that of Hodges and Lehmann (1963), the median of the Walsh
-averages. The exact interval and p-value are those of the signed-rank test (Wilcoxon, 1945). This is valid for any
+With 7 or more pairs, signed ranks are used. The estimate is that of Hodges and Lehmann (1963), the median of the Walsh
+averages. The exact interval and p-value are those of the signed-rank test (Wilcoxon, 1945). They are valid for any
 distribution of differences that is symmetric about its center. With 5 or 6 pairs, that test cannot reach the level of a
-look, so the mean without the smallest and the largest difference is used instead, with the interval of Yuen (1974).
-With fewer pairs, there is no robust reading.
+look. The estimate is then the mean without the smallest and the largest difference, with the interval of Yuen (1974).
+With fewer pairs, there is no robust interval.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class RobustReading:
     ----------
     estimate : the Hodges-Lehmann estimate, or the trimmed mean.
     p : two-sided p-value for a center of 0; NaN for a trimmed mean of differences without spread.
-    alpha : 1 minus the confidence level; the level for signed ranks is at least this, because their interval is exact.
+    alpha : 1 minus the nominal confidence level; the actual confidence level of the signed-rank interval is at least
+        the nominal one.
     """
 
     method: Method
@@ -59,7 +60,7 @@ class RobustReading:
 
 
 def robust_reading(differences: npt.ArrayLike, alpha: float) -> RobustReading | None:
-    """Return the robust reading of differences at the level of a look; None with fewer than 5 differences.
+    """Return the robust interval for differences at the level of a look; None with fewer than 5 differences.
 
     ValueError if a difference is not finite or alpha is not between 0 and 1.
     """
@@ -85,9 +86,9 @@ def method_of(n: int, alpha: float) -> Method:
 def trimmed_mean(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     """Return the trimmed mean of every sample with its lower and upper limits and p-value (Yuen, 1974).
 
-    With g values left out at each end and h values kept, the mean of the kept values has the squared standard error
-    SSD_w / (h (h - 1)), where SSD_w is the sum of squared deviations of the winsorized values, and h - 1 degrees of
-    freedom.
+    If g values are left out at each end and h values are kept, the mean of the kept values has the squared standard
+    error SSD_w / (h (h - 1)) with h - 1 degrees of freedom. SSD_w is the sum of squared deviations of the winsorized
+    values.
 
     Parameters
     ----------
@@ -110,10 +111,10 @@ def trimmed_mean(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers
 def signed_ranks(samples: npt.ArrayLike, alpha: float) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     """Return the signed-rank estimate for every sample with its lower and upper limits and p-value.
 
-    The interval extends from the (k + 1)-th smallest Walsh average to the (k + 1)-th largest, with the largest k for
-    which the sum of the positive ranks is at most k with probability alpha / 2 or less. The p-value is the smallest
-    alpha whose interval excludes 0. Ties and zeros count against a difference, so the interval and the p-value remain
-    valid with them.
+    The interval extends from the (k + 1)-th smallest Walsh average to the (k + 1)-th largest. Here, k is the largest
+    number for which the sum of the positive ranks is at most k with probability alpha / 2 or less. The p-value is the
+    smallest alpha whose interval excludes 0. Ties and zeros count against a difference, so the interval and the p-value
+    remain valid with them.
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ class SeedsNeeded:
     Attributes
     ----------
     more : number of pairs, at most 200; None if more are needed or no number suffices.
-    reachable : False if no number suffices because there is no stopping verdict on this side: outside the claim's
-        scope, no stopping verdict exists for a gain above δ.
+    reachable : False if no number suffices: outside the claim's scope, no stopping verdict exists for a mean gain of at
+        least δ.
     """
 
     more: int | None
@@ -45,7 +45,7 @@ def seeds_needed(
     procedure: int = LATEST,
     level_after: Callable[[int], float] | None = None,
 ) -> SeedsNeeded | None:
-    """Return how many more pairs should settle the verdict; None with fewer than two pairs, when the spread is unknown.
+    """Return the estimated number of further pairs that would settle the verdict; None with fewer than two pairs.
 
     The mean is assumed to stay the same, and the standard deviation is the upper limit of its one-sided 80 % interval,
     s·sqrt((n-1)/χ²(.2; n-1)). The result is the smallest number with which the interval around that mean leads to a

@@ -1,4 +1,4 @@
-"""Checks that are shown beside the t interval; they do not affect the verdict."""
+"""Checks that are reported in addition to the t interval; they do not affect the verdict."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _SEED = 20210301
 def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
     """Return the two-sided p-value of the sign-flip permutation test for values that are symmetric about 0.
 
-    Up to 16 values, all 2^n sign patterns are used; with more values, 20,000 random patterns, including the observed
-    one. NaN without values. The p-value cannot be smaller than 2 / 2^n.
+    With up to 16 values, all 2^n sign patterns are used; with more values, 20,000 random patterns, including the
+    observed one. NaN without values. The p-value cannot be smaller than 2 / 2^n.
     """
     x: npt.NDArray[Any] = np.asarray(values, dtype=float)
     n = len(x)
@@ -60,10 +60,10 @@ def readings(
 ) -> pd.DataFrame:
     """Return the runs for `sensitivity`: run_id, arm, seed, status, the measure's column and alternatives to it.
 
-    The alternatives, as stored, are `last` (value in the last epoch), `late` (mean of the last `averaged` epochs, at
-    most five; `whole` if the run has no other epochs), `best` (value in the epoch that is best on test data), `early`
-    (value with early stopping; NaN if that cannot be replayed) and `top5`. A run without epochs has its own value in
-    the first three.
+    The alternatives, on the scale on which the measure is stored, are `last` (value in the last epoch), `late` (mean of
+    the last epochs, at most five), `best` (value in the epoch that is best on test data), `early` (value with early
+    stopping; NaN if early stopping cannot be replayed) and `top5`. For a run without stored epochs, the first three are
+    the value in its row. `averaged` is the number of epochs in `late`, and `whole` whether the run has no other epochs.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def sensitivity(
 
 
 def _unless_whole(row: dict[str, Any], runs: pd.DataFrame, procedure: int) -> dict[str, Any]:
-    """Return the row for the late epochs, without a verdict if they include early epochs, which do not show the end."""
+    """Return the row for the late epochs; without a verdict if the runs have no other epochs."""
     known = runs[runs["averaged"].notna()]
     if procedure == FIRST or known.empty or not known["whole"].all() or known["averaged"].max() < 2:
         return row
@@ -177,7 +177,7 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
 def _robust_rows(
     differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int, measure: PrimaryMeasure
 ) -> list[dict[str, Any]]:
-    """Return the row for the robust reading; no row with too few pairs or in the tables of procedure 1."""
+    """Return the row for the robust interval; no row with too few pairs or in the tables of procedure 1."""
     if procedure == FIRST or alpha == 0:  # an unbounded interval has no level
         return []
     found = robust_reading(differences, alpha)

@@ -1,10 +1,10 @@
 """Whether arms were computed separately, in time or on machines, although their runs could have been mixed.
 
-The rule has two conditions. Some arms are completely separated from the others, without any overlap. And if the runs
-were assigned at random to arms of these sizes, such a separation would have a probability below `LEVEL`, corrected for
-the number of ways to divide the arms. With k arms, sizes of the smaller side from 1 to k // 2 share the level equally,
-and all divisions with the same size share that part (weighted Bonferroni), so the joint error rate over all divisions
-is at most `LEVEL`.
+The rule has two conditions. First, some arms do not overlap with the others at all. Second, if the runs were assigned
+at random to arms of these sizes, such a separation would have a probability below `LEVEL`. The probability is corrected
+for the number of ways to divide the arms. With k arms, the smaller side of a division has 1 to k // 2 arms. These sizes
+share the level equally, and all divisions with the same size share that part (weighted Bonferroni). The joint error
+rate over all divisions is therefore at most `LEVEL`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEVEL = 0.01
 """Maximum probability that arms whose runs were mixed at random are called separated."""
 _DAY_S = 86_400
 _MOST_HOSTS = 100
-"""With more machines than this, the probability is not computed: each run may have its own, as in a cluster of pods."""
+"""With more machines, the probability is not computed: each run may have its own machine, as in a cluster of pods."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def in_time(runs: pd.DataFrame) -> Separation | None:
 
 
 def on_machines(runs: pd.DataFrame) -> Separation | None:
-    """Return arms that do not share a machine with the others; None if all are linked or chance explains this.
+    """Return arms that do not share a machine with the others; None if machines link all arms, or chance explains it.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def at_times_of_day(runs: pd.DataFrame) -> Separation | None:
 
 
 def _corrected(ways: int, total: int, size: int, first: Sequence[str], second: Sequence[str]) -> float:
-    """Return the probability of a separation that has `ways` assignments, corrected for the divisions of the arms."""
+    """Return the probability of a separation that `ways` assignments produce, corrected for the arms' divisions."""
     smaller, number = min(len(first), len(second)), len(first) + len(second)
     divisions = math.comb(number, smaller) // (2 if 2 * smaller == number else 1)
     return min(1.0, ways / math.comb(total, size) * divisions * (number // 2))

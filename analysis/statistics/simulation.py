@@ -1,6 +1,6 @@
 """Simulation of entire studies: how often each verdict is reached, and after how many pairs.
 
-The simulation uses the same table (`verdict.rows`) and looks as the analysis, for thousands of studies at once. It is
+The simulation applies the table (`verdict.rows`) and the looks of the analysis to thousands of studies together. It is
 used to calibrate the procedure and to compute power for planning.
 """
 
@@ -30,7 +30,7 @@ class Outcomes:
     ----------
     kinds : [studies], the verdict at the look that stopped each study, or at the last look.
     pairs : [studies], number of pairs at that look.
-    settled : [studies], whether a verdict ended the study, not the number of looks.
+    settled : [studies], whether a verdict ended the study; False if the study ended only because no look was left.
     """
 
     kinds: npt.NDArray[np.str_]
@@ -63,8 +63,8 @@ def simulate(
 
     Parameters
     ----------
-    differences : [studies, pairs], in pp, in order, with at least as many pairs as the last look requires. If the
-        verdict may be read after any number of pairs, studies end after the last of these pairs.
+    differences : [studies, pairs], in pp, in order, with at least as many pairs as the last look requires. If a verdict
+        is allowed after any number of pairs, studies end at the latest after all these pairs.
     levels : level at each look; None: the levels of `looks`.
     ends : verdicts that end a study.
     """

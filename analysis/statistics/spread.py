@@ -40,7 +40,8 @@ class Spread:
     def quantile(self, probability: npt.ArrayLike) -> Numbers:
         """Return quantiles of the true standard deviation, s √(f / χ²(1 - probability; f)).
 
-        They are the limits of its confidence intervals, and its posterior quantiles under the prior 1/σ.
+        These are limits of confidence intervals for the true value, and also quantiles of its posterior under the prior
+        1/σ.
         """
         p: npt.NDArray[Any] = np.asarray(probability, dtype=float)
         if self.is_known:
@@ -68,13 +69,13 @@ class Spread:
         return self.sd * math.exp(math.log(half) / 2 + math.lgamma(half - 0.5) - math.lgamma(half))
 
     def draws(self, rng: np.random.Generator, studies: int) -> Numbers:
-        """Return true standard deviations, [studies], from their posterior."""
+        """Return random draws of the true standard deviation from its posterior, one per simulated study [studies]."""
         if self.is_known:
             return np.full(studies, self.sd)
         return np.asarray(self.sd * np.sqrt(self.freedom / rng.chisquare(self.freedom, studies)))
 
     def nodes(self) -> tuple[Numbers, Numbers]:
-        """Return true standard deviations and their weights for computing a mean over the posterior."""
+        """Return values of the true standard deviation, with weights for computing a mean over its posterior."""
         if self.is_known:
             return np.array([self.sd]), np.array([1.0])
         places, weights = np.polynomial.legendre.leggauss(_NODES)

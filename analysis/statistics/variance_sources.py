@@ -46,7 +46,7 @@ WIDEST = 0.75
 
 
 def source_name(source: str) -> str:
-    """Return the name of a source in texts."""
+    """Return the name of a source for use in text."""
     return _NAMES.get(source, source)
 
 
@@ -79,10 +79,10 @@ class SourceVariance:
 
     @property
     def worth(self) -> float:
-        """Number of runs with all sources varied whose mean is as certain as that of many runs with this one varied.
+        """Number of runs, varying all sources, whose mean is as certain as that of many runs varying only this source.
 
-        The mean of the latter keeps the variance from all other sources, which is a fraction 1 - share of the total, so
-        the number is 1 / (1 - share). It is infinite for a share of 1 or more.
+        The mean of the many runs keeps the variance from all other sources, which is a fraction 1 - share of the total.
+        The number is therefore 1 / (1 - share). The number is infinite for a share of 1 or more.
         """
         return math.inf if self.share >= 1 else 1 / (1 - self.share)
 
@@ -94,7 +94,8 @@ class Variances:
     Attributes
     ----------
     of : name of the arm or the difference.
-    n, variance, lower, upper : for the series in which all sources vary.
+    n, variance, lower, upper : number of seeds, and the variance with its interval, in the series in which all sources
+        vary.
     sources : the sources that were varied alone.
     remainder, remainder_lower, remainder_upper : variance with all sources varied, minus the sum over the sources
         (except noise, which every series contains): 0 if sources act additively and none is missing. NaN with fewer
@@ -149,7 +150,7 @@ def uncorrelated_ratio(n: int, alpha: float = 0.05) -> tuple[float, float]:
 
 
 def determines(lower: float, upper: float) -> bool:
-    """Return whether an interval determines a share: it is known and covers at most .75 of the range from 0 to 1."""
+    """Return whether an interval determines a share, which must be known and cover at most .75 of the range 0 to 1."""
     return min(upper, 1.0) - min(lower, 1.0) <= WIDEST
 
 
@@ -171,11 +172,11 @@ def _ratio_width(unshared: float, n: int, alpha: float) -> float:
 def remainder_interval(
     together: npt.ArrayLike, parts: Sequence[npt.ArrayLike], alpha: float = 0.05
 ) -> tuple[float, float, float]:
-    """Return the variance of `together` minus the sum of those of `parts`, with a conservative 1 - alpha interval.
+    """Return the variance of `together` minus that of each of `parts`, with a conservative 1 - alpha interval.
 
     The squared distances between every variance's χ² limits and its estimate are added (Zou and Donner, 2008), as for
-    independent series. The series with all sources varied is positively correlated with the others, which only narrows
-    the true spread. NaN if a series does not have an interval, unless it does not have any variance.
+    independent series. The series with all sources varied is positively correlated with the others, which makes the
+    true interval narrower. NaN if there is no interval for the variance of a series, unless that variance is 0.
     """
     x = np.asarray(together, dtype=float)
     of_parts = [np.asarray(part, dtype=float) for part in parts]
@@ -243,7 +244,7 @@ def _recipe(arm: Arm) -> str:
 def variance_sources(
     runs: pd.DataFrame, plan: Plan, measure: PrimaryMeasure = ACCURACY, alpha: float = 0.05
 ) -> tuple[Variances, ...]:
-    """Return the variance by source for every arm with such series, followed by treatment − baseline.
+    """Return the variance by source for every arm with series that vary one source, then for treatment − baseline.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 L and U are the limits of the interval for the mean difference in pp, δ is the smallest effect of interest, and r the
 reported gain. If the study is outside the claim's scope, there is no valid r, and the rows that need it are omitted.
-`rules_of` returns the rows; r > 2δ is required. A study that declares its subject and does not name a claim has no
-reported gain at all, and has its own rows. Procedure 1 has one row for harm, without a margin; see `procedures`.
+`rules_of` returns the rows; r > 2δ is required. A study that declares its subject but does not name a claim has no
+reported gain at all; it uses rows of its own. Procedure 1 has one row for harm, without a margin; see `procedures`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Verdict:
 
     Attributes
     ----------
-    kind : the table's row; ``screening only`` with fewer than five pairs, ``withheld`` if there is a `reason` for it.
+    kind : the table's row; ``screening only`` with fewer than five pairs, ``withheld`` if there is a `reason` for
+        withholding it.
     reason : why a verdict is withheld; for differences without spread that are not 0, their size; otherwise empty.
     larger_than_reported : whether the entire interval lies above r.
     lower_is_better : whether lower values of the measure are better; “trivially lower” is then worded “trivially
@@ -196,7 +197,7 @@ def rows(
     reported: float | None = None,
     procedure: int = LATEST,
 ) -> npt.NDArray[np.str_]:
-    """Return the table row that applies to each interval, for many intervals at once, as calibration needs.
+    """Return the table row that applies to each of many intervals.
 
     The parameters are those of `decide`; they are not checked, and no verdict is withheld.
     """

@@ -11,7 +11,7 @@ from analysis.statistics.outcomes import JUDGED, baseline_trains
 from analysis.wording import number_format
 
 FLOOR = 3
-"""Within a claim's scope, an arm has hardly trained below this multiple of the best constant answer's accuracy."""
+"""Within a claim's scope, an arm whose mean accuracy is below this multiple of the chance level has hardly trained."""
 Reason = Callable[[int], str]
 """Returns the reason for withholding the verdict at a look with this number of pairs; empty if there is none."""
 
@@ -26,10 +26,11 @@ def reasons(
     in_scope: bool,
     contradicted: Mapping[str, str] | None = None,
 ) -> Reason:
-    """Return the reason for withholding the verdict at each look at two arms.
+    """Return a function that gives the reason for withholding the verdict on two arms at each look.
 
     Procedure 1 judges the baseline by all its runs; procedure 2 judges it by the runs in the look, and requires a
-    minimum accuracy. With both procedures, rows that contradict themselves do not lead to a verdict.
+    minimum accuracy. With both procedures, there is no verdict if the stored rows of an arm contradict themselves or
+    others.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def interval(lower: float | None, upper: float | None) -> str:
 def digits_beside(ends: Sequence[float], limits: Sequence[float], digits: int = 2) -> int:
     """Return how many decimals show on which side of every limit each end lies; at least `digits`, at most 6 more.
 
-    An end of 0.004 with two decimals would read as if it were 0, and its interval as if it contained 0.
+    With two decimals, an end of 0.004 would seem to be 0, and its interval would seem to contain 0.
     """
     most = digits + _MORE_DIGITS
     return next((n for n in range(digits, most) if all(_keeps_sides(end, limits, n) for end in ends)), most)
@@ -76,7 +76,10 @@ def _side(value: float, limit: float) -> int:
 
 
 def probability(p: float | None, beside: float | None = None) -> str:
-    """Return a p-value: three decimals, or as many as show its side of a level `beside`; ``< .001`` below that."""
+    """Return a p-value with three decimals, or as many as show on which side of `beside` it lies.
+
+    Values below .001 become ``< .001``.
+    """
     if p is None or not _known(p):
         return NOTHING
     digits = digits_beside((p,), (beside,), 3) if beside else 3
@@ -126,7 +129,7 @@ _WHOLE = frozenset({"columns"})
 def option(value: object) -> str:
     """Return an option as people would write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null.
 
-    Values in a mapping that have no effect are left out: null, empty texts and lists, and factors ``*_scale`` of 1.
+    Values in a mapping that have no effect are left out: null, empty text and lists, and factors ``*_scale`` of 1.
     """
     if value is None:
         return "none"

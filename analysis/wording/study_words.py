@@ -1,4 +1,4 @@
-"""What the texts on a study call its treatment, and the question they ask about each control."""
+"""What texts about a study call its treatment, and the question that each control answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUESTIONS = {
     "permuted": "Is it more than {of} another image?",
 }
 REQUIRED_OF_MEMORY = ("baseline", "matched", "frozen")
-"""Roles that a study of memory needs to attribute a gain: the gate of a missing role stays closed."""
+"""Roles that a study of memory needs to attribute a gain: the gate of a missing role is not passed."""
 
 
 def what(plan: Plan) -> str:

@@ -58,14 +58,14 @@ class FakeStudy:
     compacted: bool = True
     name: str = "synthetic"
     delta_pp: float = 1.0
-    looks: Any = None  # in the form stored in a plan; None: one look at all seeds
+    looks: Any = None  # in the form in which a plan stores looks; None: one look at all seeds
     further_block: int = 0
     failure: str = "CUDA out of memory"  # why the failed runs failed
-    frozen: str = "2024-05-01T11:59:30+00:00"  # when it was frozen; empty: never
+    frozen: str = "2024-05-01T11:59:30+00:00"  # when the plan was frozen; empty: never
     reused_from: str | None = None
     what: str | None = None  # for a study about something other than memory
     measure: Any = None  # a measure other than accuracy
-    delta: float | None = None  # smallest effect in units of that measure
+    delta: float | None = None  # smallest effect of interest, in the measure's unit
     scores: bool = False  # whether scores are kept
     procedure: int = 1  # the procedure that reaches the verdict
 

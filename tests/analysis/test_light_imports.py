@@ -1,4 +1,4 @@
-"""Reading results must stay cheap: the modules that `import analysis` loads, and its import time relative to pandas."""
+"""Loading results must stay cheap: the modules that `import analysis` loads, and its import time relative to pandas."""
 
 from __future__ import annotations
 

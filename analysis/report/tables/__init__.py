@@ -10,7 +10,7 @@ from analysis.report.breadth import KEPT, LONG
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose cells are texts.
+    """A table whose cells are text.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Table:
 
 
 def shortened(table: Table, whole: str, kept: Sequence[str] = (), what: str = "") -> Table:
-    """Return a table; if it is long, without most of its rows.
+    """Return a table; if the table is long, most of its rows are left out.
 
     Parameters
     ----------

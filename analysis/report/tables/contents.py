@@ -25,7 +25,7 @@ _SEEDS_ACROSS = 12
 
 
 def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Sweep) -> dict[str, Table]:
-    """Return every table that has rows, by name; long tables without most of their rows.
+    """Return every table that has rows, by name; most rows of long tables are left out.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Swee
 
 
 _WHOLE = {"seeds": "runs", "checks": "sensitivity", "troubled": "runs", "differences": "models"}
-"""Stems of the CSV files of those tables that have a different name."""
+"""Stems of the CSV files for those tables whose file has a different name."""
 _ENDS = "the arms in the gates, and those with the largest and smallest differences"
 _WHICH = dict.fromkeys(("arms", "models", "differences"), _ENDS)
 _WHICH["outcomes"] = "the arms in the gates, and the arms with the most runs that did not train or failed"

@@ -39,7 +39,8 @@ def table_frames(findings: Findings, found: Sweep | None = None) -> dict[str, pd
 
 
 _ROWS, _CHARACTERS = 1000, 300_000
-"""A longer table is compressed, and report.json contains the name of its file instead of the table."""
+"""A table with more rows or characters than this is compressed, and report.json contains the name of its file instead.
+"""
 
 
 def is_long(frame: pd.DataFrame) -> bool:

@@ -28,7 +28,7 @@ def pair(base, treated):
 
 
 def rewritten(directory, change):
-    """Rewrite all rows as returned by `change`, which can look up other rows by arm and seed."""
+    """Replace every row with the result of `change`, which can also use other rows, by arm and seed."""
     (path,) = (directory / records.SEGMENTS).iterdir()
     rows, schema = pq.read_table(path).to_pylist(), pq.read_schema(path)
     known = {(row["arm"], row["seed"]): row for row in rows}

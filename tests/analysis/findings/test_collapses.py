@@ -26,7 +26,7 @@ GAIN = [0.052, 0.047, 0.050, 0.053, 0.049, 0.051, 0.048, 0.050]
 
 
 def arms(pairs=5, fallen=None, to=0.045, gain=GAIN):
-    """Return a baseline and a treatment; one run of the treatment has a low accuracy that is above chance."""
+    """Return a baseline and a treatment; the treatment run `fallen` has the low accuracy `to`, above chance level."""
     treated = [base + more for base, more in zip(BASE, gain, strict=True)][:pairs]
     if fallen is not None:
         treated[fallen] = to

@@ -41,7 +41,7 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 
 def refreeze(directory: Path, **changes: Any) -> None:
-    """Change a frozen plan and its hash, as someone who hides the change would."""
+    """Change a frozen plan and its hash, as someone who wants to hide the change would."""
     path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text(encoding="utf-8"))
     content = {**document["content"], **changes}

@@ -38,7 +38,7 @@ def arms(gain: float, matched: float, frozen: float, spread: float = 1.0) -> lis
             "resnet50",
             ("aim − matched",),
         ),  # the gate against its control is open, so later gates are not reached
-        ((5.0, 0.1, 0.1), 0.5, "small_resnet", ()),  # a proxy with a positive result that no row can stop
+        ((5.0, 0.1, 0.1), 0.5, "small_resnet", ()),  # a proxy with a positive result, which cannot end it
         ((5.0, 4.9, 0.1), 4.0, "small_resnet", ("aim − matched",)),
     ],
 )

@@ -102,7 +102,7 @@ def test_every_study_states_what_pairing_saved_and_keeps_its_verdict(make_study:
 
 
 def first_seeds(number: int) -> list[FakeArm]:
-    """These arms have fewer seeds and different random numbers."""
+    """Return arms with fewer seeds and different random numbers."""
     rng, found = np.random.default_rng(15), arms()
     for arm in found:
         spread = next((SPREADS[source] for source in SOURCES if f"[{source}]" in arm.name), 0.01)

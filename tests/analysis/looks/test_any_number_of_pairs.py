@@ -1,4 +1,6 @@
-"""Studies that can be read after any number of pairs: intervals, verdicts, reports, freezing, and p-values."""
+"""Studies in which a verdict is allowed after any number of pairs: intervals, verdicts, reports, freezing, and
+p-values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several studies read together, and the examples in the documentation, which are executed."""
+"""Several studies loaded together, and the examples in the documentation, which are executed."""
 
 from __future__ import annotations
 

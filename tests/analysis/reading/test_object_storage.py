@@ -1,4 +1,4 @@
-"""A study in object storage is read like a study in a directory (with SeaweedFS, see `s3_server`)."""
+"""A study in object storage is loaded like a study in a directory (with SeaweedFS; see `s3_server`)."""
 
 from __future__ import annotations
 

@@ -105,8 +105,7 @@ def test_files_from_earlier_versions_have_no_scores(make_study) -> None:
 def test_the_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
     confidence = np.array([0.95, 0.85, 0.9, 0.3, 0.25])
     right = np.array([True, True, False, True, False])
-    # There are two bins: (0, .5] with accuracy 1/2 and confidence .275, and (.5, 1] with accuracy 2/3 and confidence
-    # .9.
+    # The two bins are (0, .5], with accuracy 1/2 and confidence .275, and (.5, 1], with accuracy 2/3 and confidence .9.
     assert calibration_error(confidence, right, bins=2) == pytest.approx((2 * (0.5 - 0.275) + 3 * (0.9 - 2 / 3)) / 5)
     assert calibration_error(np.array([1.0, 0.0]), np.array([True, False])) == 0
     assert np.isnan(calibration_error(np.array([]), np.array([], dtype=bool)))

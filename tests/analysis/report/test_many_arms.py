@@ -24,7 +24,7 @@ CHANCE = {(f"size={size}, where={where}", 1) for size in (16, 64) for where in (
 
 
 def arms():
-    """A baseline, a treatment, its control, and 15 combinations: size 128 adds 4 pp, and `late` adds 1 pp."""
+    """Return a baseline, a treatment, its control, and 15 combinations: size 128 adds 4 pp, and `late` adds 1 pp."""
     made = [
         FakeArm("baseline", "baseline", 0.15),
         FakeArm("aim", "aim", 0.19),

@@ -109,7 +109,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A study with names and a title that try to break out of the page, and its report."""
+    """Return a study whose names and title contain markup that must not take effect, and its report."""
     status = {(HOSTILE[2].name, 1): "failed"}
     study = FakeStudy(
         HOSTILE, list(range(5)), status=status, name="<img src=x onerror=alert(2)>", failure="rings \x07 a bell"

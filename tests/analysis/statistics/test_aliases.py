@@ -32,7 +32,7 @@ def half(number: int) -> Layout:
 
 
 def values(layout: Layout, gains: dict[str, float]) -> pd.DataFrame:
-    """Two seeds without noise; effects are keyed by the letters of their factors, in the units of `effects`."""
+    """Return two seeds without noise, with effects by the letters of their factors, in the units of `effects`."""
 
     def truth(setting: tuple[str, ...]) -> float:
         sign = {name: 1 if level == "high" else -1 for name, level in zip(layout.factors, setting, strict=True)}

@@ -48,7 +48,7 @@ def by_hand(treated, control, delta):
 
 
 def group_by_hand(values, own, most, delta):
-    """The group of three to `most` values that the largest gap separates, without runs that are not low themselves."""
+    """Return the group of three to `most` values below the largest gap, without runs that are not low in `own`."""
     n, ordered = len(values), sorted(values)
     gaps = []
     for size in range(3, min(most, n - 2) + 1):

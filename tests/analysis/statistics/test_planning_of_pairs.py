@@ -1,4 +1,6 @@
-"""Planning: the uncertainty of a spread, pairs for a half-width, power given a pilot, and studies read at any time."""
+"""Planning: the uncertainty of a spread, pairs for a half-width, power given a pilot, and looks after any number of
+pairs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The robust reading: comparison with scipy, brute force and closed forms, and invariances."""
+"""The robust interval: comparison with scipy, brute force and closed forms, and invariances."""
 
 from __future__ import annotations
 
