@@ -1,4 +1,4 @@
-"""Keep the C library's heap while a run trains on the CPU, so that each step reuses memory freed by the last."""
+"""Keep the C library's heap while a run trains on the CPU, so that each step reuses what the previous one freed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def kept_heap(device: torch.device) -> Iterator[None]:
 
     By default, glibc maps large blocks anew every time, so every step causes page faults for its activations, until a
     block of 32 MiB has been freed. From then on, glibc keeps smaller blocks, and up to 64 MiB at the end of its heap.
-    This function makes glibc keep such blocks from the start; no result depends on this. The function does nothing with
-    a different C library, or on a GPU, where torch itself keeps memory.
+    This function makes glibc keep such blocks from the start; this does not affect results. The function does nothing
+    with a different C library, or on a GPU, where torch itself keeps freed memory.
     """
     library = ctypes.CDLL(None) if device.type == "cpu" and platform.libc_ver()[0] == "glibc" else None
     if library is not None:

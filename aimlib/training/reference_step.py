@@ -60,7 +60,7 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    key : 16 hexadecimal digits.
+    key : hash of the text, 16 hexadecimal digits.
     text : everything that defines the kind, as JSON.
     """
 

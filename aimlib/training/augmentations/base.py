@@ -110,7 +110,7 @@ class TorchvisionAugmentation(Augmentation):
         """Return torchvision's arguments."""
         given = {name: getattr(self.config, name) for name in type(self.config).model_fields}
         if "interpolation" in given:
-            given["interpolation"] = v2.InterpolationMode(given["interpolation"])  # 0.22 rejects names
+            given["interpolation"] = v2.InterpolationMode(given["interpolation"])  # torchvision 0.22 rejects names
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def augment(self, image_CHW: Tensor) -> Tensor:

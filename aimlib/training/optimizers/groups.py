@@ -16,8 +16,8 @@ def build_optimizer(config: ComponentConfig, network: nn.Module, tuning: Tuning 
 
     Parameters
     ----------
-    tuning : the fine-tuning. Parameters that it freezes throughout are not in the optimizer; those that it freezes for
-        a while have their own groups, because all parameters in a group share their step count.
+    tuning : the fine-tuning. Parameters that are always frozen are not in the optimizer; parameters that are frozen for
+        some epochs have their own groups, because all parameters in a group share their step count.
     """
     scales: dict[int, float] = {}
     if isinstance(network, AimNetwork):

@@ -33,12 +33,12 @@ def lies_on_device(parameters: list[Any]) -> bool:
 class Rates:
     """The learning rates of an optimizer's groups, as tensors on the device during a step.
 
-    Between steps ``group["lr"]`` is a Python number, which schedules set and checkpoints store.
+    Between steps, ``group["lr"]`` is a Python number, which schedules set and checkpoints store.
 
     Parameters
     ----------
     optimizer : optimizer built by an `OptimizerPlugin` that is `on_device`.
-    device : device of its parameters.
+    device : device of the optimizer's parameters.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:

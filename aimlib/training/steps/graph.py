@@ -119,9 +119,9 @@ def obstacle(computation: Computation) -> str:
 def is_capture_failure(error: BaseException) -> bool:
     """Return whether an error means that part of a step cannot be captured.
 
-    Other errors would end eager steps as well.
+    Other errors would also occur in eager steps.
 
-    Torch's and CUDA's messages about this all mention the capture, but the errors have no type of their own.
+    Torch and CUDA have no exception type for capture failures, but all of the messages mention the capture.
     """
     return not is_out_of_memory(error) and "captur" in str(error).lower()
 
@@ -147,7 +147,7 @@ def _warm_up(computation: Computation, inputs: Inputs, stream: torch.cuda.Stream
 
 @contextmanager
 def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: torch.device) -> Iterator[None]:
-    """Capture everything launched within the block; on failure, restore torch's state and raise the first error.
+    """Capture everything that is launched within the block; on failure, restore torch's state, raise the first error.
 
     Other threads are not part of the capture, because one may be copying the next batch to the device.
     """
