@@ -50,7 +50,7 @@ def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device
     if shape not in data:
-        data.clear()  # after the first arms, arms with equal shapes are adjacent
+        data.clear()  # except for the first arms, arms with equal shapes follow one another
         data[shape] = noise(shape, 16)
     with any_start(), reproducible(threads=None, tf32=config.training.tf32):
         run = Run(config, data[shape], device)

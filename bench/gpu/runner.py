@@ -46,7 +46,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
 
 
 def _child(step: Step, device: str, limit: float, said: Path, log: Path) -> int | None:
-    """Return the exit code of the step's process, or None if it ran out of time and was killed."""
+    """Return the exit code of the step's process, or None if the process was killed after its time limit."""
     command = [sys.executable, "-m", "bench.gpu.child", step.module, device, str(limit), str(said), str(said.parent)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}

@@ -1,6 +1,6 @@
 """Verify that a captured graph computes exactly the bits of eager steps, once per arm, device kind and versions.
 
-The proof takes three steps in both ways from the same state, each with a different batch and learning rate, and compares
+The proof takes three steps in both ways from the same state, each with a different batch and learning rate. It compares
 every bit of the parameters, buffers, optimizer, losses, correct predictions and generators. The finding is stored in
 the process and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``), so a run of the same arm on the
 same device kind does not need to repeat the proof. If the folder is deleted, one proof per arm is repeated.

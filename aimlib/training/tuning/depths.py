@@ -53,7 +53,7 @@ def _span(block: Block, order: dict[str, int]) -> tuple[int, int]:
 
 
 def _above(place: int | None, spans: list[tuple[int, int]]) -> int:
-    """Return the number of blocks above a place, plus one for the head; a module that is never called is in the head."""
+    """Return the number of blocks above a place, plus one for the head; modules that are never called belong to it."""
     if place is None:
         return 0
     if place < spans[0][0]:

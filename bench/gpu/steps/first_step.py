@@ -40,7 +40,7 @@ def check(told: Report) -> None:
 
 
 def _seconds(told: Report, config: RunConfig) -> float:
-    """Return the seconds between the call of `train` and the end of its first step."""
+    """Return the seconds from the call of `train` to the end of the first training step."""
     data = noise(shape_of(config), 2 * config.training.batch_size)
     done: list[float] = []
 

@@ -130,7 +130,7 @@ def check(told: Report) -> None:
     else:
         told.unmeasured("captured graphs", "there is no option `training.step`")
     cases = [(case, mode) for mode in modes for case in CASES]
-    # One process for all cases, and one per case that is killed. They start together.
+    # One process computes all uninterrupted runs, and one process per case is killed. All processes start together.
     with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
         orders = [_order(told, number, case, mode) for number, (case, mode) in enumerate(cases, start=1)]
         for number, order in enumerate(
