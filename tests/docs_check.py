@@ -51,7 +51,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Return whether the block is run, not only parsed."""
+        """Return whether the block is executed, rather than only parsed."""
         return not self.mark and self.kind in ("sh", "python")
 
 

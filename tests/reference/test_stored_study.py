@@ -147,7 +147,7 @@ def test_a_completed_study_keeps_its_verdict(tmp_path: Path) -> None:
 
 
 def assert_equal(found: str, recorded: str) -> None:
-    """Compare a run's numbers bit for bit; its configuration may contain options that were added later."""
+    """Compare a run's numbers bit by bit; its configuration may contain options that were added later."""
     ours, theirs = (_values(text) for text in (found, recorded))
     assert lost(json.loads(theirs.pop("config")), json.loads(ours.pop("config"))) == []
     assert ours == theirs

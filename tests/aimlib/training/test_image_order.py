@@ -17,8 +17,8 @@ from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
 from aimlib.training.image_order import fixed_order
 
-# Official names in Stanford Dogs. The first nine names in each split are the author's first nine, in this order: those
-# of the training split are the titles in a plot in his notebook (github.com/Joy-Lunkad/AiM, commit 3d79d31:
+# Official names in Stanford Dogs. The first nine names in each split are the author's first nine, in this order. In the
+# training split, they are the titles in a plot in his notebook (github.com/Joy-Lunkad/AiM, commit 3d79d31:
 # control.ipynb).
 FIRST_OF_TRAIN = (
     "n02094433-Yorkshire_terrier/n02094433_10123.jpg",
