@@ -155,13 +155,11 @@ def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
 
 
 def wall(command: Sequence[str], **options: Any) -> float:
-    """Return the wall-clock seconds of a command that exits with code 0.
-
-    For other exit codes, the error contains the command's output.
+    """Return the wall-clock seconds that a command takes.
 
     Raises
     ------
-    RuntimeError: the command failed.
+    RuntimeError: the command failed; the message contains the command's output.
     """
     return process(command, **options).wall
 

@@ -86,7 +86,7 @@ def section(name: str, result: dict[str, Any]) -> str:
 
 
 def results() -> dict[str, dict[str, Any]]:
-    """Return the results on this kind of machine, by module."""
+    """Return the stored results on CPUs, by module, in the order of the page."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")}
     return {name: found[name] for name in ORDER if name in found}
 

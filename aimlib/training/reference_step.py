@@ -1,4 +1,4 @@
-"""The reference step: a small training step that is bitwise identical on all devices of the same kind.
+"""The reference step: a small training step whose results are bitwise identical on all devices of the same kind.
 
 It consists of convolutions, batch normalization, matrix products, their gradients and an optimizer step, on fixed
 values. A device kind is defined by everything that may legitimately change the bits: the device model, the libraries,
@@ -69,7 +69,7 @@ class Kind(NamedTuple):
 
 
 def kind_of(device: torch.device, *, threads: int, tf32: bool, precision: str) -> Kind:
-    """Return the kind of a device. The reference step is bitwise identical on all devices of the same kind.
+    """Return the kind of a device. All devices of the same kind compute the same bits in the reference step.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ _LEAST_BYTES = 2**26
 """Number of pixel bytes above which statistics are stored in a file; for fewer bytes, computing them takes less than a
 tenth of a second."""
 _PROBES = 8
-"""Number of images that are part of the statistics' name in addition to the fingerprint, in case the fingerprint does
-not identify the pixels."""
+"""Number of images whose pixels are hashed into the statistics' name, in case the data's fingerprint, which is also part
+of the name, does not identify the pixels."""
 _KEPT = 64
 """Number of sets of statistics that a process keeps; a study has fewer seeds, and a set needs only a hundred bytes."""
 

@@ -33,7 +33,7 @@ class _AsTheyLie(torch.optim.Adam):
 
 
 class DecoupledAsTheyLie(_AsTheyLie, torch.optim.AdamW):
-    """The same for AdamW."""
+    """`_AsTheyLie` for AdamW."""
 
 
 class _UncorrectedOnDevice(_AsTheyLie):
@@ -83,7 +83,7 @@ class _UncorrectedOnDevice(_AsTheyLie):
 
 
 class DecoupledUncorrectedOnDevice(_UncorrectedOnDevice, torch.optim.AdamW):
-    """The same for AdamW."""
+    """`_UncorrectedOnDevice` for AdamW."""
 
     decoupled = True
 

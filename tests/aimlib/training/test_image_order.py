@@ -152,7 +152,7 @@ def test_the_official_names_yield_the_authors_first_and_dropped_images(stanford_
 
 
 def as_tensorflow_reads(names: list[str], split: str) -> list[str]:
-    """Sort, cut and interleave with iterators, as `interleave(cycle_length=4, block_length=16)` of tf.data does."""
+    """Sort, cut and interleave names with iterators, as tf.data's `interleave(cycle_length=4, block_length=16)`."""
     stored = sorted(names, key=lambda name: int(hashlib.md5((split + name).encode()).hexdigest(), 16))
     shards = [iter(stored[round(len(names) * i / 4) : round(len(names) * (i + 1) / 4)]) for i in range(4)]
     found: list[str] = []

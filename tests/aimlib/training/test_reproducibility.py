@@ -155,7 +155,7 @@ def run_hostile() -> None:
 
 
 def victim() -> str:
-    """Return the bits of a run with memory, attention, augmentation and a schedule."""
+    """Return a hash of all results of a run with memory, attention, augmentation and a schedule."""
     outcome = without_clock(train(run_config(**VICTIM), data_set(), threads=1))
     return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
 

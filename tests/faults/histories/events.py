@@ -1,4 +1,4 @@
-"""A history: every process's calls to a store, with the answers, in the order of one common counter.
+"""A history contains every process's calls to a store, and the answers, in the order of one common counter.
 
 An event is a line of JSON, and its line number is the common counter. A process writes the line for an invocation
 before it calls the store, and the line for a completion after the store has answered. An operation without a completion
@@ -47,7 +47,7 @@ class Operation:
 
     @property
     def ended(self) -> int:
-        """The latest time at which the call can have had its effect; with an unknown outcome, that is any time."""
+        """The latest time at which the call can have had its effect; `NEVER` if the outcome is unknown."""
         return self.completed if self.outcome != "unknown" else NEVER
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class History:
     faults: dict[str, int] = field(default_factory=dict)
 
     def runs(self) -> list[str]:
-        """Return the runs to which operations refer or which they have seen."""
+        """Return all runs to which operations refer or that operations have returned."""
         found = {operation.values["run"] for operation in self.operations if "run" in operation.values}
         for operation in self.operations:
             if operation.name in ("ids", "read") and operation.outcome == "ok":
