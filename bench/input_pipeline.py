@@ -165,7 +165,7 @@ def _once(loader: loaders.Loader, device: torch.device) -> Callable[[], float]:
 
 
 def _rate(epochs: Iterator[Iterator[torch.Tensor]], device: torch.device, seconds: float) -> float:
-    """Return images per second over entire epochs: at least one, and as many as fit into `seconds`."""
+    """Return images per second over at least one epoch; no epoch starts after `seconds` seconds."""
     images, began = 0, time.perf_counter()
     for epoch in epochs:
         images += sum(len(x_BCHW) for x_BCHW in epoch)

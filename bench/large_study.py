@@ -274,7 +274,7 @@ def _predictions(curve: Any, labels: Any, rng: np.random.Generator) -> bytes:
 
 
 def ready(directory: Path, out: Path) -> Iterator[Path]:
-    """Write the same runs and epochs to two Parquet files, and yield the paths of these files."""
+    """Write a study's runs to one Parquet file and its epochs to another, and yield the paths of both files."""
     table = pq.read_table(directory / records.SEGMENTS, columns=[column.name for column in records.RUN_COLUMNS])
     yield _written(table, out / "runs.parquet")
     names = [f"epochs.{column.name}" for column in records.EPOCHS]

@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the training device, with as few passes over the pixels as possible.
 
-Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``, so the draws do not depend on the batch
-size, the order, or the number of workers. Rotation, translation, flips and crop form one affine map, and the image is
+Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``. They do not depend on the batch size,
+the order, or the number of workers. Rotation, translation, flips and crop form one affine map, and the image is
 resampled once, bilinearly, with half-sample reflection at the border (as in the post's augmentation). With
 ``resampling: each``, the image is resampled after the rotation and again after the translation, as in the layers of the
 post's augmentation. If flips are the only change, pixels are moved without rounding. If you change the computed

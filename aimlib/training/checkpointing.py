@@ -116,7 +116,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the content to store, in the earliest format that has all its parts, so that earlier versions read it."""
+    """Return the content to store, in the earliest possible format, so that earlier versions can read it."""
     content = {"format": WITH_LATER_PARTS, **vars(checkpoint)}
     if all(content[part] is None for part in _LATER_PARTS):
         content = {key: value for key, value in content.items() if key not in _LATER_PARTS}

@@ -20,7 +20,7 @@ from aimlib.errors import text_of
 Kind = Literal["out_of_memory", "device_error", "device_assert"]
 """out_of_memory: the GPU's memory, or the process's share of it, was too small. device_error: the device, its driver or
 the connection between them failed. device_assert: an assertion within a kernel failed, for example because a label is
-out of range: the user's code is at fault, but the context is lost all the same."""
+out of range; the user's code is at fault, but the context is also lost."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class DeviceFailure:
 
     Attributes
     ----------
-    held_by_others : whether the device ran out of memory because other processes used much of it, although this process
-        had not used up its share.
+    held_by_others : whether the device ran out of memory because of other processes, although this process had not
+        used up its share.
     """
 
     kind: Kind
@@ -53,7 +53,7 @@ _CONTEXT_BYTES = 2**30
 """Maximum number of bytes that CUDA and its libraries use per process in addition to torch's allocations; they usually
 use half as much."""
 _LITTLE_BYTES, _LITTLE_SHARE = 2**30, 0.05
-"""Free memory counts as scarce if it is below this many bytes, or below this share of the device if that is more:
+"""Free memory counts as scarce if it is below this number of bytes, or below this share of the device if that is more.
 CUDA's libraries request a few hundred MiB in a single call, and more on large devices."""
 
 _OUT_OF_MEMORY_CODE, _ASSERT_CODE = 2, 710

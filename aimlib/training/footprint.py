@@ -56,8 +56,8 @@ def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
 def on_cpu(calls: list[Callable[[], None]], network: nn.Module, optimizer: torch.optim.Optimizer) -> Footprint | None:
     """Return the peak during `calls`: the size of the network and the optimizer, plus the calls' largest allocation.
 
-    Torch's profiler accounts for each allocation. The resident memory of the process would be unsuitable, because it
-    depends on memory that was freed earlier but kept by the C library, and on which libraries are loaded.
+    Torch's profiler accounts for each allocation. The resident memory of the process would be unsuitable: it includes
+    the loaded libraries, and memory that was freed earlier but is kept by the C library.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> 
 def runs_per_device(peak_bytes: int, total_bytes: int, headroom: float = 0.1) -> int:
     """Return how many runs fit into a device's memory at the same time.
 
-    A single run may also use the headroom: the result is 1 if one run fits only by using the headroom, 0 if it does not
-    fit at all.
+    A single run may also use the headroom: the result is 1 if one run fits only by using the headroom, and 0 if the run
+    does not fit at all.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@
 
 Source: tensorflow-datasets 4.0.1 (`core/shuffle.py`, `core/hashing.py`, `core/tfrecords_writer.py`,
 `core/tfrecords_reader.py`). That version creates one shard per 64 MiB and rounds the number of shards down to a power
-of two, which is four for both splits of Stanford Dogs. This module uses four shards for other data sets as well.
+of two. Both splits of Stanford Dogs have four shards. This module uses four shards for other data sets as well.
 """
 
 from __future__ import annotations

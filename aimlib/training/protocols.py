@@ -70,8 +70,8 @@ _AS_RUN_TRAINING: dict[str, Any] = {
     },
 }
 
-# Details that `as_run` leaves to this package: TensorFlow's decoder, no rounding after resizing, and the order in which
-# TensorFlow Datasets reads the official names. `as_run` itself is part of stored studies and stays unchanged.
+# Details of the author's run that `as_run` does not reproduce: TensorFlow's decoder, no rounding after resizing, and
+# the order in which TensorFlow Datasets reads the official names. `as_run` is part of stored studies and stays as it is.
 _EXACT_DATA = {**_AS_RUN_DATA, "decoder": "fast", "pixels": "fine"}
 _EXACT_TRAINING = {**_AS_RUN_TRAINING, "order": "tfds"}
 

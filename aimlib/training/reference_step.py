@@ -1,8 +1,8 @@
 """The reference step: a small training step whose results are bitwise identical on all devices of the same kind.
 
 It consists of convolutions, batch normalization, matrix products, their gradients and an optimizer step, on fixed
-values. A device kind is defined by everything that may legitimately change the bits: the device model, the libraries,
-the instruction set, the number of threads and the precision settings.
+values. A device kind is defined by everything that may legitimately change the bits, such as the device model, the
+libraries, the instruction set, the number of threads and the precision settings.
 """
 
 from __future__ import annotations

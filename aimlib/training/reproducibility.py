@@ -2,8 +2,8 @@
 
 Worker processes compute many runs, possibly with third-party plugins. This module covers everything that can be read
 and written back (`_settings`, `reproducible`). It does not cover replaced module attributes, global hooks on torch
-modules, open threads and files, RAM, or how MKL rounds if the process multiplied matrices before this module was
-imported. For more isolation, compute every run in its own process.
+modules, open threads and files, or RAM. Nor does it cover rounding in MKL if the process multiplied matrices before
+this module was imported. For more isolation, compute every run in its own process.
 """
 
 from __future__ import annotations

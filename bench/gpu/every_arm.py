@@ -44,7 +44,7 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
-    """Take two steps and evaluate a batch as a warm-up, then do both again under the conditions to be tested."""
+    """As a warm-up, take two steps and evaluate a batch; then do the same under the conditions to be tested."""
     # Steps are eager, because the work of a graph is already fixed when the graph is captured.
     eager = {"step": "eager"} if has("step") else {}
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)

@@ -170,13 +170,13 @@ def halves() -> dict[str, Any]:
 
 
 def together() -> dict[str, Any]:
-    """Four runs share a GPU, as under MPS, and a fault in one run ends all of them."""
+    """Four runs share a GPU, as under MPS, and a fault in one run ends all four."""
     with tempfile.TemporaryDirectory() as once:
         return session([task(number, 0.25) for number in range(4)], executor([], once))
 
 
 def narrow() -> dict[str, Any]:
-    """All GPUs fail on the only node with enough processors for one of the two arms."""
+    """All GPUs fail on the only node that has enough processors for the arm `large`."""
     tasks = [task(0, 1.0, "large", cpus=4), *(task(number, 1.0, "small") for number in range(4))]
     return session(tasks, executor([(first, "0"), (first, "1")]))
 

@@ -57,9 +57,9 @@ class Augmentation(ABC):
 
         Parameters
         ----------
-        image_CHW : [channels, height, width] on the training device. Pixels are uint8, 0 to 255. With `after_scaling`,
-            they are float32, as the network receives them: with mean 0 and standard deviation 1 over the training
-            images, or from 0 to 255 with ``input_scaling: raw``. The image may be changed in place.
+        image_CHW : [channels, height, width] on the training device. Pixels are uint8, from 0 to 255. With
+            `after_scaling`, pixels are float32, as in the network's input: with mean 0 and standard deviation 1 over
+            the training images, or from 0 to 255 with ``input_scaling: raw``. The image may be changed in place.
         """
 
 

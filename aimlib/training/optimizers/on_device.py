@@ -25,7 +25,7 @@ def runs_on_device(device: torch.device) -> bool:
 
 
 def lies_on_device(parameters: list[Any]) -> bool:
-    """Return whether optimizers for these parameters (or groups of them in torch's format) take numbers as tensors."""
+    """Return whether optimizers for these parameters, or groups of parameters, take changing numbers as tensors."""
     groups = [entry["params"] if isinstance(entry, dict) else [entry] for entry in parameters]
     return any(runs_on_device(parameter.device) for group in groups for parameter in group)
 

@@ -2,8 +2,8 @@
 
 The proof takes three steps in both ways from the same state, each with a different batch and learning rate. It compares
 every bit of the parameters, buffers, optimizer, losses, correct predictions and generators. The finding is stored in
-the process and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``), so a run of the same arm on the
-same device kind does not need to repeat the proof. If the folder is deleted, one proof per arm is repeated.
+the process and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``). Other runs of the arm on the same
+device kind therefore do not repeat the proof. If the folder is deleted, one proof per arm is repeated.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ _GOAL_S = 3.0
 def check(told: Report) -> None:
     """Start two runs of every arm of `controlled` in a process that was warmed up by a different run.
 
-    The first run of an arm may have to verify that a captured graph produces results that are bitwise identical to
-    those of eager steps.
+    The first run of an arm may have to verify that a captured graph computes the same bits as eager steps.
     """
     arms = arms_of_study(told, "controlled")
     cold = _seconds(told, changed(arms["baseline"].run(0), epochs=1))

@@ -310,7 +310,7 @@ def test_a_damaged_partial_epoch_is_repeated(damage: dict[str, Any], tmp_path: P
 
 @pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
 def test_an_abandoned_paused_run_has_an_outcome(selection: str, tmp_path: Path) -> None:
-    """Because the rate is constant, the outcome is the same as that of a run whose budget is the computed epochs."""
+    """Because the rate is constant, the outcome is the same as after a complete run with only the computed epochs."""
     options = {"model": AIM, "training__selection": selection}
     config, data, done = run_config(**options, training__epochs=5), data_set(), []
     with pytest.raises(Paused):

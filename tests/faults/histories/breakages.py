@@ -49,7 +49,7 @@ def _unfenced() -> AbstractContextManager[Any]:
 
 
 def _impatient() -> AbstractContextManager[Any]:
-    """A lease is taken over once it has not changed for a tenth of its term, even if the storage says that it is new."""
+    """A lease is taken over once it has not changed for a tenth of its term, even if the storage says it is new."""
 
     def unchanged_for(found: Any, address: Any, tag: str) -> float:
         return _unchanged_for(found, address, tag) * 10

@@ -1,7 +1,7 @@
 """Proves, run by run, that a history is linearizable, or reports the contradictions.
 
-A run is modeled as a write-once register: the first row that settles the run stays, every later writer learns that its
-row does not count, and no reader sees the row vanish or change. The run's lock is modeled as a sequence of grants. An
+A run is modeled as a write-once register. The first row that settles the run stays; every later writer learns that its
+row does not count; and no reader sees the row vanish or change. The run's lock is modeled as a sequence of grants. An
 operation under a grant has no effect if it was invoked after a later grant. The run's checkpoint is modeled as a
 register that the holders of the grants write, read and discard.
 

@@ -32,8 +32,8 @@ class Operation:
     name : settle, is_settled, ids, read, take, holds, save, restore, discard, compact, clean or repair.
     values : arguments, such as `run`, `digest`, `grant` or `content`.
     invoked, completed : positions on the common counter.
-    outcome : ok; fenced (refused because the lock was lost, and therefore without effect); or unknown (an error, or
-        never completed: the call may have had an effect, or may still have one).
+    outcome : ok; fenced (refused, and without effect, because the lock was lost); or unknown (the call raised an error
+        or was never completed, so it may have had an effect, or may still have one).
     result : the store's answer, if the outcome is ok.
     """
 
