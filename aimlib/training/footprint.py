@@ -17,10 +17,10 @@ from torch.autograd.profiler import profile
 class Footprint:
     """Peak memory of a run, in bytes.
 
-    It counts torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
-    workspaces that operations request from torch. It does not count Python and the libraries (on a GPU, the CUDA
-    context, a few hundred MiB per process). On the host, it does not count the images either, because processes on one
-    machine share them if they are mapped from a file.
+    This includes torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
+    workspaces that operations request from torch. It does not include Python and the libraries (on a GPU, the CUDA
+    context, a few hundred MiB per process). On the host, it does not include the images either, because processes on
+    one machine share images that are mapped from a file.
 
     Attributes
     ----------

@@ -88,7 +88,7 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
 def precision_settings(tf32: bool) -> Iterator[Setting]:
     """Yield the settings for the rounding of float32 products.
 
-    They consist of settings per operation, if this version of torch has them, and of the older switches.
+    These are the settings per operation, if this version of torch has them, and the older switches.
 
     Setting an older switch also changes the newer settings. The newer settings are therefore set first and restored
     last.

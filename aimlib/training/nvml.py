@@ -80,8 +80,8 @@ def visible(gpus: Sequence[Gpu], listed: str | None) -> tuple[Gpu, ...]:
     """Return the GPUs visible to a process through CUDA, in CUDA's order.
 
     The list is interpreted as in CUDA: it ends before the first entry that does not identify a GPU, and counts as empty
-    if it contains a GPU twice. Numbers refer to bus order only if all GPUs are the same model, or if CUDA is told to use
-    bus order (`numbered_by_bus`).
+    if it contains a GPU twice. Numbers refer to bus order only if all GPUs are the same model, or if CUDA is told to
+    use bus order (`numbered_by_bus`).
 
     Parameters
     ----------

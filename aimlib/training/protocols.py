@@ -71,7 +71,7 @@ _AS_RUN_TRAINING: dict[str, Any] = {
 }
 
 # Details of the author's run that `as_run` does not reproduce: TensorFlow's decoder, no rounding after resizing, and
-# the order in which TensorFlow Datasets reads the official names. `as_run` is part of stored studies and stays as it is.
+# the order in which TensorFlow Datasets reads the official names. `as_run` is part of stored studies and never changes.
 _EXACT_DATA = {**_AS_RUN_DATA, "decoder": "fast", "pixels": "fine"}
 _EXACT_TRAINING = {**_AS_RUN_TRAINING, "order": "tfds"}
 

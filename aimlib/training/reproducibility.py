@@ -55,7 +55,7 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
         for setting, before in [(setting, setting.get()) for setting in settings]:  # read all before changing any
             stack.callback(setting.put, before)
             setting.put(setting.wanted)
-        # Without this variable, cuBLAS is not deterministic; it is read when CUDA is first used.
+        # Without this variable, cuBLAS is not deterministic; cuBLAS reads the variable when CUDA is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         yield
 

@@ -75,7 +75,7 @@ def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:
 
 
 class _Enough(Exception):
-    """Evaluate one batch. The sums are not read, because the end of an evaluation waits for them."""
+    """Ends an evaluation after its first batch, because the end of a complete evaluation waits for the device."""
 
 
 def _evaluate(run: Run) -> None:

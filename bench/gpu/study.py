@@ -223,7 +223,7 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
 def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a description of the card, and the versions of packages.
 
-    A separate process determines it, so that this process does not use any of the card's memory.
+    A separate process determines the description, so that this process does not use any of the card's memory.
     """
     if device == "cpu":
         return {}, about.versions()

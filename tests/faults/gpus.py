@@ -48,7 +48,7 @@ class Executor(RayExecutor):
         from ablations.execution.ray.trainable import Worker
 
         class Looking(Worker):
-            """Records its visible GPUs for a second; the first run of the arm `half` runs out of memory once."""
+            """Records each run's visible GPUs for a second; the first run of the arm `half` once runs out of memory."""
 
             def _run(self) -> None:
                 began = time.time()

@@ -19,8 +19,8 @@ TO_FILE = "AIM_FAULTS_RESULTS"
 """Environment variable that contains the file for the records. Without it, counts are not recorded."""
 
 COUNTS = ("injected", "runs", "lost", "doubled", "wrong")
-"""The number of faults and the number of runs in the studies with faults. Then, the numbers of these runs that were
-lost, that have two rows, and whose results differ from the fault-free results."""
+"""The counts for a kind: faults; runs in the studies with faults; and, among these runs, those that were lost, that
+have two rows, and whose results differ from the fault-free results."""
 
 KINDS: dict[str, str] = {
     # processes

@@ -1,8 +1,8 @@
 """A study directory from the first version can be loaded, queried and continued, and keeps its verdict.
 
 The study was left unfinished: its screening is complete, but its confirmation is not. Of the fifteen confirming runs,
-seven are settled, one failed, one was paused in the middle of an epoch, and six have not started. The completed study and its report's tables
-are stored next to it.
+seven are settled, one failed, one was paused in the middle of an epoch, and six have not started. The completed study
+and its report's tables are stored next to the unfinished study.
 """
 
 from __future__ import annotations

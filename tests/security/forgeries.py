@@ -1,5 +1,5 @@
 """Forgeries and accidents in a finished study, each with the change and the check that finds it. The checksums match
-the forged content. `LEDGER_TOO` also rewrites the ledger for the changed rows. ``python tests/security/forgeries.py``
+the forged content. `ledger_too` also rewrites the ledger for the changed rows. ``python tests/security/forgeries.py``
 generates the table in docs/reliability.md.
 """
 
@@ -41,8 +41,8 @@ class Forgery:
     edit : function that receives the study directory; another study is next to it, as ``other``.
     load : whether `analysis.load` refuses the study.
     verdict : ``refused``, ``withheld`` or ``exploratory``; empty if the verdict is stated as usual.
-    verify : whether `ablate verify` finds the change without a head. If the command reports a deviation from the frozen
-        plan, it has found the change.
+    verify : whether `ablate verify` finds the change without a head; a reported deviation from the frozen plan also
+        counts.
     says : part of the first message that reports the change.
     head : whether `ablate verify --head` finds the change.
     """

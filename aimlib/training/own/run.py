@@ -51,8 +51,9 @@ class OwnRun:
     """A run of the user's own training code.
 
     Everything that the code reports is checked when it is reported. The global generators of torch, NumPy and Python
-    are seeded with the run's seed and the number of the epoch: at the start, and after every report and `restore`. Code that draws only from these generators, and saves its checkpoints at the end of an epoch, therefore draws
-    the same numbers after an interruption.
+    are seeded with the run's seed and the number of the epoch: at the start, and after every report and `restore`. Code
+    that draws only from these generators, and saves its checkpoints at the end of an epoch, therefore draws the same
+    numbers after an interruption.
 
     Attributes
     ----------

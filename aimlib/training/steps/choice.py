@@ -36,7 +36,7 @@ def chosen_step(
     Parameters
     ----------
     inputs : the first full batch.
-    kept : how the run has computed its steps so far; it continues in the same way.
+    kept : how the run has computed its steps so far; the run continues in the same way.
     """
     if kept == "eager" or obstacle(computation):
         return EagerStep(computation)

@@ -147,7 +147,7 @@ def _warm_up(computation: Computation, inputs: Inputs, stream: torch.cuda.Stream
 
 @contextmanager
 def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: torch.device) -> Iterator[None]:
-    """Capture everything that is launched within the block; on failure, restore torch's state, raise the first error.
+    """Capture everything launched within the block; on failure, restore torch's state and raise the first error.
 
     Other threads are not part of the capture, because one may be copying the next batch to the device.
     """

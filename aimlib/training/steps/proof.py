@@ -44,7 +44,7 @@ class Finding:
     Attributes
     ----------
     equal : whether the graph's results are bitwise identical to those of eager steps.
-    reason : why the results are not compared or not identical; empty if they are identical.
+    reason : why the graph could not be captured, or which values differ; empty if the results are identical.
     """
 
     equal: bool

@@ -20,7 +20,7 @@ from bench.harness import Goal
 _RESERVE_S = 6.0
 ARMS = ("baseline", "every_layer", "aim")
 _BESIDE = 0.15
-"""Additional time that memory in every layer may take beyond its multiply-adds, as a share of the baseline's time."""
+"""Additional time, as a share of the baseline's time, that `every_layer` may take beyond its multiply-adds."""
 
 
 @dataclass(frozen=True)

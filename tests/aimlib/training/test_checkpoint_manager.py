@@ -112,7 +112,7 @@ def to_the_end(config: RunConfig, data: DataSet, folder: Path, pause: Callable[[
 
 @pytest.fixture(scope="module", params=KINDS)
 def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], int]:
-    """Return a kind of run, its outcome, and the number of times that the run checks whether to pause."""
+    """Return the name of a kind of run, the run's outcome, and how often the run checks whether to pause."""
     torch.set_num_threads(1)
     config, data = kind(request.param)
     never = At()
