@@ -150,7 +150,7 @@ def row(case: str, subject: str, values: Sequence[float], unit: str) -> Row:
 
 
 def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
-    """Return ``of / to`` for each round, because a machine that is slow for a while is slow for both."""
+    """Return ``of / to`` for each round, because both are slow in a round in which the machine is slow."""
     return [a / b for a, b in zip(of, to, strict=True)]
 
 

@@ -36,7 +36,7 @@ def limit_memory(device: torch.device, share: float) -> None:
 
 @contextmanager
 def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
-    """Limit a GPU's memory as `limit_memory` does, and remove the limit at the end of the run; None sets no limit.
+    """Limit a run's GPU memory as `limit_memory` does, and remove the limit at the end of the run; None: no limit.
 
     At the end of a run on a GPU, all memory is released, because other processes may need it. This includes torch's
     reserve, and the run's tensors, which an exception references through the variables in its traceback. Nothing else

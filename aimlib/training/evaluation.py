@@ -112,8 +112,8 @@ def evaluate(
 
     Parameters
     ----------
-    counted : number of images, from the first, that count toward the loss and the accuracy; None: all. All images are
-        predicted.
+    counted : number of images, starting with the first, that count toward the loss and the accuracy; None: all images.
+        Predictions are made for all images.
     tally : an interrupted evaluation of the same images, which is continued.
     between : called between two batches; if it raises an exception, the evaluation is interrupted with `tally` up to
         date.

@@ -21,7 +21,7 @@ def kept_heap(device: torch.device) -> Iterator[None]:
 
     By default, glibc maps large blocks anew every time until a block of 32 MiB has been freed, so that every step
     causes page faults for its activations. From then on, glibc keeps smaller blocks, and up to 64 MiB at the end of its
-    heap. This function makes glibc keep such blocks from the start; this does not affect results. The function does
+    heap. This function makes glibc keep such blocks from the start, which does not affect results. The function does
     nothing with a different C library, or on a GPU, where torch itself keeps freed memory.
     """
     library = ctypes.CDLL(None) if device.type == "cpu" and platform.libc_ver()[0] == "glibc" else None

@@ -79,8 +79,8 @@ def train(
     memory_share : maximum share of a GPU's memory that the run may use; see `limit_memory`. None: no limit.
     on_notice : called with messages for the user about the run, for example why its steps are not captured as a graph.
     spot_budget : time budget for repeating steps to find computing errors; see `aimlib.training.spot_checks`. None: no
-        steps are repeated. It does not affect results.
-    keep : which trained network the outcome contains. It does not affect results.
+        steps are repeated. The budget does not affect results.
+    keep : which trained network the outcome contains. This does not affect results.
     keep_scores : whether the outcome contains the scores of the test images in the selected epoch. It does not affect
         results.
 

@@ -31,7 +31,7 @@ def stated_step(config: RunConfig, computation: Computation) -> Step | None:
 def chosen_step(
     config: RunConfig, computation: Computation, inputs: Inputs, kept: str | None, on_notice: OnNotice
 ) -> Step:
-    """Choose the step for ``auto``: a graph if its results are bitwise identical to those of eager steps, else eager.
+    """Choose the step for ``auto``: a graph if it computes the same bits as eager steps, otherwise an eager step.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def chosen_step(
 
 
 def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
-    """Return a captured step whose results are bitwise identical to eager results; else issue a notice, return None."""
+    """Return a captured step that computes the same bits as eager steps; otherwise, issue a notice and return None."""
     key = proof.key_of(config, computation, inputs)
     finding, step = proof.known(key), None
     if finding is None:

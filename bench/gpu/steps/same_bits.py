@@ -123,7 +123,7 @@ def _digest(state: Any) -> str:
 
 
 def check(told: Report) -> None:
-    """Train every case twice, and once with a kill and a resume, in every available step mode."""
+    """Train every case twice without interruption, and once with a kill and a resume, in every available step mode."""
     modes: list[str | None] = [None]
     if has("step"):
         modes = ["eager", "graph"]

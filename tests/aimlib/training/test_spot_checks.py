@@ -258,7 +258,7 @@ def test_after_an_error_in_the_second_epoch_the_run_continues_from_the_first_che
 
 
 def test_an_error_in_a_step_that_is_not_checked_leads_to_wrong_results() -> None:
-    """This shows that the simulated errors in these tests matter."""
+    """This shows that the errors that these tests simulate change results."""
     with errors("parameter", lambda number: number == 2):
         wrong = train(short(1), data_set())
     assert numbers(wrong) != undisturbed(1)
