@@ -40,7 +40,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
         said, log = Path(folder) / "said.jsonl", Path(folder) / "log"
         began = time.monotonic()
         code = _child(step, device, limit, said, log)
-        # Results are published, so they must not contain folders of this machine.
+        # Results are published, so they must not contain paths on this machine.
         lines = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}/", "").splitlines()
         return _outcome(step, device, code, limit, time.monotonic() - began, report.read(said), lines)
 
