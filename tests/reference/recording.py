@@ -1,4 +1,4 @@
-"""Records the reference: the results that every later version must reproduce. Executed only once, with the first version.
+"""Records the reference: the results that every later version must reproduce. Executed once, with the first version.
 
     python tests/reference/recording.py
 
