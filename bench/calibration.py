@@ -41,13 +41,13 @@ _SCENARIOS = (
     (1.5, 4.92),
     (1.0, -2.0),
 )
-"""Standard deviation of either arm across seeds, and the true difference, in pp."""
+"""Standard deviation of each arm across seeds, and the true difference, in pp."""
 STOPPING = ("harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported")
 _EVERY = 20
 
 
 def verdict(low: float, high: float) -> str:
-    """Return the first row of the table that applies."""
+    """Return the verdict in the first row of the table that matches an interval."""
     kind = "inconclusive"
     if high < 0:
         kind = "harmful"
@@ -82,7 +82,7 @@ def study_by_study(differences: npt.NDArray[np.float64], levels: tuple[float, ..
 
 
 def all_at_once(differences: npt.NDArray[np.float64], levels: tuple[float, ...]) -> list[Any]:
-    """Return the interval limits for every study at every look, computed by scipy along an axis, without the table."""
+    """Return the interval limits for every study at every look, computed by scipy along an axis, without verdicts."""
     return [
         stats.ttest_1samp(differences[:, :number], 0, axis=1).confidence_interval(1 - level)
         for number, level in zip(LOOKS.numbers, levels, strict=True)
@@ -90,7 +90,7 @@ def all_at_once(differences: npt.NDArray[np.float64], levels: tuple[float, ...])
 
 
 def measure(asked: Asked) -> Answer:
-    """Time the three in turn on the same studies."""
+    """Time the three methods in turn on the same studies."""
     each, rounds = (100, 2) if asked.quick else (2_000, 7)
     rng = np.random.default_rng(20210301)
     studies = np.concatenate(
@@ -115,7 +115,7 @@ def measure(asked: Asked) -> Answer:
 
 
 def _agree(simulated: Outcomes, looped: list[tuple[str, int]]) -> None:
-    """Raise AssertionError if a study ends differently."""
+    """Raise AssertionError if a study has a different verdict or number of pairs in the simulation and in the loop."""
     kinds, pairs = simulated.kinds[::_EVERY].tolist(), simulated.pairs[::_EVERY].tolist()
     for number, (ours, theirs) in enumerate(zip(zip(kinds, pairs, strict=True), looped, strict=True)):
         if ours != theirs:

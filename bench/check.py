@@ -69,7 +69,7 @@ seeds: 2
 
 
 def measure(asked: Asked) -> Answer:
-    """Time whole processes, in turn."""
+    """Time entire processes, which take turns."""
     check, rounds = "ablate check demo --no-timing", 1 if asked.quick else 5
     with tempfile.TemporaryDirectory() as folder:
         study = str(Path(folder) / "study")
@@ -95,7 +95,7 @@ def measure(asked: Asked) -> Answer:
 
 
 def _of_many_arms(folder: Path, most: int | None) -> dict[str, Callable[[], float]]:
-    """Write both studies, with at most the given number of factors, and return functions that time their checks."""
+    """Write both studies, with at most `most` factors, and return functions that time `ablate check` on them."""
     found: dict[str, Callable[[], float]] = {}
     for name, factors in (("1,001 arms of 25 networks", SHARED), ("1,001 arms of as many networks", DISTINCT)):
         lines = [f"  {path}: {levels}" for path, levels in list(factors.items())[:most]]

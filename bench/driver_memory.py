@@ -31,7 +31,7 @@ INTERVAL_S = 0.5
 
 
 def measure(asked: Asked) -> Answer:
-    """Launch both, one after the other, and read their resident memory from outside; then measure a driver's steps."""
+    """Launch both programs, one after the other, and measure their resident memory; then measure a driver's steps."""
     count, enough = (80, 40) if asked.quick else (10_000, 500)
     ours = _watched("bench.rivals.launch_own", "ray", count, enough)
     theirs = _watched("bench.rivals.launch", "tune-reuse", enough, enough)

@@ -37,7 +37,7 @@ class Asked:
 
     Attributes
     ----------
-    quick : whether to run only one small round, to test that the measurement works at all.
+    quick : whether to do only one small round, to test that the measurement works at all.
     device : device to train on, ``cpu`` or ``cuda``.
     """
 
@@ -93,7 +93,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Answer:
-    """The results of a module. `versions` lists additional packages whose versions matter."""
+    """The results of a module. `versions` contains the versions of additional relevant packages."""
 
     rows: Sequence[Row]
     goals: Sequence[Goal]
@@ -104,7 +104,7 @@ class Answer:
 def rounds_of(
     subjects: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1, say: bool = True
 ) -> dict[str, list[float]]:
-    """Call each subject once per round, in an order that rotates from round to round; return the results.
+    """Call each subject once per round, in an order that rotates from round to round; return the values per subject.
 
     The first `warm_up` rounds are discarded.
     """
@@ -122,7 +122,7 @@ def rounds_of(
 
 
 def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
-    """Return a function that calls `call` this many times and returns the seconds per call."""
+    """Return a function that calls `call` `times` times and returns the seconds per call."""
 
     def run() -> float:
         began = time.perf_counter()
@@ -134,7 +134,7 @@ def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
 
 
 def cpu_timed(call: Callable[[], Any]) -> Callable[[], float]:
-    """Return a function that calls `call` and returns the CPU seconds used, which a busy machine hardly increases."""
+    """Return a function that calls `call` and returns its CPU seconds, on which other load has little influence."""
 
     def run() -> float:
         began = time.process_time()
@@ -145,23 +145,21 @@ def cpu_timed(call: Callable[[], Any]) -> Callable[[], float]:
 
 
 def row(case: str, subject: str, values: Sequence[float], unit: str) -> Row:
-    """Return the row for these rounds."""
+    """Return the row with the median, minimum and maximum of these rounds."""
     return Row(case, subject, statistics.median(values), unit, min(values), max(values), len(values))
 
 
 def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
-    """Return ``of / to`` for each round, because a machine that is slow for a while is slow for both."""
+    """Return ``of / to`` for each round, because both are slow in a round in which the machine is slow."""
     return [a / b for a, b in zip(of, to, strict=True)]
 
 
 def wall(command: Sequence[str], **options: Any) -> float:
-    """Return the wall-clock seconds of a command that exits with code 0.
-
-    For other exit codes, the error contains the command's output.
+    """Return the wall-clock seconds that a command takes.
 
     Raises
     ------
-    RuntimeError: the command failed.
+    RuntimeError: the command failed; the message contains the command's output.
     """
     return process(command, **options).wall
 
@@ -172,8 +170,8 @@ class Spent:
 
     Attributes
     ----------
-    wall, cpu : seconds; the CPU seconds are the total for all its processes.
-    peak : resident memory of the largest process, in MiB.
+    wall, cpu : seconds; the CPU seconds are the total for all processes of the command.
+    peak : peak resident memory of the largest process, in MiB.
     """
 
     wall: float
@@ -213,7 +211,7 @@ def process(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: P
 
 @contextlib.contextmanager
 def peak_resident() -> Iterator[list[float]]:
-    """Yield a list that finally contains the maximum increase in this process's resident memory, in MiB.
+    """Yield a list with the maximum increase in this process's resident memory so far, in MiB.
 
     Works only on Linux.
     """
@@ -277,8 +275,8 @@ def main(docstring: str, measure: Callable[[Asked], Answer]) -> None:
     parser.add_argument("--quick", action="store_true", help="one small round, whose results are not stored")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device on which networks are trained")
     asked = Asked(**vars(parser.parse_args()))
-    # The rivals' packages were compiled when they were installed; with this variable, each process would compile this
-    # package anew.
+    # The rivals' packages were compiled when they were installed. With this variable, each process would have to
+    # compile this package again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     name = Path(sys.argv[0]).stem
     load = os.getloadavg()[0]
@@ -303,7 +301,7 @@ def main(docstring: str, measure: Callable[[Asked], Answer]) -> None:
 
 
 def show(answer: Answer) -> None:
-    """Print the table."""
+    """Print the rows, the goals and the notes."""
     width = max((len(found.case) for found in answer.rows), default=0)
     name = max((len(found.subject) for found in answer.rows), default=0)
     for found in answer.rows:

@@ -51,11 +51,11 @@ from bench.rivals import loaders
 AUGMENTATION = AugmentationConfig.model_validate(PROTOCOLS["as_described"].common["training"]["augmentation"])
 TIMES, SHARE = 10.0, 0.97
 SECONDS = 1.0
-"""Minimum duration of our pipeline per round, in seconds; one epoch is shorter."""
+"""Minimum duration of our pipeline per round, in seconds; a single epoch would be too short."""
 ENLARGED = 500
-"""Longer side of most photos in the official archive; the photos in a subset may have been reduced in size."""
+"""Longer side of most photos in the official archive, in pixels; the photos in a subset may have been shrunk."""
 ALONE, PLAIN = "one interpolation alone", "aim, without rotation and translation"
-"""Parts of our pipeline, timed in the same rounds to show the maximum speed that is possible."""
+"""Parts of our pipeline, timed in the same rounds to show the maximum possible speed."""
 TRAINED = {
     "small_resnet, 64 px": {
         "model": {"backbone": {"name": "small_resnet", "stem_stride": 2}},
@@ -139,7 +139,7 @@ def _compare(
 
 
 def _slowest(found: dict[str, list[float]]) -> str:
-    """Return a sentence on how our pipeline's time is spent, in milliseconds of all cores per image."""
+    """Return sentences that say how our pipeline spends its time, in milliseconds of all cores per image."""
     names = ("aim", PLAIN, ALONE, "ImageFolder")
     ours, plain, alone, theirs = (1000 / float(np.median(found[name])) for name in names)
     return (
@@ -165,7 +165,7 @@ def _once(loader: loaders.Loader, device: torch.device) -> Callable[[], float]:
 
 
 def _rate(epochs: Iterator[Iterator[torch.Tensor]], device: torch.device, seconds: float) -> float:
-    """Return images per second over entire epochs: at least one, and as many as fit into `seconds`."""
+    """Return images per second over at least one epoch; no epoch starts after `seconds` seconds."""
     images, began = 0, time.perf_counter()
     for epoch in epochs:
         images += sum(len(x_BCHW) for x_BCHW in epoch)
@@ -249,7 +249,7 @@ def _trained(run: Run, steps: int) -> float:
 
 
 def _read(run: Run, steps: int) -> float:
-    """Do only the work that precedes the network."""
+    """Do only the work that precedes the network; return the seconds."""
     size = min(run.options.batch_size, len(run.training))
     order = epoch_order(run.training, 0, 1)
     augmentation = run.options.augmentation
@@ -266,7 +266,7 @@ def _read(run: Run, steps: int) -> float:
 
 
 def _trained_on_one(run: Run, steps: int) -> float:
-    """Train with the same steps, using the same floats for each of them."""
+    """Take the same training steps, but with one batch that is already on the device as floats; return the seconds."""
     size = min(run.options.batch_size, len(run.training))
     x_BCHW, labels = load_batch(run.data.train, run.training[:size], run.device)
     ready = ((x_BCHW.float() - 128) / 64, labels)

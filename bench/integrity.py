@@ -39,7 +39,7 @@ ALL, NONE = "with everything", "without any"
 
 
 def measure(asked: Asked) -> Answer:
-    """Compute the same studies and verdicts in turn, in one process."""
+    """Compute the same studies and verdicts with and without each check, in turn, in one process."""
     runs, epochs, stored, rounds = (8, 1, 100, 1) if asked.quick else (40, 6, 500, 5)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent)
@@ -87,7 +87,7 @@ def _spent(act: Callable[[], object]) -> float:
 def _session(
     folder: Path, without: tuple[str, ...], seeds: int, epochs: int, scale: float = 1.0
 ) -> Callable[[], float]:
-    """Return a function that computes the demo; if the number of epochs is 0, its runs train nothing."""
+    """Return a function that computes the demo; if `epochs` is 0, nothing is trained."""
     options = [f"seeds={seeds}", *([f"base.training.epochs={epochs}"] if epochs else [])]
     options += ["integrity=off"] if "spot checks and reference step" in without else []
 
@@ -128,7 +128,7 @@ PARTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "ledger": _without_ledger,
     "spot checks and reference step": contextlib.nullcontext,
 }
-"""What is left out, and how; the last entry is an option of the study."""
+"""Checks that can be left out, and contexts without them; the last check is turned off by an option of the study."""
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ INTERVAL_S = 0.02
 CHILD = "import sys; from bench.large_data import child; child(*sys.argv[1:])"
 MOST_MIB = 1024
 MOST_BYTES = 1_000
-"""Bytes of memory for each additional photo: for its path, its label, and values derived from these."""
+"""Maximum increase in bytes of RAM per additional photo: for its path, its label, and values derived from these."""
 HOW = (
     "Anonymous memory can be freed only by this process. The figure covers all of it, including Python and torch "
     "(Linux, /proc/PID/smaps_rollup, Anonymous and Pss_Shmem, read from outside every 20 ms). Mapped memory is "
@@ -50,7 +50,7 @@ HOW = (
 
 
 def measure(asked: Asked) -> Answer:
-    """Create folder trees of increasing size; prepare each in one process and train on it in a different one."""
+    """Create folder trees of increasing size; prepare each tree in one process, and train on it in another process."""
     counts = (200, 400) if asked.quick else (2_000, 20_000, 100_000)
     peaks: dict[tuple[str, int], list[float]] = {}
     rows: list[Row] = []
@@ -76,7 +76,7 @@ def _goals(what: str, peaks: dict[tuple[str, int], list[float]], counts: tuple[i
 def _make(root: Path, count: int) -> None:
     """Write JPEGs with noise and shapes.
 
-    Only a few are drawn; the others have the same pixels but different comments.
+    Only a few photos are drawn; the others have the same pixels but different comments.
     """
     draw = np.random.default_rng(0)
     drawn = [[_drawn(draw, label) for _ in range(DIFFERENT)] for label in range(CLASSES)]
@@ -121,7 +121,7 @@ def _asked(what: str, folder: str) -> tuple[float, float]:
 
 
 def child(what: str, folder: str) -> None:
-    """Prepare the photos or train on them, as the process to be measured."""
+    """Prepare the photos or train on them; the process that calls this function is measured."""
     from aimlib.registry import datasets
 
     cache = Path(folder) / "cache"

@@ -35,7 +35,7 @@ _SIZES = (1024, 256, 512, 2048, 4096)
 _FINGERPRINT = "6f1e8c0d2b7a49f30c5d"
 _START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _GROUP = 750
-"""Number of runs per row group; the store closes a group at 64 MB of rows, which consist mostly of predictions."""
+"""Number of runs per row group; the store closes a group after 64 MB of rows, which consist mostly of predictions."""
 
 
 def write(directory: Path, runs: int) -> Path:
@@ -65,7 +65,7 @@ def write(directory: Path, runs: int) -> Path:
 
 
 def _arms(number: int) -> list[dict[str, Any]]:
-    """Return the name, role, of, levels and config of each arm, and the accuracy that the arm's runs approach."""
+    """Return the `name`, `role`, `of`, `levels` and `config` of each arm, and the accuracy that its runs approach."""
     rng = np.random.default_rng(0)
     arms = [
         _arm("baseline", "baseline", None, {"placement": "none", "update": "none"}, 0.151),
@@ -274,7 +274,7 @@ def _predictions(curve: Any, labels: Any, rng: np.random.Generator) -> bytes:
 
 
 def ready(directory: Path, out: Path) -> Iterator[Path]:
-    """Write the same runs and epochs to two Parquet files, and yield the paths of these files."""
+    """Write a study's runs to one Parquet file and its epochs to another, and yield the paths of both files."""
     table = pq.read_table(directory / records.SEGMENTS, columns=[column.name for column in records.RUN_COLUMNS])
     yield _written(table, out / "runs.parquet")
     names = [f"epochs.{column.name}" for column in records.EPOCHS]

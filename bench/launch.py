@@ -34,13 +34,13 @@ from pathlib import Path
 from bench.harness import Answer, Asked, Goal, main, process, ratios, rounds_of, row
 
 LONG = 60.0
-"""Duration of a run, in seconds, for which the overhead is derived."""
+"""Duration of a run, in seconds, for which the relative overhead is computed."""
 FEW = 8
 """Number of runs for variants that start one process per run."""
 
 
 def measure(asked: Asked) -> Answer:
-    """Launch whole processes, in turn."""
+    """Launch entire processes, which take turns."""
     count, rounds = (8, 1) if asked.quick else (100, 7)
     few = 2 if asked.quick else FEW
     own, rival = "bench.rivals.launch_own", "bench.rivals.launch"
@@ -96,7 +96,7 @@ def _launched(module: str, who: str, count: int) -> Callable[[], tuple[float, fl
 def _turns(
     subjects: dict[str, Callable[[], tuple[float, float, float, float]]], rounds: int
 ) -> tuple[dict[str, list[float]], ...]:
-    """Return the start, the cost per trial, and the total wall-clock and CPU seconds per subject, round by round."""
+    """Return the start-up time, the cost per trial, and the total wall and CPU seconds per subject, round by round."""
     found: tuple[dict[str, list[float]], ...] = tuple({name: [] for name in subjects} for _ in range(4))
 
     def once(name: str) -> Callable[[], float]:
@@ -149,12 +149,12 @@ _PLANNED = (
 
 
 def _better(costs: dict[str, list[float]], name: str) -> list[float]:
-    """Return Ray Tune's cost per run for each round, with or without torch, whichever is lower."""
+    """Return Ray Tune's cost per run for each round: the lower of its costs with and without torch."""
     return [min(pair) for pair in zip(costs[name.format("")], costs[name.format(", torch")], strict=True)]
 
 
 def _whys(costs: dict[str, list[float]]) -> dict[str, str]:
-    """Return the explanations for goals that are not met, for each of our launched variants."""
+    """Return why goals are not met, for each of our launched variants."""
     names = ("the disk alone", "ours, inline, with ledger", "ours, Ray, scheduling only", "ours, Ray, with ledger")
     disk, inline, scheduling, whole = (row("", "", costs[name], "ms").figure for name in names)
     return {

@@ -22,7 +22,7 @@ from bench.rivals.recomputation import recomputing
 
 BASELINE = "baseline"
 ARMS = ("every_layer", "every_layer, conv_sigmoid")
-"""The measured arms: memory that no update rewrites, and the arm `aim` from the shipped studies."""
+"""The measured arms: one with a memory that no update rewrites, and the arm `aim` from the shipped studies."""
 
 _CONCATENATED, _RECOMPUTED = ", concatenated", ", recomputed"
 RECOMPUTED = ARMS[1] + _RECOMPUTED
@@ -30,13 +30,13 @@ RECOMPUTED = ARMS[1] + _RECOMPUTED
 
 
 def by_concatenation(arm: str) -> str:
-    """Return the name of the arm's rival."""
+    """Return the name of the arm's rival, which uses concatenation."""
     return arm + _CONCATENATED
 
 
 @dataclass(frozen=True)
 class Case:
-    """A backbone with an image size, and the memory, batch size and classes that studies specify for it.
+    """A backbone with an image size, and the memory, batch size and classes that studies use with this backbone.
 
     ResNet50 has the batch size of the protocols `as_run` and `as_described`; with the batch size of `controlled`, 64, a
     round takes minutes on a CPU. The small ResNet is the one in `controlled_small`.

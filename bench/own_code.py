@@ -42,7 +42,7 @@ LIMIT = 1.02
 
 
 def measure(asked: Asked) -> Answer:
-    """Compute the same run in turn, in one process."""
+    """Compute the same run with each kind of plugin, in turn, in one process."""
     epochs, rounds = (1, 1) if asked.quick else (10, 9)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent)

@@ -19,13 +19,13 @@ SIDES = ((224, 168), (168, 224), (224, 224), (224, 149))
 
 @dataclass(frozen=True)
 class Photos:
-    """A folder with one folder per class below ``train`` and ``test``.
+    """Photos in one folder per class, in the folders ``train`` and ``test``.
 
     Attributes
     ----------
     root : the folder that contains ``train`` and ``test``.
     source : description of the photos for human readers.
-    longer : longest side of all photos, in pixels.
+    longer : length of the longest side of all photos, in pixels.
     classes : number of classes.
     """
 
@@ -45,7 +45,7 @@ def photos(root: Path, count: int, longer: int | None = None) -> Photos:
 
     Parameters
     ----------
-    longer : length of the longer side to which the photos are enlarged; None keeps their size.
+    longer : length of each photo's longer side after enlargement, in pixels; None: the photos keep their size.
     """
     given = os.environ.get(VARIABLE)
     files = _of_dogs(given, count) if given else _made_up(count)

@@ -99,7 +99,7 @@ def _clocked(call: Callable[..., Any], spent: dict[str, float], part: str) -> Ca
 
 
 def measure(asked: Asked) -> Answer:
-    """Measure whole processes for every size in turn."""
+    """Measure entire processes for every study size, in turn."""
     from bench import large_study  # imports the code to be measured
 
     sizes, rounds = (QUICK, 1) if asked.quick else (SIZES, 3)

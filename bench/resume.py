@@ -91,14 +91,14 @@ def _start(study: Path, finished: int) -> float:
 
 
 def _afresh(study: Path, finished: int) -> float:
-    """Create a study with as many runs, in which the plan is registered but no run is finished."""
+    """Time the first start of a study with the same number of runs; its plan is registered, but no run is finished."""
     if not study.exists():
         _start(study, finished)
     return _start(study, finished)
 
 
 def finished_study(study: Path, finished: int) -> None:
-    """Register the demo with one seed more than `finished` runs require, and settle these runs through the store."""
+    """Register the demo with one seed more than `finished` runs need, and store the results of these runs."""
     from rich.console import Console
 
     from ablations.planning import plan as planning

@@ -35,7 +35,7 @@ TRIAL = "import sys; from bench.shared_data import trial; trial(sys.argv[1], sys
 
 
 def measure(asked: Asked) -> Answer:
-    """Start trials together, let each read the photos once, and measure the trials' memory."""
+    """Start trials together, let each trial read the photos once, and measure the RAM that the trials use."""
     size, count = (64, 48) if asked.quick else (224, 600)
     rows: list[Row] = []
     pack: dict[int, list[float]] = {}
@@ -65,7 +65,7 @@ def _packed(given: Photos, size: int) -> object:
 
 
 def trial(root: str, subject: str, classes: int, size: int) -> None:
-    """Run as a trial: report that torch is imported, and wait; then read the photos, report that, and wait."""
+    """Act as a trial: import torch, report this, and wait; then read the photos, report this, and wait."""
     import torch
 
     from bench import input_pipeline
@@ -88,7 +88,7 @@ def trial(root: str, subject: str, classes: int, size: int) -> None:
 
 
 def _held(given: Photos, subject: str, size: int, trials: int) -> tuple[float, float]:
-    """Return the size of the mapped pack and the total memory that was added, in MiB."""
+    """Return the size of the mapped pack and the total RAM that reading added, in MiB."""
     command = [sys.executable, "-c", TRIAL, str(given.root), subject, str(given.classes), str(size)]
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(_started(command)) for _ in range(trials)]
@@ -133,7 +133,7 @@ def _pss(pid: int) -> float:
 
 
 def _mapped(pid: int) -> float:
-    """Return how much of this memory belongs to packed pixels."""
+    """Return how much of a process's proportional set size belongs to packed pixels, in MiB."""
     total, inside = 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, *rest = line.split()

@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 
 
 def measure(asked: Asked) -> Answer:
-    """Time whole processes, in turn."""
+    """Time entire processes, which take turns."""
     commands = {
         "import pandas": [sys.executable, "-c", "import pandas"],
         "ablate --help": [str(BIN / "ablate"), "--help"],

@@ -40,14 +40,14 @@ _LIMIT = 1.05
 
 @dataclass(frozen=True)
 class _Held:
-    """Memory used by a step, in MiB.
+    """Device memory or RAM used by a step, in MiB.
 
     Attributes
     ----------
     peak : the maximum.
-    weights : weights with their gradients and both moments.
-    kept : memory that the forward pass keeps for the backward pass, by the operator that needs it; memory that several
-        operators need is counted for the operator that comes last in the forward pass.
+    weights : size of the weights, their gradients and both moments.
+    kept : size of the tensors that the forward pass keeps for the backward pass, by the operator that needs them.
+        Tensors that several operators need count for the operator that comes last in the forward pass.
     """
 
     peak: float
@@ -56,7 +56,7 @@ class _Held:
 
 
 def measure(asked: Asked) -> Answer:
-    """Measure the memory of one step for every subject."""
+    """Measure the memory use of one step for every subject."""
     rows: list[Row] = []
     goals: list[Goal] = []
     for case in cases(asked.quick):
@@ -114,7 +114,7 @@ def _held(case: Case, subject: str, device: torch.device) -> _Held:
 
 
 def _kept(taken: Step) -> Counter[str]:
-    """Return the total size of the tensors in a forward pass's graph, without weights and buffers, in MiB."""
+    """Return the size of the tensors in a forward pass's graph, without weights and buffers, by operator, in MiB."""
     loss = taken.loss()
     seen = {tensor.untyped_storage()._cdata for tensor in (*taken.network.parameters(), *taken.network.buffers())}
     kept: Counter[str] = Counter()

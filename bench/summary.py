@@ -31,7 +31,7 @@ ORDER = (
 
 
 def header(name: str) -> dict[str, str]:
-    """Return the parts of a module's docstring."""
+    """Return the parts of a module's docstring, by name."""
     text = (ROOT / "bench" / f"{name}.py").read_text(encoding="utf-8")
     docstring = text.split('"""')[1]
     found = re.findall(r"^(Question|Rivals|Measured|Reached): ((?:.|\n(?!\n|[A-Z]\w+: ))*)", docstring, flags=re.M)
@@ -52,7 +52,7 @@ def measured(result: dict[str, Any]) -> str:
 
 
 def reached(result: dict[str, Any]) -> str:
-    """Return a sentence that states what was reached."""
+    """Return a sentence that states the results for all goals."""
     return "; ".join(_goal(goal) for goal in result["goals"]) + "."
 
 
@@ -67,7 +67,7 @@ def _number(value: float) -> str:
 
 
 def section(name: str, result: dict[str, Any]) -> str:
-    """Return a module's part of the page."""
+    """Return the section of the page about a module."""
     about = header(name)
     lines = [f"## {about['Question']}", "", f"Against: {about['Rivals']}", "", f"`python -m bench.{name}`", ""]
     lines += ["| goal | reached | limit | |", "|---|---:|---:|---|"]
@@ -86,7 +86,7 @@ def section(name: str, result: dict[str, Any]) -> str:
 
 
 def results() -> dict[str, dict[str, Any]]:
-    """Return the results on this kind of machine, by module."""
+    """Return the stored results on CPUs, by module, in the order of the page."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")}
     return {name: found[name] for name in ORDER if name in found}
 

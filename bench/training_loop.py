@@ -121,7 +121,7 @@ def _ours(case: Case, images: Images, device: torch.device) -> Callable[[], floa
 def _best(
     name: str, case: Case, images: Images, device: torch.device, choices: Sequence[int]
 ) -> tuple[int, Callable[[], float]]:
-    """Return the rival with its best number of workers, and this number."""
+    """Return the best number of workers for a rival, and the rival's epoch with this number."""
     scaled = images.pixels.reshape(-1, 3) / 255
     statistics = (tuple(scaled.mean(axis=0).tolist()), tuple(scaled.std(axis=0).tolist()))
     tried = {}

@@ -60,9 +60,9 @@ _MANY = 64
 """Number of images in the large batch, as in the protocol `controlled`."""
 
 _PASSES = 10
-"""How often tensors with the size of the weights are moved per step: weights are read in the forward and the backward
-pass, and gradients are written. Then the optimizer reads weights, gradients and both moments, and writes weights and
-moments."""
+"""Number of times per step that a tensor as large as the weights is read or written. The forward and the backward pass
+read the weights, and the backward pass writes the gradients. Then the optimizer reads weights, gradients and both
+moments, and writes weights and moments."""
 
 _WHY_RIVAL = (
     "The update blocks account for most of this arm's multiply-adds, and in these blocks the two differ only in "
@@ -78,10 +78,10 @@ class _Found:
 
     Attributes
     ----------
-    parts : mean seconds per step of a round: forward pass, backward pass, optimizer.
-    weights : MiB of the parameters.
+    parts : mean seconds per step in each round, for the forward pass, the backward pass and the optimizer.
+    weights : size of the parameters, in MiB.
     multiply_adds : multiply-adds per image in the batch.
-    operators : number of operators called in a step, including calls by operators.
+    operators : number of operators called in a step, including operators called by others.
     """
 
     case: Case
@@ -142,7 +142,7 @@ def _measured(asked: Asked, device: torch.device) -> Answer:
 def _find(
     case: Case, subjects: Sequence[str], device: torch.device, rounds: int, steps: int, warm_up: int = 1
 ) -> _Found:
-    """Time steps after `warm_up` rounds, because steps with a large batch speed up until their memory is mapped."""
+    """Time steps after `warm_up` rounds, because large batches are slow until the process has mapped enough RAM."""
     taken = {subject: step(case, subject, device) for subject in subjects}
     found: dict[str, list[Parts]] = {subject: [] for subject in subjects}
 
@@ -172,7 +172,7 @@ def _operators(taken: Step) -> int:
 
 
 def _bytes_per_second(device: torch.device, quick: bool) -> list[float]:
-    """Return how many bytes per second are moved when a large tensor is copied, counting both reads and writes."""
+    """Return how many bytes per second are read and written while a large tensor is copied."""
     source = torch.ones(2**22 if quick else 2**26, device=device)
     target = torch.ones_like(source)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from s3_server import BUCKET, free_ports
 
 ACCOUNT, KEY = "testaccount", base64.b64encode(b"a-secret-key-of-an-account").decode()
-_START = 60.0  # seconds; 2 on an idle machine
+_START = 60.0  # maximum start-up time in seconds; on an idle machine, the server starts in 2
 
 
 def missing() -> str | None:

@@ -11,13 +11,13 @@ from typing import Any
 
 @contextmanager
 def blank_figures(*drawn: str) -> Iterator[None]:
-    """Replace every figure in a report with a blank sheet, except the named figures. Titles, captions and data stay.
+    """Replace every figure in a report with a blank sheet, except those in `drawn`; keep titles, captions and data.
 
     A nested block does not change modules that are already blank, so blocks may end in any order.
     """
     from analysis import figures
 
-    importlib.import_module("analysis.report.sweep_figures")  # it imports functions that must not be blank
+    importlib.import_module("analysis.report.sweep_figures")  # imports functions that must not be replaced
     replaced: list[tuple[Any, Any]] = []
     for name, module in list(sys.modules.items()):  # some of the package's functions hide modules of the same name
         of_figures = name.startswith(f"{figures.__name__}.") and hasattr(module, "summarise")

@@ -40,7 +40,7 @@ _SPOT = """async (selector) => {
   }
   return null;
 }"""
-"""Return the center of an element once it stays the same and a click there hits the element."""
+"""Returns the center of an element once the element has stopped moving and a click on the center hits it."""
 
 
 def program() -> str | None:
@@ -68,7 +68,7 @@ class Page:
             self._call(f"{domain}.enable")
 
     def open(self, url: str, ready: str = "document.readyState === 'complete'") -> None:
-        """Open an address and wait until an expression is true on the page."""
+        """Open an address and wait until the expression `ready` is true on the page."""
         self._call("Page.navigate", {"url": "about:blank"})
         self.wait("location.href === 'about:blank'")  # late reports from the previous page do not belong to this page
         self.problems.clear()
@@ -110,7 +110,7 @@ class Page:
                 self._call("Input.insertText", {"text": key})
 
     def click(self, selector: str) -> None:
-        """Scroll to an element and click it with the mouse, once it has stopped moving and nothing covers it."""
+        """Scroll to an element, wait until it has stopped moving and nothing covers it, and click it with the mouse."""
         spot = self.value(f"({_SPOT})({json.dumps(selector)})")
         assert spot is not None, f"{selector} cannot be clicked: it moves, or something covers it"
         for kind in ("mousePressed", "mouseReleased"):
@@ -180,7 +180,7 @@ class Page:
 
 @contextmanager
 def page() -> Iterator[Page]:
-    """Start Chromium and yield a blank page; the process is ended afterwards."""
+    """Start Chromium and yield a blank page; end the process afterwards."""
     found = program()
     assert found is not None, "no Chromium"
     to_browser, write = _pipe()

@@ -1,4 +1,4 @@
-"""Fixtures for several packages' tests."""
+"""Fixtures for the tests of several packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PHOTOS = "AIM_STANFORD_DOGS"
 
 @pytest.fixture(scope="session")
 def stanford_dogs_root() -> Path:
-    """Return a folder tree with real photos from Stanford Dogs, or skip the test."""
+    """Return a folder tree with real photos from Stanford Dogs; skip the test if there is none."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "stanford-dogs-20"
     root = Path(os.environ.get(PHOTOS) or beside)
     if not (root / "Images").is_dir():
@@ -45,7 +45,7 @@ def undrawn() -> Iterator[None]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return a function that makes a file system of a given size, such as 1m, or skips if mounting is not allowed."""
+    """Return a function that mounts a file system of a given size, such as 1m; skip if mounting is not allowed."""
     mounted: list[str] = []
 
     def make(size: str) -> Path:

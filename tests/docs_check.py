@@ -1,5 +1,5 @@
-"""Finds the code blocks in README and docs, checks them without running them, and runs them. A block is run unless a
-hidden comment on the line before the block says otherwise::
+"""Finds the code blocks in README and docs, checks all blocks without executing them, and executes blocks. A block is
+executed unless a hidden comment on the line before the block says otherwise::
 
     <!-- docs-check: parse -->            needs a network, a cluster or hours: the block is only parsed
     <!-- docs-check: save study.yaml -->  a file that later blocks on the page use
@@ -51,7 +51,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Return whether the block is run, not only parsed."""
+        """Return whether the block is executed, rather than only parsed."""
         return not self.mark and self.kind in ("sh", "python")
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _LONGEST_S = 120
-"""Seconds; much longer than any of these tests takes on a busy machine."""
+"""Seconds after which a test is interrupted; much longer than any of these tests takes on a busy machine."""
 
 
 class Waiting(BaseException):

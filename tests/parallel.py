@@ -1,8 +1,8 @@
 """Tests in several processes: the tests' groups, each process's folders, and the settings for all processes.
 
 `make test` starts two processes. A file's tests share a process and therefore their fixtures. Tests that start Ray are
-marked with ``pytest.mark.xdist_group("ray")`` and share one process, because two clusters at a time are too much for
-two CPUs. The longest files run first, so that all processes finish at about the same time.
+marked with ``pytest.mark.xdist_group("ray")`` and share one process, because two clusters at the same time are too much
+for two CPUs. The longest files run first, so that all processes finish at about the same time.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _DEAREST = (
 )
 """Files that take more than 15 seconds of CPU time, longest first."""
 _LONGEST_FOLDER = 24
-"""Maximum number of characters: Ray's socket paths have 83 more, and the system allows 107."""
+"""Maximum length of a folder's path: Ray's socket paths have 83 more characters, and the system allows 107."""
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 4 * 2**30
 """Required free space in bytes: a session leaves less than half a gigabyte."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# The bits were recorded with one thread, and several processes share the CPUs. This must be set before torch is
-# imported.
+# Tests use one thread, because reference results were recorded with one thread, and because several processes share the
+# CPUs. The variables must be set before torch is imported.
 os.environ.update(dict.fromkeys(_THREADS, "1"))
 
 
@@ -58,8 +58,8 @@ def _in_memory(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free >= _ENOUGH_BYTES
 
 
-# A test writes dozens of small files, and a busy disk takes milliseconds for each file. This must be set before pytest
-# reads it.
+# A test writes dozens of small files, and a busy disk takes milliseconds for each file. The variable must be set before
+# pytest reads it.
 if "TMPDIR" not in os.environ and _in_memory(_MEMORY):
     os.environ["TMPDIR"] = str(_MEMORY)
     tempfile.tempdir = None
@@ -99,7 +99,7 @@ def groups(item: pytest.Item) -> set[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the groups, which take longest, and the slow files. The other files fill the remaining time."""
+    """Begin with the groups, which take longest, and the slow files, so that processes finish at the same time."""
     if missing := [name for name in _DEAREST if not (_HERE / name).is_file()]:
         raise pytest.UsageError(f"{__file__}: _DEAREST names files that do not exist: {', '.join(missing)}")
     places = {str(_HERE / name): place for place, name in enumerate(_DEAREST)}
@@ -119,7 +119,7 @@ def no_old_objects() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give this process its own folder for temporary files, without the Ray sessions of other processes."""
+    """Give this process its own folder for temporary files, separate from the Ray sessions of other processes."""
     tmp_path_factory.getbasetemp()  # stays in pytest's folder for inspection
     common = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="t-", dir=common if len(common) + 11 <= _LONGEST_FOLDER else "/tmp")
@@ -135,8 +135,8 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Make `os.fsync` return immediately: a suite writes tens of thousands of files, and no test cuts the power. Tests
-    of synchronization and its order replace `os.fsync` themselves. Child processes do synchronize.
+    """Make `os.fsync` return immediately, because the suite writes tens of thousands of files, and no test simulates a
+    power failure. Tests of synchronization replace `os.fsync` themselves. Child processes do synchronize.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)  # a closed file is still an error

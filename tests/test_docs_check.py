@@ -1,4 +1,4 @@
-"""Commands and code in README and docs work: all blocks are parsed, and blocks that need no cluster are run."""
+"""Commands and code in README and docs work: all blocks are parsed, and blocks that need no cluster are executed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_block_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
 RUNNING = [page for page in docs_check.PAGES if any(block.runs for block in docs_check.blocks(page))]
 
 
-@pytest.mark.slow  # trains the README's study: `make test` parses the same blocks
+@pytest.mark.slow  # trains the README's study; the quick tests parse the same blocks
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", RUNNING)
 @pytest.mark.xdist_group("ray")

@@ -20,7 +20,7 @@ ENTRIES = {
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
-    """Return the line and the text of every docstring of several lines, in which each line keeps its indentation."""
+    """Yield the line number and the text, with its indentation, of every docstring that has several lines."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node, clean=False)
@@ -29,7 +29,7 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
 
 
 def mistakes(text: str) -> Iterator[str]:
-    """Return what is wrong with the sections of a docstring."""
+    """Yield a description of each mistake in the sections of a docstring."""
     if found := re.search(r"(Parameters|Attributes|Raises|Returns|Yields) -{3,} ", text):
         yield f"{found[1]} is not a heading of its own"
     for margin, name, body in SECTION.findall(text):

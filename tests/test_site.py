@@ -81,7 +81,7 @@ def test_links_to_files_outside_the_site_become_plain_names(conf: ModuleType) ->
     assert source == ["See the example (`examples/own_code`) and `README.md`, [study](study.md)."]
 
 
-@pytest.mark.slow  # it imports everything, and needs `make docs`
+@pytest.mark.slow  # imports all modules, and needs the packages of `make docs`
 @pytest.mark.timeout(600)
 def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("sphinx", reason="make docs installs it")

@@ -1,4 +1,4 @@
-"""Commands and Python names match the record; an intended change must be recorded again."""
+"""Commands and Python names match the recorded files; after an intended change, the files must be written again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_command_line_matches_the_record() -> None:
 
 
 def test_the_python_names_match_the_record() -> None:
-    """This test needs a separate process, because registrations from other tests must not appear."""
+    """This test uses a separate process, so that plugins registered by other tests do not appear."""
     code = "import sys; sys.path.append('tests'); import surface; print(surface.python(), end='')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=surface.ROOT)
     assert found.returncode == 0, found.stderr

@@ -1,11 +1,11 @@
 """Augmentation of whole batches on the training device, with as few passes over the pixels as possible.
 
-Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``, so the draws do not depend on the batch
-size, the order, or the number of workers. Rotation, translation, flips and crop form one affine map, and the image is
+Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``. They do not depend on the batch size,
+the order, or the number of workers. Rotation, translation, flips and crop form one affine map, and the image is
 resampled once, bilinearly, with half-sample reflection at the border (as in the post's augmentation). With
 ``resampling: each``, the image is resampled after the rotation and again after the translation, as in the layers of the
-post's augmentation. Flips without other changes move pixels without rounding. If the computed values change, even in
-the last bit, increase `AugmentationConfig.version`.
+post's augmentation. If flips are the only change, pixels are moved without rounding. If you change the computed
+values, even in the last bit, increase `AugmentationConfig.version`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from aimlib.training.inputs import Scaling
 from aimlib.training.pixel_format import to_floats
 
 _DRAWS = 6
-"""Per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
+"""Draws per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
 _CROP_DRAWS = 4
-"""Per pass, after the draws above: the crop's area, its aspect ratio, and its position in rows and in columns."""
+"""Additional draws per pass if images are cropped: the crop's area, its aspect ratio, its row and its column."""
 _FLOATS_IN_CACHE = 2**17
-"""Number of values that one thread processes at a time, unless an image has more: 0.5 MiB, so that the data for two
-steps fits into the cache."""
+"""Number of values that one thread processes at a time, unless a single image has more: 0.5 MiB, so that the data for
+two steps fits into the cache."""
 
 _Step = Callable[[Tensor, slice, Tensor], Tensor]
-"""Returns a changed part of the batch, given the part, the numbers of its images in the batch, and a buffer for the
+"""Returns a changed part of the batch, given the part, the positions of its images in the batch, and a buffer for the
 result.
 
-A step that would allocate memory for its result uses the buffer; the given part may already be in it.
+A step that would otherwise allocate a tensor for its result writes to the buffer instead. The buffer may already
+contain the given part.
 """
 
 
 def draws(seed: int, epoch: int, images: npt.NDArray[np.int64], config: AugmentationConfig) -> Tensor:
-    """Return uniform numbers [passes, batch, 6] for `images` in `epoch`; 10 instead of 6 if images are cropped."""
+    """Return uniform random numbers for `images` in `epoch`: [passes, batch, 6], or [passes, batch, 10] with crops."""
     table = _stream("augment", seed, epoch, images, config.passes, _DRAWS)
     if config.crop_scale == 1:
         return table
@@ -60,7 +61,7 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scali
     ----------
     x_BCHW : [batch, channels, height, width], pixel values, uint8 or float.
     draws_PBD : [passes, batch, 6 or 10], uniform in [0, 1), as `draws` returns them.
-    scaling : applied to the augmented images; None leaves their values from 0 to 255.
+    scaling : applied to the augmented images; None leaves their values between 0 and 255.
     """
     dtype = x_BCHW.dtype if x_BCHW.is_floating_point() else torch.float32
     layout = torch.preserve_format
@@ -80,10 +81,10 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scali
 
 
 def _pieces(x_BCHW: Tensor) -> list[slice]:
-    """Return the parts of a batch.
+    """Return the slices into which a batch is divided.
 
     On the CPU, the parts are small enough for intermediate values to stay in the cache, but have at least one image per
-    thread. On other devices, there is one part. No pixel depends on the parts.
+    thread. On other devices, the entire batch is one part. The division does not affect the results.
     """
     count, pixels = len(x_BCHW), x_BCHW[0].numel()
     if x_BCHW.device.type != "cpu":
@@ -111,7 +112,7 @@ def _flipped(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> T
 def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | None, shape: torch.Size) -> list[_Step]:
     """Return the steps of all passes except exact flips.
 
-    Small tensors are computed here, for the entire batch at once.
+    The small tensors that the steps use are computed here, once for the entire batch.
     """
     if scaling is not None and scaling.identity:
         scaling = None
@@ -126,13 +127,13 @@ def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | Non
 
 
 def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int) -> _Step:
-    """Interpolate at mapped positions.
+    """Return a step that interpolates the images at mapped positions.
 
-    With `resampling: each`, interpolate a second time if there is both a rotation and a translation.
+    With ``resampling: each``, the step interpolates a second time if there is both a rotation and a translation.
 
-    A translation moves all pixels by the same fraction of a pixel. The rotated image is therefore sampled at positions
-    that are moved, reflected and flipped by whole pixels, with one additional row and column, and the translation
-    interpolates between these samples.
+    A translation shifts all pixels of an image by the same fraction of a pixel. The rotated image is therefore sampled
+    on a grid that is already shifted by whole pixels, reflected and flipped, with one additional row and column. The
+    translation then interpolates between neighboring samples.
     """
     twice = config.resampling == "each" and config.rotation > 0 and config.translation > 0
     if twice:
@@ -166,7 +167,7 @@ def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width:
 
 
 def _moved(shift_B: Tensor, mirrored_B: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return the positions [batch, side + 1] between which a shift interpolates, and the second one's weight [batch].
+    """Return the positions between which a shift interpolates [batch, side + 1], and the second neighbor's weight.
 
     Parameters
     ----------
@@ -188,13 +189,13 @@ def _centres(side: int, like: Tensor) -> Tensor:
 def _reflected(x: Tensor) -> Tensor:
     """Return positions reflected at -1 and 1.
 
-    Positions from -3 to 3 are then between -1 and 1; positions farther away are closer by 2.
+    Positions between -3 and 3 are mapped to between -1 and 1; the magnitude of positions farther away decreases by 2.
     """
     return torch.lerp(x, x.clamp(-1, 1), 2.0)
 
 
 def _toned(draws_BD: Tensor, config: AugmentationConfig, scaling: Scaling | None) -> _Step:
-    """Change contrast and scale, with one factor and one addend per image and channel."""
+    """Return a step that changes the contrast and scales, with one factor and one addend per image and channel."""
     factor_B111 = (1 + config.contrast * (2 * draws_BD[:, 5] - 1))[:, None, None, None]
     if config.contrast_per == "batch":
         factor_B111 = factor_B111[:1].expand_as(factor_B111)  # the factor of the batch's first image
@@ -224,7 +225,8 @@ def affine(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int
     cos, sin = torch.cos(angle), torch.sin(angle)
     mirror_x = torch.where(draws_BD[:, 3] < config.horizontal_flip, -1.0, 1.0)
     mirror_y = torch.where(draws_BD[:, 4] < config.vertical_flip, -1.0, 1.0)
-    # Normalized coordinates run from -1 to 1, so a shift by an entire side is 2; rotation keeps pixels square.
+    # Normalized coordinates range from -1 to 1, so a shift by an entire side is 2. The ratios of the sides ensure that
+    # a rotation does not distort images that are not square.
     shift_y, shift_x = signed[:, 1] * config.translation * 2, signed[:, 2] * config.translation * 2
     first = torch.stack([cos * mirror_x, -sin * (height / width) * mirror_y, shift_x], dim=1)
     second = torch.stack([sin * (width / height) * mirror_x, cos * mirror_y, shift_y], dim=1)
@@ -235,8 +237,8 @@ def affine(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int
 def _cropped(maps_B23: Tensor, draws_BD: Tensor, config: AugmentationConfig) -> Tensor:
     """Return the maps combined with a random crop: positions from -1 to 1 in the crop are mapped into the image.
 
-    The area and the logarithm of the ratio are uniform (Szegedy et al., 2015). A side that would be longer than the
-    image's side is shortened to it (torchvision draws again instead).
+    The area and the logarithm of the aspect ratio are uniform (Szegedy et al., 2015). A side of the crop that would be
+    longer than the image's side is shortened to the image's side (torchvision draws again instead).
     """
     area = config.crop_scale + (1 - config.crop_scale) * draws_BD[:, 0]
     ratio = torch.exp(math.log(config.crop_ratio) * (2 * draws_BD[:, 1] - 1))

@@ -1,4 +1,4 @@
-"""`CheckpointManager` keeps the checkpoint of a run, and pauses the run when the caller requests it."""
+"""`CheckpointManager` keeps the checkpoint of a run, and pauses the run when the caller requests a pause."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OnCheckpoint = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Save:
-    """What a run that must pause is about to save.
+    """The save that a run is about to make before it pauses.
 
     Attributes
     ----------
@@ -42,16 +42,16 @@ class Save:
 
 
 _WORTH_SAVING_S = 1.0
-"""Minimum computing time, in seconds, that justifies a checkpoint after the last epoch."""
+"""Minimum time since the last save, in seconds, that justifies a checkpoint after the last epoch."""
 Saving = Callable[[Save], AbstractContextManager[bool]]
-"""Context manager around the save of a run that must pause; yields whether to save."""
+"""Returns a context manager for the save before a pause; the context manager yields whether to save."""
 
 
 class OnFailedSave(Protocol):
     """Called with the exception that a save raised."""
 
     def __call__(self, error: Exception, *, pausing: bool) -> bool:
-        """Return whether to continue without the save or, if the run must pause, whether to save again."""
+        """Return True to continue without the save or, if the run must pause, to try the save again; False to raise."""
 
 
 class Paused(Exception):  # noqa: N818 -- an outcome, not an error
@@ -79,11 +79,11 @@ class CheckpointManager:
     run : the run, before its first step; if there is a checkpoint, the run is restored from it.
     run_id : id of the run; protects against restoring a different run's checkpoint.
     directory : directory of the checkpoint; None: no checkpoints.
-    share : maximum share of the time that is spent on saving after epochs.
+    share : maximum share of the time that may be spent on saving after epochs.
     pause : returns whether to pause; None: never pause.
     on_checkpoint : called with the checkpoint file after every save.
-    saving : context manager around the save of a run that must pause; it may wait, or refuse the save.
-    on_failed_save : decides whether a run continues after a failed save; None: it does not.
+    saving : returns a context manager for the save before a pause, which may wait or refuse the save.
+    on_failed_save : decides whether a run continues after a failed save; None: the save's exception is raised.
 
     Raises
     ------
@@ -174,8 +174,8 @@ class CheckpointManager:
     def keep(self) -> None:
         """Save the run after an epoch, unless saving would exceed its share of the time.
 
-        After the last epoch, the result is about to be stored. A checkpoint would only help if that fails, and is not
-        worthwhile for less than a second of computing.
+        After the last epoch, the result is about to be stored. A checkpoint then helps only if storing the result
+        fails, so the run is not saved if its last save was less than a second ago.
         """
         since = time.perf_counter() - self.saved_at
         if self.run.done() and since < _WORTH_SAVING_S and self.share < math.inf:
@@ -189,7 +189,7 @@ class CheckpointManager:
                 self.saved_at = time.perf_counter()
 
     def ask(self) -> None:
-        """Pause the run if the caller requests it.
+        """Pause the run if the caller requests a pause.
 
         Raises
         ------
@@ -244,7 +244,7 @@ class CheckpointManager:
         self.lasted = time.perf_counter() - started
 
     def _kept(self) -> dict[str, Any] | None:
-        """Return the kept network; if it is the current network, the state is stored only once."""
+        """Return the kept network; without its state if it is the current network, which is stored anyway."""
         kept, run = self.run.kept, self.run
         if kept is None:
             return {"epoch": None, "state": None, "memory": run.memory} if run.memory else None

@@ -35,7 +35,7 @@ DAMAGED_FILE = ".damaged.pt"
 _TEMPORARY = f".{FILE}."
 _SINCE_3: dict[str, Any] = {"step": "eager", "data_on": None, "peak_device_bytes": None}
 _LACKING: dict[int, dict[str, Any]] = {1: {"under_way": None, **_SINCE_3}, 2: _SINCE_3}
-"""Values that are missing from checkpoints in earlier formats, as they were in the runs that wrote them."""
+"""Parts that checkpoints in earlier formats lack, with the values that applied to the runs that wrote them."""
 
 
 @dataclass
@@ -50,15 +50,15 @@ class Checkpoint:
     run_id : identity of the run.
     epochs : the history: one mapping with the columns of `aimlib.records.EPOCHS` per completed epoch.
     predictions : [epochs, test images].
-    network, optimizer : their state dicts.
+    network, optimizer : state dicts of the network and of the optimizer.
     seconds, attempts, started_at : wall time so far, number of starts, and ISO time of the first start.
     under_way : state of the current epoch, as `aimlib.training.epoch.Epoch.state` returns it; None between epochs.
-    step : how the run computes its steps; it continues in the same way.
+    step : how the run computes its steps; the continued run computes them in the same way.
     data_on : where the run's images were, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
-    kept : epoch and state of the network kept so far, and the measures of its memory. If the state is None, it is that
-        of `network` or of the average; if the epoch is None, no network has been kept yet. None: the run does not keep
-        a network.
+    kept : epoch and state of the network kept so far, and the measures of its memory. A state of None stands for the
+        state of `network` or of the average; an epoch of None means that no network has been kept yet. None: the run
+        does not keep a network.
     scores : epoch and log-probabilities [test images, classes] kept so far; None: none are kept.
     average : state of the weight average; None: the run has none.
     callbacks : the callbacks' state, as `aimlib.training.callbacks.events.Callbacks.state` returns it; None without
@@ -106,7 +106,8 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
         share(temporary)
-        with suppress(FileNotFoundError):  # if killed between the two, the run continues from the previous checkpoint
+        # If the process is killed between the two renames, the run continues from the previous checkpoint.
+        with suppress(FileNotFoundError):
             path.replace(directory / PREVIOUS_FILE)
         return temporary.replace(path)
     except BaseException:
@@ -115,7 +116,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what is stored; without a kept network and later parts, earlier versions can read it."""
+    """Return the content to store, in the earliest possible format, so that earlier versions can read it."""
     content = {"format": WITH_LATER_PARTS, **vars(checkpoint)}
     if all(content[part] is None for part in _LATER_PARTS):
         content = {key: value for key, value in content.items() if key not in _LATER_PARTS}
@@ -161,9 +162,9 @@ def load(directory: Path, run_id: str, on_damage: Callable[[str], None] = lambda
 
     Raises
     ------
-    StoreError: a file has an unknown format or cannot be read from the file system; or a file belongs to a different
-        run, and there is no intact checkpoint of this run (a caller who confuses two runs must not lose either of
-        them).
+    StoreError: a file has an unknown format or cannot be read; or there is no intact checkpoint of this run, but a
+        file belongs to a different run. In the latter case, nothing is overwritten, so that a caller who confuses two
+        runs loses neither of them.
     """
     _remove_remains(directory)
     foreign: list[Path] = []
@@ -207,7 +208,8 @@ def _read(path: Path, run_id: str) -> Checkpoint:
         intact = is_intact(path)
         state = torch.load(path, map_location="cpu", weights_only=True) if intact is not False else None
     except Exception as error:
-        # A storage failure is not damage; but EINVAL comes from a seek beyond the ends of a truncated file.
+        # A storage failure does not mean that the file is damaged, except for EINVAL, which results from a seek beyond
+        # the ends of a truncated file.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise StoreError(f"{path}: cannot be read: {error}; check the file system, and run again") from error
         raise _Damaged(f"it is not a readable checkpoint ({type(error).__name__})") from error

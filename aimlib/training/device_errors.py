@@ -1,4 +1,4 @@
-"""GPU failures: which errors are failures, who caused them, and whether the process can continue.
+"""GPU failures: which errors are GPU failures, who caused them, and whether the process can continue.
 
 After most device errors, the CUDA context is lost: every further call fails with the same error, and only a different
 process can use the device again. Running out of memory leaves the context intact.
@@ -20,7 +20,7 @@ from aimlib.errors import text_of
 Kind = Literal["out_of_memory", "device_error", "device_assert"]
 """out_of_memory: the GPU's memory, or the process's share of it, was too small. device_error: the device, its driver or
 the connection between them failed. device_assert: an assertion within a kernel failed, for example because a label is
-out of range: the user's code is at fault, but the context is lost all the same."""
+out of range; the user's code is at fault, but the context is also lost."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class DeviceFailure:
 
     Attributes
     ----------
-    held_by_others : whether the device ran out of memory because other processes used much of it, although this process
-        had not used up its share.
+    held_by_others : whether the device ran out of memory because of other processes, although this process had not
+        used up its share.
     """
 
     kind: Kind
@@ -38,7 +38,7 @@ class DeviceFailure:
 
     @property
     def blame(self) -> Literal["device", "user"]:
-        """Who caused the failure; if memory ran out, the user, unless other processes used the memory."""
+        """Who caused the failure. Running out of memory is the user's fault, unless other processes used the memory."""
         if self.kind == "out_of_memory":
             return "device" if self.held_by_others else "user"
         return "device" if self.kind == "device_error" else "user"
@@ -50,11 +50,11 @@ class DeviceFailure:
 
 
 _CONTEXT_BYTES = 2**30
-"""Maximum memory that CUDA and its libraries use per process in addition to torch's allocations; usually half of
-that."""
+"""Maximum number of bytes that CUDA and its libraries use per process in addition to torch's allocations; they usually
+use half as much."""
 _LITTLE_BYTES, _LITTLE_SHARE = 2**30, 0.05
-"""Free memory counts as scarce if it is below this many bytes, or below this share of the device if that is more:
-CUDA's libraries request a few hundred MiB at once, and more on large devices."""
+"""Free memory counts as scarce if it is below this number of bytes, or below this share of the device if that is more.
+CUDA's libraries request a few hundred MiB in a single call, and more on large devices."""
 
 _OUT_OF_MEMORY_CODE, _ASSERT_CODE = 2, 710
 _DEVICE_CODES = frozenset(
@@ -88,7 +88,7 @@ _DEVICE_CODES = frozenset(
         *(802, 803, 804, 805, 806, 807, 808, 809, 810, 911, 999),
     }
 )
-"""Values of ``cudaError_t``; a test compares them with the texts below, which are CUDA's own."""
+"""Values of ``cudaError_t``; a test compares them with the messages below, which are CUDA's own."""
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory"  # CUDA's and HIP's allocator; the driver
@@ -97,7 +97,7 @@ _OUT_OF_MEMORY = re.compile(
     r"|DEVICE_ALLOCATION_FAILED"  # CUDNN_STATUS_INTERNAL_ERROR_..., cuDNN 9
 )
 _PERHAPS_OUT_OF_MEMORY = re.compile(
-    r"unable to find an engine to execute this computation"  # of torch: GET, FIND
+    r"unable to find an engine to execute this computation"  # torch: "GET was unable", "FIND was unable"
     r"|Unable to find a valid cuDNN algorithm"
     r"|(CUDNN|CUBLAS|CUSOLVER|CUSPARSE)_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR|MAPPING_ERROR|INSUFFICIENT_RESOURCES)"
     r"|CUDNN_STATUS_NOT_SUPPORTED"
@@ -199,7 +199,7 @@ def _kind_of_text(text: str) -> Kind | Literal["perhaps"] | None:
 
 
 def _pending(device: torch.device) -> Kind | Literal["perhaps"] | None:
-    """Wait for the device to finish its work, and return its error, because kernel errors are reported late."""
+    """Wait for the device, and return the kind of its pending error, if any: errors in kernels are reported late."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     try:
@@ -259,7 +259,7 @@ def _is_held_by_others(device: torch.device, share: float | None) -> bool:
 
 
 def attach(error: BaseException, failure: DeviceFailure) -> None:
-    """Attach a failure to an error, where `failure_of` finds it."""
+    """Attach a failure to an error, so that `failure_of` can find it."""
     with contextlib.suppress(AttributeError, TypeError):
         error._device_failure = failure  # type: ignore[attr-defined]
 
@@ -274,9 +274,9 @@ def failure_of(error: BaseException) -> DeviceFailure | None:
 
 
 def keep_for_ever(error: BaseException) -> None:
-    """Keep an error alive and, through its traceback, the run's tensors.
+    """Keep an error and the run's tensors, which its traceback references, until the process ends.
 
-    If the context is lost, freeing a tensor that was used on two streams aborts the process: torch records an event for
-    the tensor, which fails within a destructor. The process must be replaced, but first has to report the reason.
+    If the context is lost, freeing a tensor that was used on two streams aborts the process, because torch fails to
+    record an event within a destructor. The process must be replaced, but it must report the reason first.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(error))

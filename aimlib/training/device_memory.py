@@ -36,11 +36,11 @@ def limit_memory(device: torch.device, share: float) -> None:
 
 @contextmanager
 def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
-    """Limit a run's memory as `limit_memory` does, and remove the limit at the end of the run; None sets no limit.
+    """Limit a run's GPU memory as `limit_memory` does, and remove the limit at the end of the run; None: no limit.
 
-    At the end of a run on a GPU, all memory is released, because other processes may need it: the run's tensors, which
-    an exception references through the variables in its traceback, and torch's reserve. At that time, nothing else in
-    this process may reference the tensors. An exception that the device caused is marked as such
+    At the end of a run on a GPU, all memory is released, because other processes may need it. This includes torch's
+    reserve, and the run's tensors, which an exception references through the variables in its traceback. Nothing else
+    in this process may reference the tensors at that time. An exception that the device caused is marked as such
     (`aimlib.training.device_errors`). If the context is lost, nothing can be released, so no attempt is made.
     """
     lost, refusals = False, device_errors.refusals(device)
@@ -48,7 +48,7 @@ def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
         if share is not None:
             limit_memory(device, share)
         if device.type == "cuda":
-            torch.cuda.init()  # type: ignore[no-untyped-call]  # some of torch's functions refuse devices until then
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # some torch functions fail before
         yield
     except BaseException as error:
         if device.type == "cuda":
@@ -62,7 +62,7 @@ def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
 
 
 def _is_lost(error: BaseException, device: torch.device, share: float | None, refusals: int) -> bool:
-    """Attach to the error what it means for the device, and return whether the CUDA context is lost."""
+    """Attach the device failure, if any, to the error, and return whether the CUDA context is lost."""
     failure = device_errors.diagnose(error, device, share, refusals) if isinstance(error, Exception) else None
     if failure is None:
         return False
@@ -80,8 +80,8 @@ def _give_back(device: torch.device, *, limited: bool) -> None:
     if limited:
         steps.insert(0, lambda: limit_memory(device, 1.0))
     for step in steps:
-        # If a kernel failed after the last value was read, this is noticed only here: the run is done, and the next
-        # user of the device is warned.
+        # If a kernel failed after the last value was read, the failure is noticed only here. It is ignored, because the
+        # run is done; the next use of the device in this process raises it again.
         with contextlib.suppress(RuntimeError):
             step()
 

@@ -1,4 +1,4 @@
-"""Devices: the one to train on, its properties, and the number of GPUs in this machine that torch can use."""
+"""The device to train on, its properties, and the number of GPUs in this machine that torch can use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
 
 
 def indexed(device: torch.device) -> torch.device:
-    """Return the device with its index; a GPU without an index gets that of the current device."""
+    """Return the device with its index; a GPU without an index gets the index of the current device."""
     index: int | None = device.index  # torch's annotation omits None
     if device.type != "cuda" or index is not None:
         return device
@@ -54,10 +54,10 @@ def _cpu_model() -> str:
 
 
 def device_uuid(device: torch.device) -> str:
-    """Return a GPU's UUID in NVML's form, ``GPU-...`` or ``MIG-...``; empty for a CPU, or if it is unknown.
+    """Return a GPU's UUID in NVML's format, ``GPU-...`` or ``MIG-...``; empty for a CPU, or if the UUID is unknown.
 
-    This neither needs nor creates a context. If NVML has also lost a GPU, only processes that used it before still know
-    it, so call this before a run starts.
+    This neither needs nor creates a CUDA context. Call it before a run starts: once NVML has also lost the GPU, only
+    processes that used the GPU earlier still know the UUID.
     """
     if device.type != "cuda":
         return ""
@@ -130,7 +130,7 @@ def why_unusable() -> str:
 
 
 def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:
-    """Return a reason and a remedy."""
+    """Return the reason for a shortfall, and a remedy."""
     if torch.version.cuda is None:
         return "this torch is built without CUDA", "install a build with CUDA"
     shown = _counted_by_cuda()
@@ -169,7 +169,7 @@ def _refusal() -> str:
 
 
 def has_kernels(capability: tuple[int, int] | None) -> bool:
-    """Return whether this torch runs on GPUs with a given compute capability; True if that is unknown.
+    """Return whether this torch runs on GPUs with a given compute capability; True if the capability is unknown.
 
     Compiled kernels (``sm_80``) run on later GPUs with the same major version; kernels for one architecture
     (``sm_90a``) run only on that architecture. PTX (``compute_80``) can be compiled for all later GPUs.

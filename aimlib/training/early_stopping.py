@@ -16,7 +16,7 @@ def should_stop(config: EarlyStoppingConfig, monitored: Iterable[float]) -> bool
 
 
 def stopping_epoch(accuracies: Iterable[float], patience: int, min_delta: float) -> int | None:
-    """Return the number, from 1, of the epoch after which early stopping ends a run; None if it does not.
+    """Return the number, from 1, of the epoch after which early stopping ends a run; None if the run is not stopped.
 
     As in Keras's EarlyStopping, an epoch counts as better if it exceeds the best epoch by more than `min_delta`;
     training stops after `patience` consecutive epochs that are not better.

@@ -1,4 +1,4 @@
-"""A run's current epoch, which can be interrupted after any part, stored, and continued bit for bit."""
+"""A run's current epoch, which can be interrupted after any part, stored, and continued with identical results."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Epoch:
         rng_state.restore(state["generators"], self.device)
 
     def _finite_steps(self, state: dict[str, Any]) -> Tensor:
-        """Return the value missing from older checkpoints: all steps, or less than 0 if a loss was not finite."""
+        """Return `finite_steps`; for older checkpoints, which lack it, all steps, or -2^40 if a loss was not finite."""
         given: Tensor | None = state.get("finite_steps")
         if given is not None:
             return given

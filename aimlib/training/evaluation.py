@@ -29,8 +29,8 @@ class Evaluation:
 
     Attributes
     ----------
-    loss : mean cross-entropy in nats; or, for the run's own loss, its mean over the batches, weighted by their numbers
-        of images.
+    loss : mean cross-entropy in nats; or the mean of the run's own loss over the batches, weighted by the number of
+        images per batch.
     accuracy : accuracy as a fraction.
     top5_accuracy : share of the images whose true class has one of the five highest scores (including ties with the
         fifth); None if there are five classes or fewer, because every image would count.
@@ -112,14 +112,14 @@ def evaluate(
 
     Parameters
     ----------
-    counted : number of images, from the first, that count toward the loss and the accuracy; None: all. All images are
-        predicted.
+    counted : number of images, starting with the first, that count toward the loss and the accuracy; None: all images.
+        Predictions are made for all images.
     tally : an interrupted evaluation of the same images, which is continued.
     between : called between two batches; if it raises an exception, the evaluation is interrupted with `tally` up to
         date.
     loader : loader for `images`; None: every batch is gathered on the host.
     memory_format : the network's memory format; see `training.memory_format`.
-    scores : whether to keep the log-probabilities; they are missing if the evaluation began without them.
+    scores : whether to keep the log-probabilities; ignored if `tally` was begun without them.
     loss : the run's loss; None: the cross-entropy without label smoothing.
     """
     counted = len(indices) if counted is None else counted

@@ -1,4 +1,4 @@
-"""How much memory a run needs, and how many runs fit on a device."""
+"""The peak memory use of a run, and the number of runs that fit on a device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch.autograd.profiler import profile
 class Footprint:
     """Peak memory of a run, in bytes.
 
-    It counts torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
-    workspaces that operations request from torch. It does not count Python and the libraries (on a GPU, the CUDA
-    context, a few hundred MiB per process). On the host, it does not count the images either, which processes on one
-    machine share if they are mapped from a file.
+    This includes torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
+    workspaces that operations request from torch. It does not include Python and the libraries (on a GPU, the CUDA
+    context, a few hundred MiB per process). On the host, it does not include the images either, because processes on
+    one machine share images that are mapped from a file.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Footprint:
 
 def begin_on_gpu(device: torch.device) -> None:
     """Begin to record this process's peak memory on a GPU, for `on_gpu`."""
-    torch.cuda.init()  # type: ignore[no-untyped-call]  # some of torch's functions refuse devices until then
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # some torch functions fail before
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
@@ -44,8 +44,8 @@ def begin_on_gpu(device: torch.device) -> None:
 def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
     """Run `calls`, and return the peak since `begin_on_gpu`, including everything that this process has on the GPU.
 
-    Everything before the calls counts, because a run does it as well: the steps before a CUDA graph is captured reserve
-    more memory than its replays.
+    Work before the calls counts as well, because a run also does it: the steps before the capture of a CUDA graph
+    reserve more memory than the graph's replays.
     """
     for call in calls:
         call()
@@ -54,10 +54,10 @@ def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
 
 
 def on_cpu(calls: list[Callable[[], None]], network: nn.Module, optimizer: torch.optim.Optimizer) -> Footprint | None:
-    """Return the peak during `calls`: the memory of the network and the optimizer, plus the maximum allocated on top.
+    """Return the peak during `calls`: the size of the network and the optimizer, plus the calls' largest allocation.
 
-    Torch's profiler accounts for each allocation. The resident memory of the process would be unsuitable, because it
-    depends on memory that was freed earlier but kept by the C library, and on which libraries are loaded.
+    Torch's profiler accounts for each allocation. The resident memory of the process would be unsuitable: it includes
+    the loaded libraries, and memory that was freed earlier but is kept by the C library.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> 
 def runs_per_device(peak_bytes: int, total_bytes: int, headroom: float = 0.1) -> int:
     """Return how many runs fit into a device's memory at the same time.
 
-    A single run may also use the headroom: the result is 1 if one run fits only by using the headroom, 0 if it does not
-    fit at all.
+    A single run may also use the headroom: the result is 1 if one run fits only by using the headroom, and 0 if the run
+    does not fit at all.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@
 3. The shards are read in turn, sixteen images at a time, until all are empty.
 
 Source: tensorflow-datasets 4.0.1 (`core/shuffle.py`, `core/hashing.py`, `core/tfrecords_writer.py`,
-`core/tfrecords_reader.py`). It creates one shard per 64 MiB and rounds their number down to a power of two, which gives
-four for both splits of Stanford Dogs. This module uses four shards for other data sets as well.
+`core/tfrecords_reader.py`). That version creates one shard per 64 MiB and rounds the number of shards down to a power
+of two. Both splits of Stanford Dogs have four shards. This module uses four shards for other data sets as well.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def fixed_order(
 
     Parameters
     ----------
-    indices : numbers of the images: all images in the split or some of them. A subset is read in the order of the
-        entire split.
+    indices : numbers of the images: all images in the split or some of them. A subset keeps the order of the entire
+        split.
     names : names of all images in the split.
     split : ``train`` or ``test``; part of what ``tfds`` hashes.
     data : name of the data set, which decides how ``tfds`` makes keys from image names.

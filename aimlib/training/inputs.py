@@ -19,12 +19,12 @@ _CHUNK = 128
 
 @dataclass(frozen=True)
 class Scaling:
-    """How pixel values enter the network: ``(x - mean) / sd`` per channel.
+    """How pixel values are scaled before they enter the network: ``(x - mean) / sd`` per channel.
 
     Attributes
     ----------
     mean, sd : tensors of shape [1, channels, 1, 1].
-    identity : whether the mean is 0 and the sd is 1, so there is nothing to compute.
+    identity : whether the mean is 0 and the sd is 1 in every channel, so that there is nothing to compute.
     """
 
     mean: Tensor
@@ -79,7 +79,7 @@ def standardization(pixels: npt.NDArray[np.uint8 | np.uint16], indices: npt.NDAr
 
 
 def _histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the count of each storable value in `values` [number]; bytes are counted in pairs."""
+    """Return how often each storable value occurs in `values`; single-byte values are counted in pairs."""
     if values.dtype != WHOLE.stored:
         return np.bincount(values, minlength=FINE.values)
     pairs = np.bincount(values[: len(values) // 2 * 2].view(np.uint16), minlength=2**16).reshape(256, 256)
@@ -94,10 +94,10 @@ def identity_scaling(channels: int) -> Scaling:
 
 
 def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return pixels [batch, channels, height, width], as stored but in channels-last memory, and labels [batch].
+    """Return the stored pixels [batch, channels, height, width], in channels-last layout, and the labels [batch].
 
-    Pixels keep the stored type, which needs a quarter of the bytes, until augmentation or scaling converts them to
-    floats.
+    Pixels keep the stored type, which needs half as many bytes as floats or fewer, until augmentation or scaling
+    converts them to floats.
     """
     announce(images.pixels, indices)
     pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map is not modified
@@ -106,5 +106,5 @@ def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.dev
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on `device`; unless that is the CPU, it is copied from pinned memory without waiting."""
+    """Return the tensor on `device`; for a GPU, it is copied from pinned memory without waiting."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The trained network that is kept from a run: that of the selected epoch or of the last epoch."""
+"""The trained network that is kept from a run: the network of the selected epoch or of the last epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from aimlib.component import ComponentConfig
 from aimlib.errors import counted
 
 Keep = Literal["best", "last", "none"]
-"""best: the network of the epoch that the selection rule chooses; last: that of the last epoch."""
+"""best: the network of the epoch that the selection rule chooses; last: the network of the last epoch; none: no
+network."""
 
 
 @dataclass
@@ -23,7 +24,7 @@ class KeptNetwork:
     Attributes
     ----------
     epoch : number of the epoch, from 1; 0 is the start.
-    state : parameters and buffers by name, on the CPU; None: those of the network that is currently being trained.
+    state : parameters and buffers by name, on the CPU; None: the same as in the network that is being trained.
     scaling : mean and standard deviation with which pixels are scaled, [2, channels]; None until the end of the run.
     memory : `aimlib.memory.measures` at the start and after every epoch of the run; empty if there is no memory.
     """

@@ -23,7 +23,7 @@ def flag(owner: Any, name: str, wanted: Any) -> Setting:
 
 
 def kernel_settings() -> Iterator[Setting]:
-    """Yield the settings that choose between GPU or CPU kernels, or let kernels accumulate in fewer bits."""
+    """Yield the settings that select kernels on the GPU and the CPU, or let kernels accumulate in fewer bits."""
     yield flag(torch.backends.cudnn, "enabled", True)
     yield flag(torch.backends.cudnn, "benchmark", False)
     yield flag(torch.backends.cudnn, "deterministic", True)
@@ -38,7 +38,7 @@ def kernel_settings() -> Iterator[Setting]:
         if hasattr(torch._C, getter) and hasattr(torch._C, setter):
             yield _of_torch(getattr(torch._C, getter), getattr(torch._C, setter), wanted)
     for reset in ("_cuda_resetCublasWorkspaceSize", "_cuda_resetCublasLtWorkspaceSize"):
-        if hasattr(torch._C, reset):  # reading it would initialize CUDA; in a fresh process, none is set
+        if hasattr(torch._C, reset):  # reading the size would initialize CUDA; a fresh process has none
             yield Setting(lambda: None, _calling(getattr(torch._C, reset)), None)
 
 
@@ -79,7 +79,7 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
     found = get()
 
     def put(value: Any) -> None:
-        if get() != value:  # some warn that they are experimental
+        if get() != value:  # some setters warn that they are experimental
             write(*value) if isinstance(value, tuple) else write(value)
 
     return Setting(get, put, (wanted,) * len(found) if isinstance(found, tuple) else wanted)
@@ -88,10 +88,10 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
 def precision_settings(tf32: bool) -> Iterator[Setting]:
     """Yield the settings for the rounding of float32 products.
 
-    They consist of settings per operation, if this version of torch has them, and of the older switches.
+    These are the settings per operation, if this version of torch has them, and the older switches.
 
-    Setting an older switch also changes the newer settings, so the older switches come first at the start, and last
-    when everything is restored.
+    Setting an older switch also changes the newer settings. The newer settings are therefore set first and restored
+    last.
     """
     if hasattr(torch._C, "_get_fp32_precision_getter"):
         yield Setting(_precisions, _set_precisions, dict.fromkeys(_OPERATIONS, "none"))
@@ -104,8 +104,8 @@ _OPERATIONS = (
     ("generic", "all"),
     *((library, operation) for library in ("cuda", "mkldnn") for operation in ("all", "matmul", "conv", "rnn")),
 )
-"""Libraries and their operations, with torch's names. An operation without its own setting follows ``all``: first that
-of its library, then the generic one."""
+"""Libraries and their operations, with torch's names. An operation without its own setting follows the setting ``all``
+of its library or, if there is none, the generic setting ``all``."""
 
 
 def _precisions() -> dict[tuple[str, str], str]:
@@ -129,7 +129,7 @@ def _set_precisions(wanted: dict[tuple[str, str], str]) -> None:
 
 
 def _older(setting: Setting) -> Setting:
-    """Return a switch that torch refuses to read while the switch contradicts the newer settings.
+    """Return an older switch, which torch refuses to read while the switch contradicts the newer settings.
 
     In that case, the switch is not restored.
     """

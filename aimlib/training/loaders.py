@@ -95,7 +95,7 @@ class PrefetchingLoader(Loader):
         if copied is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(copied)
-            for tensor in batch:  # its memory on the other stream is free for the batch after the next one
+            for tensor in batch:  # the copy stream must not reuse its storage while the current stream needs it
                 tensor.record_stream(current)
         return batch
 
@@ -143,7 +143,7 @@ def place_of_data(
 
 
 def resident_bytes(config: RunConfig, data: DataSet) -> int:
-    """Return the memory that a run's images need if they are kept on the device; 0 with ``data_on: host``.
+    """Return the number of bytes that a run's images need on the device; 0 with ``data_on: host``.
 
     Every process has its own copy. Whether ``auto`` keeps the images on the device depends on the device: see
     `place_of_data`.
@@ -165,7 +165,7 @@ def _whole(pixels_NHWC: npt.NDArray[np.uint8 | np.uint16], device: torch.device)
 
 
 def _gathered(pixels_NHWC: Tensor, chosen_B: Tensor) -> Tensor:
-    """Return images; two-byte values are gathered as a type that torch supports."""
+    """Return the images `chosen_B`; uint16 values are gathered as int16, because torch gathers no uint16 values."""
     if pixels_NHWC.dtype == torch.uint16:
         return pixels_NHWC.view(torch.int16).index_select(0, chosen_B).view(torch.uint16)
     return pixels_NHWC.index_select(0, chosen_B)

@@ -52,8 +52,9 @@ def train(
 ) -> Outcome:
     """Train one run to its end; continue from its checkpoint if there is one.
 
-    A run that was paused any number of times, at any place, is bitwise identical to one that was not. GPU errors are
-    raised as torch raises them; `aimlib.training.device_errors.failure_of` interprets them.
+    The results of a run that was paused, however often and at whatever point, are bitwise identical to those of an
+    uninterrupted run. GPU errors are raised as torch raises them; `aimlib.training.device_errors.failure_of` interprets
+    them.
 
     Parameters
     ----------
@@ -62,8 +63,8 @@ def train(
         identical.
     run_id : id of the run; protects against restoring a different run's checkpoint.
     checkpoint_directory : directory for the checkpoint; None: no checkpoints.
-    checkpoint_share : maximum share of the time that is spent on saving; infinity saves after every epoch. Otherwise,
-        nothing is saved after the last epoch if that would protect less than a second of computing.
+    checkpoint_share : maximum share of the time that may be spent on saving; infinity saves after every epoch.
+        Otherwise, the run is not saved after the last epoch if its last save was less than a second ago.
     on_epoch : called after every completed epoch; an exception from it ends the attempt.
     pause : called after every training step, between the batches of evaluations, and after `on_epoch` while epochs
         remain; it must be fast. If it returns True, the run is saved, regardless of `checkpoint_share`, and
@@ -71,15 +72,15 @@ def train(
         saved, so pausing discards the work. If a run diverges in the first epoch, the evaluation of its initial network
         is not interrupted.
     on_checkpoint : called with the file after every save, to copy it elsewhere; an exception from it ends the attempt.
-    saving : context manager around the save of a run that `pause` interrupts: it may wait for other runs to save, and
-        if it yields False, the run later continues from its previous checkpoint. None: save at once.
-    on_failed_save : called with the exception that a save or `on_checkpoint` raised; returns, after an epoch, whether
-        to continue without the save and, before a pause, whether to save again. None: every exception is raised.
+    saving : returns a context manager for the save before a pause, which may wait for other runs to save. If it yields
+        False, nothing is saved, and the run later continues from its previous checkpoint. None: save immediately.
+    on_failed_save : called with the exception that a save or `on_checkpoint` raised. It returns whether to continue
+        without the save (after an epoch) or to save again (before a pause). None: every exception is raised.
     memory_share : maximum share of a GPU's memory that the run may use; see `limit_memory`. None: no limit.
     on_notice : called with messages for the user about the run, for example why its steps are not captured as a graph.
     spot_budget : time budget for repeating steps to find computing errors; see `aimlib.training.spot_checks`. None: no
-        steps are repeated. It does not affect results.
-    keep : which trained network the outcome contains. It does not affect results.
+        steps are repeated. The budget does not affect results.
+    keep : which trained network the outcome contains. This does not affect results.
     keep_scores : whether the outcome contains the scores of the test images in the selected epoch. It does not affect
         results.
 
@@ -112,7 +113,7 @@ def train(
 
 
 def _trained(begin: Callable[[], Run], kept: Callable[[Run], CheckpointManager], on_epoch: OnEpoch | None) -> Outcome:
-    """Train in a separate frame, so that the network and the optimizer are released when it returns."""
+    """Train in a separate function, so that the network and the optimizer are released when the function returns."""
     run = begin()
     checkpoints = kept(run)
     if not run.history and not run.memory:

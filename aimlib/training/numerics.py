@@ -14,7 +14,7 @@ def numerics_of(config: RunConfig) -> dict[str, Any]:
 
     If arms differ in any of these options, comparing them is not only a comparison of models.
 
-    ``auto`` steps are bitwise identical to ``eager`` steps, and are called ``eager`` here.
+    ``auto`` steps compute the same bits as ``eager`` steps, and are called ``eager`` here.
     """
     found = {name: getattr(config.training, name) for name in _FIELDS}
     return {**found, "step": "eager" if found["step"] == "auto" else found["step"]}

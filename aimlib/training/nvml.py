@@ -79,14 +79,14 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 def visible(gpus: Sequence[Gpu], listed: str | None) -> tuple[Gpu, ...]:
     """Return the GPUs visible to a process through CUDA, in CUDA's order.
 
-    The list is read as CUDA reads it: it ends before the first entry that does not identify a GPU, and is void if it
-    contains a GPU twice. GPUs identified by number are in bus order only if all are the same model, or if CUDA is told
-    to use bus order (`numbered_by_bus`).
+    The list is interpreted as in CUDA: it ends before the first entry that does not identify a GPU, and counts as empty
+    if it contains a GPU twice. Numbers refer to bus order only if all GPUs are the same model, or if CUDA is told to
+    use bus order (`numbered_by_bus`).
 
     Parameters
     ----------
-    listed : ``CUDA_VISIBLE_DEVICES``: numbers, UUIDs or the beginnings of UUIDs, or MIG instances, which are returned
-        as GPUs with only their identifier; None: all GPUs.
+    listed : ``CUDA_VISIBLE_DEVICES``: numbers, UUIDs, beginnings of UUIDs, or MIG instances. For a MIG instance, the
+        result contains only its identifier. None: all GPUs.
     """
     if listed is None:
         return tuple(gpus)

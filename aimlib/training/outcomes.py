@@ -40,7 +40,7 @@ class Outcome:
     step : how the run computed its steps, ``eager``, ``graph`` or ``compiled``; None for the user's own training code.
     data_on : where the run's images were in the last attempt, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved; None on the CPU.
-    spot_checks : number of steps in the last attempt that were repeated and bitwise identical; None without checks.
+    spot_checks : number of steps in the last attempt that were repeated with identical results; None without checks.
     network : the trained network that is kept; None if none is kept.
     repeated : result of computing a run a second time, for the user's own training code; None if it was computed once.
     scores : log-probabilities in the selected epoch, [test images, classes], if they are kept.

@@ -1,9 +1,9 @@
-"""Training protocols: named recipes on which a study is based, ``protocol: as_run``.
+"""Training protocols: named recipes on which a study can be based, for example with ``protocol: as_run``.
 
-A protocol is data: documents like those of a study file, with the keys ``data`` and ``training`` (and ``model`` for the
-sides). `common` applies to every arm. `baseline` and `aim` contain the additional options of the two arms in the
-reported pair; a study repeats them in its own file, so that every confound is visible there. Importing this module does
-not import torch.
+A protocol is data: documents like those of a study file, with the keys ``data`` and ``training`` (and ``model`` in
+`baseline` and `aim`). `common` applies to every arm. `baseline` and `aim` contain the additional options of the two
+arms in the reported pair; a study repeats them in its own file, so that every confound is visible there. Importing this
+module does not import torch.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _AS_RUN_TRAINING: dict[str, Any] = {
     "drop_last": True,
     "evaluation_drop_last": True,
     "input_scaling": "raw",
-    # RandomRotation(0.15), RandomTranslation(0.1, 0.1), RandomFlip() (both ways), RandomContrast(0.1); one contrast
+    # RandomRotation(0.15), RandomTranslation(0.1, 0.1), RandomFlip() (both axes), RandomContrast(0.1); one contrast
     # factor per batch in that version of TensorFlow.
     "augmentation": {
         "rotation": 0.15,
@@ -70,8 +70,8 @@ _AS_RUN_TRAINING: dict[str, Any] = {
     },
 }
 
-# Details that `as_run` leaves to this package: TensorFlow's decoder, no rounding after resizing, and the order in which
-# TensorFlow Datasets reads the official names. `as_run` itself is part of stored studies and stays unchanged.
+# Details of the author's run that `as_run` does not reproduce: TensorFlow's decoder, no rounding after resizing, and
+# the order in which TensorFlow Datasets reads the official names. `as_run` is part of stored studies and never changes.
 _EXACT_DATA = {**_AS_RUN_DATA, "decoder": "fast", "pixels": "fine"}
 _EXACT_TRAINING = {**_AS_RUN_TRAINING, "order": "tfds"}
 

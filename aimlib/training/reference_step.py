@@ -1,8 +1,8 @@
-"""The reference step: a small training step that is bitwise identical on all devices of the same kind.
+"""The reference step: a small training step whose results are bitwise identical on all devices of the same kind.
 
 It consists of convolutions, batch normalization, matrix products, their gradients and an optimizer step, on fixed
-values. A device kind is defined by everything that may legitimately change the bits: the device model, the libraries,
-the instruction set, the number of threads and the precision settings.
+values. A device kind is defined by everything that may legitimately change the bits, such as the device model, the
+libraries, the instruction set, the number of threads and the precision settings.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    key : 16 hexadecimal digits.
+    key : hash of the text, 16 hexadecimal digits.
     text : everything that defines the kind, as JSON.
     """
 
@@ -69,7 +69,7 @@ class Kind(NamedTuple):
 
 
 def kind_of(device: torch.device, *, threads: int, tf32: bool, precision: str) -> Kind:
-    """Return the kind of a device. The reference step is bitwise identical on all devices of the same kind.
+    """Return the kind of a device. All devices of the same kind compute the same bits in the reference step.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 Worker processes compute many runs, possibly with third-party plugins. This module covers everything that can be read
 and written back (`_settings`, `reproducible`). It does not cover replaced module attributes, global hooks on torch
-modules, open threads and files, RAM, or how MKL rounds if the process multiplied matrices before this module was
-imported. For more isolation, compute every run in its own process.
+modules, open threads and files, or RAM. Nor does it cover rounding in MKL if the process multiplied matrices before
+this module was imported. For more isolation, compute every run in its own process.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from numpy.random import mtrand
 from aimlib.training.library_settings import Setting, flag, kernel_settings, precision_settings
 
 # Without this variable, rounding in MKL, which multiplies matrices for torch, depends on the matrices' addresses, and
-# differs between processes and calls (measured: in 14 of 24 processes, in the last bit). It is read at the first
-# product.
+# differs between processes and calls (measured: in 14 of 24 processes, in the last bit). MKL reads the variable when it
+# computes its first product.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
@@ -52,10 +52,10 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
         _keep_generators(stack)
         stack.enter_context(torch.inference_mode(mode=False))
         settings = (*_settings(threads), *kernel_settings(), *precision_settings(tf32))
-        for setting, before in [(setting, setting.get()) for setting in settings]:  # read all first
+        for setting, before in [(setting, setting.get()) for setting in settings]:  # read all before changing any
             stack.callback(setting.put, before)
             setting.put(setting.wanted)
-        # Without this variable, cuBLAS is not deterministic; it is read when CUDA is first used.
+        # Without this variable, cuBLAS is not deterministic; cuBLAS reads the variable when CUDA is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         yield
 

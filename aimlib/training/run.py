@@ -61,8 +61,8 @@ class Run:
     ----------
     average : the weight average, if fine-tuning requests it; None otherwise.
     computation : what the run's steps compute.
-    step_kept : how the run computed its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None if it
-        starts anew.
+    step_kept : how the run computed its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None if the
+        run was not resumed.
     data_on : where the run's images are kept, ``device`` or ``host``; on the CPU, both are the same.
     spot_checks : repeats some of the run's steps; None: no steps are repeated.
     keep, kept : which network to keep, and the network kept so far.
@@ -95,8 +95,8 @@ class Run:
                 f"images in {self.shape.classes} classes; increase it"
             )
         self.test = np.arange(len(data.test.labels), dtype=np.int64)
-        # The order mixes classes: a memory that is permuted within a batch must not get its own class more often than
-        # by chance.
+        # The order mixes classes, so that permuting the memories within a batch gives an image the memory of another
+        # image in its class only by chance.
         self._test_order = self._in_fixed_order(self.test, "test")
         self._validation_order = self._in_fixed_order(self.validation, self._validated)
         self._refuse_empty_evaluation()
@@ -269,8 +269,8 @@ class Run:
 
         Parameters
         ----------
-        diverged : whether the run diverged, so that the current network is that of a step after the last completed
-            epoch.
+        diverged : whether the run diverged; the current network is then the network after a later step than the last
+            completed epoch.
         """
         epochs = len(self.history)
         if self.keep == "none":
@@ -293,7 +293,7 @@ class Run:
         return found
 
     def kept_scores(self) -> npt.NDArray[np.float16] | None:
-        """Return the selected epoch's scores at the end of the run; if they were not kept, notify and return None."""
+        """Return the selected epoch's scores at the end of the run; if they were not kept, issue a notice."""
         if not self.keep_scores:
             return None
         wanted = self.selected_epoch() if self.history else 0
@@ -392,7 +392,7 @@ class Run:
         return Inputs(x_BCHW, labels_B, None, targets_BC)
 
     def _step_for(self, inputs: Inputs) -> Step:
-        """Return how steps are computed; if this is still open, it is decided at the first full batch."""
+        """Return the object that takes the steps; if it has not been chosen yet, choose it at the first full batch."""
         if self._step is None:
             if len(inputs.labels_B) < self.options.batch_size:
                 return EagerStep(self.computation)

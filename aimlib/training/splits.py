@@ -57,9 +57,9 @@ class Division:
 def divide(data: DataSet, fraction: float, seed: int) -> Division:
     """Return the images on which a run is trained and validated.
 
-    If the data has its own validation images, all of them are used, the same for every seed, and all training images
-    are used for training. With a fraction of 0, there is no validation, and the data's own validation images are not
-    used at all.
+    If the data has its own validation images, all of them are used for validation with every seed, and all training
+    images are used for training. With a fraction of 0, there is no validation, and the data's own validation images are
+    not used at all.
 
     Parameters
     ----------

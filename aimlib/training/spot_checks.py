@@ -201,11 +201,11 @@ class SpotChecks:
         if self.skipped == 0:
             self._on_notice(f"spot checks are skipped while there is not enough memory: {reason}")
         self.skipped += 1
-        self._budget.seconds = min(0.0, self._budget.seconds)  # tried again when the budget covers a check
+        self._budget.seconds = min(0.0, self._budget.seconds)  # the next check follows when the budget covers it
 
     def _charge(self, seconds: float) -> None:
         self._cost = max(seconds, 1e-6)
-        self._last = self._clock()  # a check does not add to the budget
+        self._last = self._clock()  # the duration of a check does not add to the budget
         self._budget.spend(seconds)
 
     def _wait(self) -> None:

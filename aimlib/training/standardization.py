@@ -1,8 +1,8 @@
 """Means and standard deviations of the training images, computed once for each set of images.
 
-All arms with the same seed train on the same images, so the statistics from one run can be used for the others: within
-the process and, if computing them takes long, from a file in the cache folder (`aimlib.datasets.locations.cache_of`,
-``standardization``). The statistics are bitwise identical in all cases.
+All arms with the same seed train on the same images, so the statistics from one run can be used for the other runs.
+They are kept in the process and, if computing them takes long, in a file in the cache folder
+(`aimlib.datasets.locations.cache_of`, ``standardization``). The statistics are bitwise identical in all cases.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LEAST_BYTES = 2**26
 """Number of pixel bytes above which statistics are stored in a file; for fewer bytes, computing them takes less than a
 tenth of a second."""
 _PROBES = 8
-"""Number of images that are part of the statistics' name in addition to the fingerprint, in case the fingerprint does
-not identify the pixels."""
+"""Number of images whose pixels are hashed into the statistics' name. The data's fingerprint is also part of the name,
+but might not identify the pixels."""
 _KEPT = 64
 """Number of sets of statistics that a process keeps; a study has fewer seeds, and a set needs only a hundred bytes."""
 

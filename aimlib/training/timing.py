@@ -1,4 +1,4 @@
-"""Measure the time and memory of a step before a study is launched."""
+"""Measure the time and the peak memory use of a training step before a study is launched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aimlib.training.run import Run
 
 
 class StepTimer:
-    """Measures the time and memory of training and evaluation for one configuration; the trained weights are discarded.
+    """Measures the time and peak memory use of training and evaluation with one configuration; discards the network.
 
     Parameters
     ----------
@@ -48,9 +48,10 @@ class StepTimer:
     def memory(self) -> Footprint | None:
         """Return the peak memory of a training step or of an evaluation, whichever is larger.
 
-        On a GPU, this is the peak of everything since this object was created, which, like a run, may take steps to
-        verify and capture a CUDA graph. This method takes three steps; in the first one, the optimizer allocates its
-        state. The result is None on a CPU if torch cannot measure memory; see `Footprint` for what is counted.
+        On a GPU, this is the peak since this object was created. It includes the steps that, as in a run, verify and
+        capture a CUDA graph. This method takes two training steps, in the first of which the optimizer allocates its
+        state, and one evaluation. The result is None on a CPU if torch cannot measure memory; see `Footprint` for what
+        is counted.
         """
         run = self._run
         size = run.options.batch_size

@@ -10,8 +10,8 @@ from aimlib.training.device_errors import links
 def forget_locals(error: BaseException) -> None:
     """Drop the variables that an error and its causes reference; the traceback stays readable.
 
-    Frames that are still running keep their variables. Python looks up its suggestion for a misspelled name among these
-    variables when the error is shown; the suggestion is therefore kept as a note.
+    Frames that are still running keep their variables. When an error about a misspelled name is shown, Python looks for
+    a suggestion among these variables; the suggestion is therefore kept as a note.
     """
     for each in links(error):
         before = _last_line(each)

@@ -1,8 +1,8 @@
 """The augmentations in `training.transforms`, which change a batch before the training step.
 
-Their control flow depends on their random draws, so they run image by image and are never part of a captured or
-compiled step. Every draw comes from a stream that is addressed by name, and the global generators are restored
-afterwards.
+Their control flow depends on their random draws, so they are applied to one image at a time and are never part of a
+captured or compiled step. Every draw comes from a stream that is addressed by name, and the global generators are
+restored afterwards.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _NO_FIGURES = "rehearsal on a CPU: the logic runs on small networks, and the fig
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the steps; return 0, 1 if a step failed, or 2 if the arguments are invalid."""
+    """Run the steps; return 0 if all steps passed or were skipped, 1 if a step failed, 2 if arguments are invalid."""
     asked = _asked(arguments)
     try:
         steps = chosen(asked.steps)

@@ -13,7 +13,7 @@ from bench.gpu.report import Report
 
 PACKAGES = (*harness.PACKAGES, "pydantic", "timm", "nvidia-ml-py")
 COMMIT = harness.ROOT / "COMMIT"
-"""File written by `make gpu-bundle` that contains the commit of a source tree that is not in a repository."""
+"""File written by `make gpu-bundle`; it contains the commit of a source tree that is not in a repository."""
 
 
 class Unusable(Exception):  # noqa: N818 -- an outcome rather than an error

@@ -40,7 +40,7 @@ class Named:
 def every_arm(told: Report) -> list[Named]:
     """Return the arms of all full-size studies, each configuration once, starting with one arm from every study.
 
-    In a rehearsal, they are the arms of the studies for a CPU.
+    In a rehearsal, return the arms of the studies for a CPU.
     """
     lists = [
         [Named(f"{study}: {arm.name}", arm) for arm in arms_of(read_study(study))]
@@ -55,7 +55,7 @@ def every_arm(told: Report) -> list[Named]:
 
 
 def arms_of_study(told: Report, study: str) -> dict[str, Arm]:
-    """Return the arms of a shipped study. In a rehearsal, they are the arms of its small version."""
+    """Return the arms of a shipped study; in a rehearsal, return the arms of the study's small version."""
     return {arm.name: arm for arm in arms_of(read_study(f"{study}_small" if told.rehearsal else study))}
 
 
@@ -74,7 +74,7 @@ def has(option: str) -> bool:
 
 @lru_cache(maxsize=2)
 def noise(shape: ImageShape, images: int) -> DataSet:
-    """Return random images with a given shape, equally many for training and testing, at least two of every class."""
+    """Return random images with a given shape, the same number for training and testing, at least two per class."""
     count = max(images, 2 * shape.classes)
     pixels = np.random.default_rng(0).integers(
         0, 256, (count, shape.height, shape.width, shape.channels), dtype=np.uint8
@@ -85,7 +85,7 @@ def noise(shape: ImageShape, images: int) -> DataSet:
 
 @contextlib.contextmanager
 def any_start() -> Iterator[None]:
-    """Keep torch's initial values. This saves seconds if the results of the networks are not compared."""
+    """Keep torch's initial values, which saves seconds if results are not compared."""
     with mock.patch.object(aimlib.models, "initialize"):
         yield
 

@@ -36,7 +36,7 @@ _ROOM_FOR_INDEX = 64 * 1024
 PLATFORMS = (*(f"manylinux_2_{minor}" for minor in range(35, 16, -1)), "manylinux2014", "manylinux1")
 """Platforms whose wheels run on a node, in pip's notation."""
 _NEVER_READ = ("ray/jars/",)
-"""Parts of wheels that no Python program reads; Ray's Java files make up 40 % of the Ray wheel."""
+"""Parts of wheels that no Python program uses; Ray's Java files make up 40 % of the Ray wheel."""
 _LEFT_OUT = ("docs/", "examples/")
 """Parts of the source that no step needs, except docs/gpu.md, to which the tables are written."""
 
@@ -66,7 +66,7 @@ def normal(name: str) -> str:
 def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
     """Download the requirements of this package for the given Python version, recursively, except those in `have`.
 
-    The versions come from constraints.txt; the tests passed with these versions.
+    The versions are those in constraints.txt, with which the tests passed.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def _is_there(wanted: Requirement, version: str | None) -> bool:
-    """Return whether the node has a suitable package. A package without a version in its list is suitable.
+    """Return whether the node has a suitable package; a package without a version in the node's list is suitable.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def photos(given: Path, target: Path, most: int) -> Path:
 
     Raises
     ------
-    BundleError: the file does not exist, or the archive is larger.
+    BundleError: the file does not exist, or the archive is larger than `most` bytes.
     """
     if given.is_file():
         if given.stat().st_size > most:

@@ -20,7 +20,7 @@ class Step:
     rehearsal_s : the same limit in a rehearsal on a CPU.
     needs : packages without which the step is skipped.
     least_s : the step is not started if fewer seconds are left.
-    fatal : whether no other step is tried if this step fails on a card.
+    fatal : whether all later steps are skipped if this step fails because there is no usable card.
     """
 
     number: int

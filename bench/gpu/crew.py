@@ -51,7 +51,7 @@ class Crew:
                     pipe.close()
 
     def together(self, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Send an order to each of the first members, and return their answers when all of them have answered."""
+        """Send one order to each of the first members, wait until all have answered, and return their answers."""
         for member, order in enumerate(orders):
             self.order(member, order)
         return [self.answer(member) for member in range(len(orders))]

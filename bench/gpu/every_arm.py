@@ -44,13 +44,13 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
-    """Take two steps and evaluate a batch as a warm-up, then do both again under the conditions to be tested."""
+    """As a warm-up, take two steps and evaluate a batch; then do the same under the conditions to be tested."""
     # Steps are eager, because the work of a graph is already fixed when the graph is captured.
     eager = {"step": "eager"} if has("step") else {}
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device
     if shape not in data:
-        data.clear()  # after the first arms, arms with equal shapes are adjacent
+        data.clear()  # except for the first arms, arms with equal shapes follow one another
         data[shape] = noise(shape, 16)
     with any_start(), reproducible(threads=None, tf32=config.training.tf32):
         run = Run(config, data[shape], device)
@@ -75,7 +75,7 @@ def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:
 
 
 class _Enough(Exception):
-    """Evaluate one batch. The sums are not read, because the end of an evaluation waits for them."""
+    """Ends an evaluation after its first batch, because the end of a complete evaluation waits for the device."""
 
 
 def _evaluate(run: Run) -> None:

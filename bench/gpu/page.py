@@ -17,7 +17,7 @@ NOTHING = "# GPUs: none of this project has run on a card yet\n"
 
 
 def title(found: Sequence[dict[str, Any]]) -> str:
-    """Return the first line, which names the GPUs on which steps have run."""
+    """Return the first line of the page, which names the GPUs on which steps have run."""
     cards = sorted({content["card"]["name"] for content in found if content["card"].get("name")})
     return f"# GPUs: what ran on {' and '.join(cards)}\n" if cards else NOTHING
 

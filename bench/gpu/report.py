@@ -26,7 +26,7 @@ class Report:
     Parameters
     ----------
     path : the file to which a line of JSON is written for every report.
-    device : ``cuda``, or ``cpu`` for a rehearsal, in which the logic runs on small networks and figures are
+    device : ``cuda``, or ``cpu`` for a rehearsal, which tests the logic with small networks and whose figures are
         meaningless.
     limit_s : seconds after which the step is ended.
     scratch : an empty folder for the step's files.
@@ -71,7 +71,7 @@ class Report:
         self.say("goal", **asdict(goal), met=goal.met)
 
     def expect(self, holds: bool, text: str, found: str = "") -> bool:
-        """Record a requirement, and the finding if the requirement is not met; the step then fails, but continues."""
+        """Record a requirement, and what was found if it is not met; the step then counts as failed, but continues."""
         self.say("expected", text=text, holds=bool(holds), found="" if holds else found)
         return bool(holds)
 

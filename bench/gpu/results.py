@@ -1,4 +1,4 @@
-"""Store outcomes in ``bench/results/gpu-<step>.json``, and never store outcomes from a CPU as outcomes from a card."""
+"""Store outcomes in ``bench/results/gpu-<step>.json``; outcomes from a CPU are never stored as outcomes from a card."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def file_of(name: str, device: str, folder: Path) -> Path:
 
 
 def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
-    """Write an outcome completely or not at all.
+    """Store an outcome atomically; return the path of the file.
 
     Parameters
     ----------

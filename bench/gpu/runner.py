@@ -40,13 +40,13 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
         said, log = Path(folder) / "said.jsonl", Path(folder) / "log"
         began = time.monotonic()
         code = _child(step, device, limit, said, log)
-        # Results are published, so they must not contain folders of this machine.
+        # Results are published, so they must not contain paths on this machine.
         lines = log.read_text(encoding="utf-8", errors="replace").replace(f"{ROOT}/", "").splitlines()
         return _outcome(step, device, code, limit, time.monotonic() - began, report.read(said), lines)
 
 
 def _child(step: Step, device: str, limit: float, said: Path, log: Path) -> int | None:
-    """Return the exit code of the step's process, or None if it ran out of time and was killed."""
+    """Return the exit code of the step's process, or None if the process was killed after its time limit."""
     command = [sys.executable, "-m", "bench.gpu.child", step.module, device, str(limit), str(said), str(said.parent)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}

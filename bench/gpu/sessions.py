@@ -26,7 +26,7 @@ def install(folder: Path) -> None:
 
 
 def study(told: Report, arms: dict[str, dict[str, Any]], gpus: float, seeds: int = 1) -> Path:
-    """Write a study whose arms are defined by the options of their backbones, and return the study's file."""
+    """Write a study whose arms differ in the options of their backbones, and return the path of the study file."""
     install(told.scratch / "plugins")
     backbone = {"name": NAME, "widths": [4, 8], "blocks": [1, 1], "trace": str(told.scratch / "trace.jsonl")}
     training = {

@@ -84,7 +84,7 @@ class Session:
 
     @classmethod
     def begin(cls, study: Study, directory: Path, log: Path) -> Session:
-        """Start it."""
+        """Start the command."""
         command = [sys.executable, "-c", "from ablations.commands.app import command; command()", "run", study.file]
         command += ["--out", str(directory), *(part for each in study.overrides for part in ("--set", each))]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -136,7 +136,7 @@ def planned(directory: Path) -> int:
 
 
 def run(study: Study, out: Path, device: str, ends: float, kill: bool = True) -> Outcome:
-    """Run a study until it is done or the time is over, and return its outcome."""
+    """Run a study until it is done or time runs out, and return its outcome."""
     directory, log, began = out / study.name, out / f"{study.name}.log", time.monotonic()
     before, sessions, lost = settled(directory), 1, set[str]()
     session = Session.begin(study, directory, log)
@@ -157,7 +157,7 @@ def run(study: Study, out: Path, device: str, ends: float, kill: bool = True) ->
 
 
 def _until_half(session: Session, began: float, ends: float) -> bool:
-    """Wait until half of the runs are settled or half of the time is over. Return whether the session ended."""
+    """Wait until half of the runs are settled or half of the time has passed; return whether the session has ended."""
     until, half = began + (ends - began) / 2, None
     while half is None and time.monotonic() < until and session.process.poll() is None:
         time.sleep(_POLL_S)
@@ -210,7 +210,7 @@ def _outcome(
 
 
 def _pairs(directory: Path) -> tuple[int, int, int]:
-    """Return the seeds for which every arm has a result, the runs that are stored twice, and the failed runs."""
+    """Return three numbers: seeds for which every arm has a result, runs that are stored twice, and failed runs."""
     import analysis
 
     rows = analysis.load(directory).runs
@@ -221,9 +221,9 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
 
 
 def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the environment.
+    """Return a description of the card, and the versions of packages.
 
-    A separate process determines it, so that this process does not use any of the card's memory.
+    A separate process determines the description, so that this process does not use any of the card's memory.
     """
     if device == "cpu":
         return {}, about.versions()
@@ -268,7 +268,7 @@ def tree(given: Path, out: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the studies. Return 1 if a run failed, was lost or is stored twice."""
+    """Run the studies; return 1 if a run failed, was lost or is stored twice, otherwise 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="tree or archive of all breeds, for 64 px")
     parser.add_argument(

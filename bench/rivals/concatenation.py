@@ -1,4 +1,4 @@
-"""Memory as the post describes it: repeated for every image and concatenated with the input of every reading layer."""
+"""Memory as in the post: repeated for every image, and concatenated with the input of every layer that reads it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Layer(nn.Module):
 
 
 class _Update(nn.Module):
-    """The author's update block with its first convolution over the concatenation, as in the author's code."""
+    """The author's update block; its first convolution is applied to the concatenation, as in the author's code."""
 
     def __init__(self, update: ConvSigmoid) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def concatenating(network: AimNetwork) -> AimNetwork:
 
 
 def with_updates(network: AimNetwork, changed: Callable[[nn.Module], nn.Module]) -> AimNetwork:
-    """Return the network, in which the results of `changed` replace the updates in place."""
+    """Return the network, modified in place: each update is replaced with the result of `changed`."""
     for place, name in zip(network.updates, network.attachment.updates, strict=True):
         update = changed(network.updates[place])
         network.updates[place] = update

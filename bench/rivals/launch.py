@@ -19,7 +19,7 @@ def note(file: str | Path) -> None:
 
 
 def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = False) -> None:
-    """Launch with a Ray Tune function trainable on two CPUs, without output and with at most the JSON logger."""
+    """Launch a Ray Tune function trainable on two CPUs, without output, and with no logger except, if asked, JSON's."""
     import os
 
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -48,7 +48,7 @@ def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = F
 
 
 def optuna(count: int, file: str) -> None:
-    """Launch with Optuna only, in this process and in memory."""
+    """Launch with Optuna alone, in this process and with its in-memory storage."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -68,7 +68,7 @@ def joblib(count: int, file: str) -> None:
 
 
 def disk(count: int, file: str) -> None:
-    """Launch with the same two processes, and write the files that one of our runs synchronizes.
+    """Launch with the same two processes, and write and synchronize the files that one of our runs synchronizes.
 
     These are a checkpoint, a row, and the row's folder.
     """

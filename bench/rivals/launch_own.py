@@ -29,12 +29,12 @@ CURVE = {
 
 
 def nothing(_: Any, data: Any, **options: Any) -> Any:
-    """Replace `aimlib.training.loop.train`: return the row of one epoch without computing anything.
+    """Stand in for `aimlib.training.loop.train`: return the outcome of one epoch without computing anything.
 
     There is no checkpoint, because `CheckpointManager.keep` does not write one after the last epoch of a run that
     lasted less than a second.
     """
-    import torch  # noqa: F401 -- every run imports this
+    import torch  # noqa: F401 -- every run imports torch
 
     from aimlib.training.outcomes import Outcome
 
@@ -48,7 +48,7 @@ def nothing(_: Any, data: Any, **options: Any) -> Any:
 
 
 class WithLedger(RayExecutor):
-    """Launch everything except the training: lock, checkpoint, row and provenance."""
+    """Do everything that a run does except the training: lock, checkpoint, row and provenance."""
 
     def worker(self) -> type:
         """Return a worker that trains nothing."""
@@ -67,7 +67,7 @@ class WithLedger(RayExecutor):
 
 
 class Scheduling(RayExecutor):
-    """Launch only the communication with a worker."""
+    """Only communicate with workers, whose runs end immediately."""
 
     def worker(self) -> type:
         """Return a worker whose runs end immediately."""
@@ -99,7 +99,7 @@ class Coordinator:
 
 
 def schedule(count: int) -> None:
-    """Launch only the executor, on Ray."""
+    """Launch with the executor alone, on Ray."""
     from ablations.execution.scheduler import Scheduler
     from ablations.execution.signals import Stop
     from ablations.execution.task import Task
@@ -114,7 +114,7 @@ def schedule(count: int) -> None:
 
 
 def run(count: int, folder: Path, executor: Any) -> None:
-    """Launch the function behind `ablate run` on the demo's four arms, with everything that it stores."""
+    """Call the function behind `ablate run` on the demo's four arms, with everything that it stores."""
     from ablations.sessions import launch, session
 
     if executor == "inline":

@@ -27,7 +27,7 @@ Loader = Iterable[Any]
 
 
 def transform(size: int) -> Callable[[Any], torch.Tensor]:
-    """Return resizing, rotation, translation, both flips and contrast for Pillow images."""
+    """Return a transform for Pillow images: resizing, rotation, translation, both flips and contrast."""
     bilinear = InterpolationMode.BILINEAR
     return v2.Compose(
         [

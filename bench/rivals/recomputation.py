@@ -51,6 +51,6 @@ def _on_copies_of_statistics(of: nn.Module) -> Iterator[None]:
 def recomputing(network: AimNetwork) -> AimNetwork:
     """Return the network, modified in place so that its updates are recomputed in the backward pass.
 
-    Its outputs are equal.
+    The network's outputs stay the same.
     """
     return with_updates(network, _Recomputed)

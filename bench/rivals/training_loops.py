@@ -27,7 +27,7 @@ RATE, DECAY = 1e-3, 0.05
 
 
 class _Photos(Dataset[tuple[Any, int]]):
-    """Single images, flipped at random: uint8 arrays for timm, standardized tensors for the others."""
+    """Single images, flipped at random: uint8 arrays for timm, standardized tensors for the other packages."""
 
     def __init__(self, images: Images, transform: Callable[[Any], Any]) -> None:
         self.images, self.transform = images, transform

@@ -1,4 +1,4 @@
-"""`make gpu-bundle`: pieces that join to the same bytes, folders of limited size, and errors for missing pieces."""
+"""`make gpu-bundle`: joined pieces have the original bytes, folders are small enough, missing pieces are reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wheel(folder, name="parcel", version="1.0", extra=None, needs=()) -> Path:
 
 @pytest.fixture
 def packed(tmp_path):
-    """A bundle with a source, a wheel that is larger than a folder, and photos, together with its inputs."""
+    """A bundle with a source archive, a wheel that is too large for one folder, and photos; also the bundled files."""
     given = tmp_path / "given"
     given.mkdir()
     (given / "README").write_text("the source")

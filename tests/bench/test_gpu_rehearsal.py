@@ -1,4 +1,4 @@
-"""All steps of `make gpu` with small networks on this CPU, so that no time on a card is lost because of a mistake."""
+"""Rehearse all steps of `make gpu` with small networks on this CPU, so that mistakes do not waste time on a card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `make gpu` harness: a step that raises, hangs or crashes affects no other; CPU figures are kept separate."""
+"""A `make gpu` step that raises, hangs or crashes does not affect other steps; figures from CPUs are kept separate."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def hanging(step, tmp_path):
 
     It returns the outcome and the limit in seconds.
 
-    On a busy machine, a process starts slowly, so a step that did not get that far is given more time.
+    On a busy machine, a process starts slowly, so a step that has not executed the code in time is given more time.
     """
 
     def run(code):

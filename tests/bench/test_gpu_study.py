@@ -1,4 +1,4 @@
-"""`make gpu-study`, rehearsed: a driver killed halfway, runs that resume, and a study that is reported as partial."""
+"""A rehearsal of `make gpu-study`: a driver is killed halfway, runs resume, and a partial study is reported as such."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_command_runs_with_its_environment_and_in_its_folder(tmp_path):
 
 
 def test_a_process_is_timed_and_only_its_own_memory_is_measured():
-    ballast = bytearray(200 * 2**20)  # of this process, not of the measured process
+    ballast = bytearray(200 * 2**20)  # in this process, not in the measured process
     ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
     small = harness.process([sys.executable, "-S", "-c", "import time; time.sleep(0.2)"])
     large = harness.process([sys.executable, "-S", "-c", "x = bytearray(64 * 2**20); x[::2**12] = x[::2**12]"])
@@ -102,7 +102,7 @@ def test_cpu_seconds_include_all_processes_and_exclude_sleep():
 def test_peak_resident_memory_includes_what_was_allocated_and_freed():
     """The test runs in a separate process, so memory that other tests freed has no effect.
 
-    Memory that is held for less than the watcher's interval, or for longer on a busy machine, may be missed.
+    The watcher may miss memory that is freed within its interval; on a busy machine, the interval is longer.
     """
     code = (
         "import time; import numpy as np; from bench import harness\n"

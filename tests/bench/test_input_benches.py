@@ -1,4 +1,4 @@
-"""The input benchmarks run: one small round produces a row for every case and subject."""
+"""In one small round, each input benchmark produces a row for every case and subject."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def asked(module: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow  # `test_harness` and `test_analysis_benches` cover what benchmarks share; this test takes 10 s
+@pytest.mark.slow  # takes 10 s; `test_harness` and `test_analysis_benches` test the code that all benchmarks share
 def test_the_benchmark_of_the_input_pipeline_works() -> None:
     lines = asked("input_pipeline").splitlines()
     installed = {distribution.name for distribution in importlib.metadata.distributions()}

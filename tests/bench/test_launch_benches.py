@@ -1,4 +1,4 @@
-"""The launcher benchmarks run and produce a row for every case and subject."""
+"""The launch benchmarks run and produce a row for every case and subject."""
 
 from __future__ import annotations
 

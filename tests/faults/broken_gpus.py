@@ -80,7 +80,7 @@ def executor(broken: Collection[tuple[str, str]], once: str = "", seconds: float
 
     class Executor(RayExecutor):
         def refuse_unusable_gpus(self) -> None:
-            """Declared GPUs do not exist."""
+            """Refuse nothing, because torch cannot use declared GPUs, which do not exist."""
 
         def worker(self) -> type:
             from ablations.execution.ray.trainable import Worker, execute
@@ -117,7 +117,7 @@ held: dict[Slot, float] = {}
 
 
 class Watched(placeholders.Placeholders):
-    """Records the largest share of every GPU that was in use."""
+    """Records, for every GPU, the largest share that was in use at any time."""
 
     def tick(self, used: Any) -> None:
         super().tick(used)
@@ -158,25 +158,25 @@ def session(tasks: list[Task], kind: type[RayExecutor], isolation: Literal["acto
 def whole() -> dict[str, Any]:
     """One of two GPUs on a node fails, and another node has a third GPU.
 
-    Every run starts a process of its own, because on a busy machine, starts take so long that the existing workers
-    would otherwise take all runs.
+    Every run starts its own process. Otherwise, on a busy machine, new workers would start so slowly that the existing
+    workers would compute all runs.
     """
     return session([task(number, 1.0) for number in range(9)], executor([(first, "0")], "", 8.0), "process")
 
 
 def halves() -> dict[str, Any]:
-    """The other node's GPU, which two runs share, fails."""
+    """The second node's GPU, which two runs share, fails."""
     return session([task(number, 0.5) for number in range(12)], executor([(second, "0")], "", 8.0), "process")
 
 
 def together() -> dict[str, Any]:
-    """Four runs share a GPU, as under MPS, and a fault in one run ends all of them."""
+    """Four runs share a GPU, as under MPS, and a fault in one run ends all four."""
     with tempfile.TemporaryDirectory() as once:
         return session([task(number, 0.25) for number in range(4)], executor([], once))
 
 
 def narrow() -> dict[str, Any]:
-    """All GPUs fail on the only node with enough processors for one of the two arms."""
+    """All GPUs fail on the only node that has enough processors for the arm `large`."""
     tasks = [task(0, 1.0, "large", cpus=4), *(task(number, 1.0, "small") for number in range(4))]
     return session(tasks, executor([(first, "0"), (first, "1")]))
 
@@ -203,7 +203,7 @@ def study() -> dict[str, Any]:
 
 
 def unusable() -> dict[str, Any]:
-    """Ray counts declared GPUs that torch cannot use."""
+    """Ray counts the declared GPUs, but torch cannot use them."""
     try:
         with RayExecutor([Resources(gpus=1.0)], cluster.address) as hands:
             hands.check()

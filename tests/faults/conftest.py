@@ -37,7 +37,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[str]:
-    """Return the mark of a test's processes; processes that a failing test leaves behind are ended."""
+    """Return the mark of a test's processes; at the end, kill any processes that the test has left behind."""
     mark = str(tmp_path / "marked")
     yield mark
     processes.end_all(mark)

@@ -1,4 +1,4 @@
-"""Compiles the library that makes a disk fail (faulty_disk.c), and returns the environment for processes on it."""
+"""Compiles the library that simulates a failing disk (faulty_disk.c), and returns environments that load it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".c")
 _EACH, _RARELY, _OFTEN = 4, 50, 100
-"""Faults per thousand calls. A row takes about a hundred calls, of which a few synchronize, link or rename."""
+"""Faults per thousand calls. Writing a row takes about a hundred calls, of which a few synchronize, link or rename."""
 
 
 def _both(call: str, number: int, per_mille: int) -> str:
@@ -47,7 +47,7 @@ def compiled(folder: Path) -> Path:
 
 
 def environment(library: Path, root: Path, kind: str, log: Path, seed: int, times: int = 1) -> dict[str, str]:
-    """Return an environment in which a process's calls on files below a folder fail, `times` as often as usual."""
+    """Return an environment in which calls on files below `root` fail; `times` multiplies the failure rate."""
     return {
         "LD_PRELOAD": str(library),
         "FAULTY_ROOT": str(root),

@@ -1,5 +1,5 @@
-"""Runs on four declared GPUs that do not exist: which GPUs runs see, and how many runs share a GPU. Prints JSON
-lines."""
+"""Runs on four declared GPUs that do not exist. Prints, as lines of JSON, which GPUs each run sees, and how many runs
+share a GPU."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Driver:
 
 class Executor(RayExecutor):
     def refuse_unusable_gpus(self) -> None:
-        """Declared GPUs do not exist."""
+        """Refuse nothing, because torch cannot use declared GPUs, which do not exist."""
 
     def worker(self) -> type:
         from ablations.execution.ray.trainable import Worker
 
         class Looking(Worker):
-            """Records its visible GPUs for a second; the first run of the arm `half` runs out of memory once."""
+            """Records each run's visible GPUs for a second; the first run of the arm `half` once runs out of memory."""
 
             def _run(self) -> None:
                 began = time.time()

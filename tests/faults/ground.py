@@ -26,7 +26,7 @@ NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_s
 
 
 class Commands:
-    """Functions of the requests, by name."""
+    """The functions that carry out requests, by the name of the request."""
 
     def __init__(self) -> None:
         self.cluster = build()

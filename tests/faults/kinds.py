@@ -19,8 +19,8 @@ TO_FILE = "AIM_FAULTS_RESULTS"
 """Environment variable that contains the file for the records. Without it, counts are not recorded."""
 
 COUNTS = ("injected", "runs", "lost", "doubled", "wrong")
-"""The number of faults, the number of runs in the studies with faults, and the numbers of these runs that were lost,
-have two rows, or have results that differ from the fault-free results."""
+"""The counts for a kind: faults; runs in the studies with faults; and, among these runs, those that were lost, that
+have two rows, and whose results differ from the fault-free results."""
 
 KINDS: dict[str, str] = {
     # processes
@@ -64,7 +64,7 @@ KINDS: dict[str, str] = {
     "history: real process killed": "histories of real processes: killed with `kill -9`",
     "history: real process stopped": "histories of real processes: stopped, for longer or shorter than a lease lasts",
 }
-"""Text in the table, by kind. Variants of a kind share one row."""
+"""Text in the table for each kind. Variants of a kind share one row."""
 
 
 def record(kind: str, variant: str = "", *, injected: int, runs: int, lost: int, doubled: int, wrong: int) -> None:

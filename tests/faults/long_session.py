@@ -1,6 +1,6 @@
-"""A session of many runs without training: `long_session.py RUNS FOLDER`. Prints its memory and files as a line of
-JSON. The session computes its runs in this process, so everything that grows with the number of runs grows in this
-process. Only the first run of every arm is trained; the arm's other runs get the same outcome.
+"""A session of many runs without training: `long_session.py RUNS FOLDER`. Prints the RAM and the files that it uses as
+a line of JSON. The session computes its runs in this process, so everything that grows with the number of runs grows in
+this process. Only the first run of every arm is trained; the arm's other runs get the same outcome.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SAMPLES = 20
 
 
 def occupied(study: Path) -> dict[str, Any]:
-    """Return the memory and the files that this process and the study currently use."""
+    """Return how much RAM this process uses, and how many files the study has."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     folders = Counter(path.relative_to(study).parts[0] for path in study.rglob("*") if path.is_file())
     return {

@@ -1,4 +1,4 @@
-"""Thousands of runs without computations, so that only the session's cost per run remains. Prints a line of JSON.
+"""Measures a session's cost per run, with thousands of runs that compute nothing. Prints a line of JSON.
 
 Argument: the number of runs.
 """
@@ -24,7 +24,7 @@ from ablations.spec.resources import Resources
 
 
 class Driver:
-    """The session's listener, with the visible state and the times."""
+    """The session's listener, which records the displayed state and the times."""
 
     def __init__(self, queue: Scheduler, progress: Progress) -> None:
         self.queue, self.progress = queue, progress

@@ -1,4 +1,4 @@
-"""Plays random schedules with the store's real code, and checks their histories.
+"""Executes random schedules with the store's real code, and checks the resulting histories.
 
     python tests/faults/play_schedules.py bucket 17               the history for one seed, and its contradictions
     python tests/faults/play_schedules.py directory 0:500         a line of JSON for each of many seeds

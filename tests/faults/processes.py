@@ -1,4 +1,4 @@
-"""Processes that belong to a test, regardless of their parents: recognized by what they inherited, not by name."""
+"""Processes that belong to a test, even if their parents have ended: recognized by what they inherited, not by name."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _NO_JOB = b"RAY_JOB_ID=ffffffff"
 def marked(mark: str) -> dict[int, str]:
     """Return the command lines of live processes with a mark, by process id.
 
-    A process has the mark if the mark is in the environment with which it was started, if it has a file open in the
-    folder of that name (Ray overwrites some processes' environments with their titles), or if its parent has the mark.
+    A process has the mark in three cases: the mark is in the environment with which the process was started; the
+    process has a file open in the folder of that name (Ray overwrites some processes' environments with their titles);
+    or its parent has the mark.
     """
     everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     parents = {process: above for process in everyone if (above := parent(process)) is not None}
@@ -39,7 +40,7 @@ def of_jobs(mark: str) -> dict[int, str]:
 
 
 def wait_for_none(processes: Callable[[], dict[int, str]], seconds: float) -> dict[int, str]:
-    """Wait until no processes are left, or for some seconds; return the remaining processes."""
+    """Wait until no processes are left, at most for `seconds`; return the remaining processes."""
     deadline = time.monotonic() + seconds
     while (left := processes()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -71,7 +72,7 @@ def children(process: int) -> list[int]:
 
 
 def title(process: int) -> str:
-    """Return the current command line."""
+    """Return a process's current command line."""
     return _read(process, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()[:200]
 
 

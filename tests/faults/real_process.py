@@ -1,8 +1,8 @@
 """A process in a real history: `real_process.py ROLE NAME PLACE HISTORY RUNS SEED [TERM]`.
 
-ROLE is worker, driver, reader or last. Workers, drivers and readers end when all runs are settled; last computes the
-open runs and reads everything. The process appends its calls to the store and the answers to HISTORY, which all
-processes share.
+ROLE is worker, driver, reader or last. Workers, drivers and readers end when all runs are settled; the process with the
+role last computes the open runs and reads everything. Each process appends its calls to the store, and the answers, to
+HISTORY, which all processes share.
 """
 
 from __future__ import annotations

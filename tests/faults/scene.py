@@ -1,4 +1,4 @@
-"""The targets of faults (a study, a cluster and drivers), and the conditions that must hold after the faults."""
+"""The targets of faults (a study, a cluster and drivers), and the conditions that must be true after the faults."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Scene:
         self.check_that_nothing_runs()
 
     def check_that_nothing_runs(self) -> None:
-        """Check that after a few seconds, no drivers are left, nor any of their children or workers."""
+        """Check that after a few seconds, no drivers, children of drivers, or workers are left."""
 
         def left() -> dict[int, str]:
             return processes.marked(self.mark) | (self.ground.workers() if self.ground else {})

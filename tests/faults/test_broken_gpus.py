@@ -1,4 +1,4 @@
-"""GPUs that fail during a session on a real cluster with declared GPUs: where runs continue, and the messages."""
+"""If declared GPUs fail during a session on a real cluster, runs continue on the right GPUs, and messages say why."""
 
 from __future__ import annotations
 

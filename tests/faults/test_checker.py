@@ -1,4 +1,4 @@
-"""The history checker: valid histories pass, and everything that contradicts the model is found and reported."""
+"""The history checker accepts valid histories, and finds and reports everything that contradicts the model."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_violation_shows_the_operations_that_contradict_each_other() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Operation]:
-    """Operations by up to three writers and some readers at random times, with answers that may be impossible."""
+    """Draw operations by up to three writers and some readers at random times, with answers that may be impossible."""
     times = iter(draw(st.permutations(range(12))))
     found = []
     for number in range(draw(st.integers(1, 6))):
@@ -218,7 +218,7 @@ def histories(draw: st.DrawFn) -> list[Operation]:
 
 
 def possible(operations: list[Operation]) -> bool:
-    """Try every order, with every subset of the operations whose outcome is unknown: this is the literal definition."""
+    """Return whether any order is valid, with any subset of the operations whose outcome is unknown: the definition."""
     effective = [each for each in operations if each.outcome != "fenced"]
     unknown = [each for each in effective if each.outcome == "unknown"]
     for number in range(len(unknown) + 1):
@@ -262,7 +262,7 @@ def test_the_checker_agrees_with_the_definition_on_many_histories(operations: li
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[Operation]:
-    """Saves, restores and discards of one checkpoint at random times, each by a different process."""
+    """Draw saves, restores and discards of one checkpoint at random times, each by a different process."""
     times = iter(draw(st.permutations(range(10))))
     found = []
     for number in range(draw(st.integers(1, 5))):

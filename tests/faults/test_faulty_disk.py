@@ -1,4 +1,4 @@
-"""A disk that is full or slow, or that sometimes fails, does not cause wrong results, losses or tracebacks."""
+"""A disk that is full or slow, or that sometimes fails, does not cause wrong or lost results, or tracebacks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORT: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 30, "seeds
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the library that makes files fail, or skip."""
+    """Return the library that makes calls on files fail; skip the test if there is no compiler."""
     if compiler() is None:
         pytest.skip("no C compiler (cc or gcc), which the fault library needs")
     return compiled(tmp_path_factory.mktemp("faulty"))
@@ -65,7 +65,7 @@ def assert_sound(history: History, runs: int) -> None:
     assert all(result == [] for result in repaired), f"intact files were set aside: {repaired}"
 
 
-@pytest.mark.slow  # tests of the store and of checkpoints have single write errors
+@pytest.mark.slow  # quick tests of the store and of checkpoints cover single write errors
 @pytest.mark.parametrize("kind", ["disk: write error"])
 def test_a_failing_disk_does_not_cause_wrong_results(library: Path, tmp_path: Path, kind: str) -> None:
     for seed in range(1, 11):  # which calls fail depends on how the two processes alternate

@@ -1,5 +1,5 @@
-"""With faults at random times on a three-node cluster, every run exists once, is bitwise correct, and leaves no files
-behind."""
+"""Despite faults at random times on a three-node cluster, every run exists once, is bitwise correct, and leaves no
+files behind."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_study_survives_lost_nodes(scene: Scene, ground: Ground) -> None:
 
 
 def test_a_study_survives_sigterm_to_raylets(scene: Scene, ground: Ground) -> None:
-    """As with `ray stop`, the raylets' workers are killed immediately, and runs continue elsewhere from checkpoints."""
+    """As after `ray stop`, the raylets' workers are killed immediately; runs continue elsewhere from checkpoints."""
     chance, terms, studies = random.Random(5), 0, 0
     while terms < NODES:
         driver = scene.start()
@@ -105,7 +105,7 @@ def test_a_study_survives_sigterm_to_raylets(scene: Scene, ground: Ground) -> No
 
 
 def test_a_study_survives_sigterm_to_nodes(scene: Scene, ground: Ground) -> None:
-    """As when Kubernetes ends a pod, Ray drains the node, and runs save their state and continue elsewhere."""
+    """As when Kubernetes ends a pod, Ray drains the node; runs save their state and continue elsewhere."""
     chance, terms, saved, studies = random.Random(6), 0, 0, 0
     seconds: list[float] = []
     while terms < NODES:

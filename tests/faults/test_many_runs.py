@@ -1,4 +1,4 @@
-"""Thousands of runs in one session: each is computed once, and neither the cost per run nor the memory grows."""
+"""Of thousands of runs in one session, each is computed once, and neither the cost per run nor memory use grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiny_study import rows
 
 
 def long_session(folder: Path, runs: int) -> dict[str, Any]:
-    """Return the memory and files used by a session of many runs, which it computes in its own process."""
+    """Return the RAM and the files used by a session that computes many runs in its own process."""
     done = subprocess.run(
         [sys.executable, str(HERE / "long_session.py"), str(runs), str(folder)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The check that no processes are left running can fail."""
+"""The check that no processes are left running detects processes that are."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Processes:
         self.living[name] = (role, process)
 
     def kill(self, name: str) -> None:
-        """Kill a process, and start a new process in its place."""
+        """Kill a process, and start a new process with the same role."""
         role, process = self.living.pop(name)
         process.kill()
         process.communicate()
@@ -125,7 +125,7 @@ def assert_linearizable(history: History, runs: int) -> None:
     assert not found, "\n".join(map(str, found))
 
 
-@pytest.mark.slow  # the schedules of test_store_schedules.py have killed processes, too
+@pytest.mark.slow  # the schedules in test_store_schedules.py also include killed processes
 def test_histories_of_killed_processes_are_linearizable(tmp_path: Path) -> None:
     history = disturbed(str(tmp_path / "study"), tmp_path / "history", 25, faults=4, seed=3, stops=(0.3,))
     assert_linearizable(history, 25)

@@ -1,4 +1,4 @@
-"""With full or slow storage and wrong clocks, sessions wait, and the results are unchanged."""
+"""If storage is full or slow, or clocks are wrong, sessions wait, and results do not change."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_a_session_waits_for_space_on_a_full_disk(
     assert scene.wait(scene.computing, driver)
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
-        for _ in range(12 * 1024):  # to the last byte
+        for _ in range(12 * 1024):  # until the storage is completely full
             try:
                 file.write(b"0" * 1024)
             except OSError:
                 break
     assert scene.wait(lambda: "no runs start until there is more" in scene.log.read_text(), driver)
-    time.sleep(20.0)  # all active runs meet the full disk
+    time.sleep(20.0)  # by then, all active runs have tried to write
     assert driver.poll() is None, scene.log.read_text()[-3000:]
     filler.unlink()
     assert driver.wait(900) == 0, scene.log.read_text()[-3000:]

@@ -1,4 +1,4 @@
-"""Random schedules with the store's real code: every history is linearizable, and broken stores are detected."""
+"""With random schedules and the store's real code, every history is linearizable, and broken stores are detected."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kinds import record
 
 SCRIPT = Path(__file__).with_name("play_schedules.py")
 QUICK, OFTEN, PARTS = 3, 500, 5
-"""Number of schedules for each storage, number in the slow tests, and number of parts into which the latter are
-divided."""
+"""Number of schedules for each storage in the quick tests and in the slow tests, and number of parts into which the
+slow tests are divided."""
 
 KINDS = {
     "process killed",
@@ -36,7 +36,7 @@ SHOWN_BY = {
     "segments-first": ("directory", "vanished", "stale"),
     "one-listing": ("directory", "vanished", "stale"),
 }
-"""For each planted fault, the storage on which it is found, and the kinds of violations that may appear first."""
+"""For each planted fault: the storage with which the tests find it, and the violations that may appear first."""
 AT_ONCE = ("overwriting-directory",)
 """Faults that the first schedule reveals."""
 

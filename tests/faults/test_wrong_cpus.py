@@ -1,4 +1,4 @@
-"""Machines whose CPUs compute wrong results, in a session on a real cluster: the other machines continue."""
+"""If machines in a session on a real cluster have CPUs that compute wrong results, the other machines continue."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def session(broken: Collection[str], runs: int) -> dict[str, Any]:
 
 
 def one() -> dict[str, Any]:
-    """The larger node computes wrong bits; every run starts a process, so the existing workers do not take all runs."""
+    """The larger node computes wrong bits; every run starts its own process, so that no worker takes all the runs."""
     return session([second], 12)
 
 

@@ -16,7 +16,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def without_drawing() -> Iterator[None]:
-    """Write reports with blank figures, because only the tables are recorded; undo this for other tests in this
-    process."""
+    """Write reports with blank figures, because only the tables are recorded. Other tests in this process are not
+    affected."""
     with blank_figures():
         yield

@@ -1,4 +1,4 @@
-"""What determines the last bits of a run on a CPU, and how arrays are compared where these conditions differ."""
+"""The conditions that determine the last bits of a run on a CPU, and comparisons of arrays if the conditions differ."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def digest(tensor: Tensor) -> str:
 
 
 def digest_of(tensors: Iterable[Tensor]) -> str:
-    """Return one digest for several tensors, in order."""
+    """Return a single digest for several tensors, in this order."""
     return hashlib.sha256(" ".join(map(digest, tensors)).encode()).hexdigest()[:20]
 
 
@@ -104,7 +104,7 @@ def after_steps(config: RunConfig, data: DataSet, steps: int, folder: Path) -> C
 
 
 def tensors_of(state: Checkpoint) -> dict[str, Tensor]:
-    """Return every tensor in a state, by name: the network's, the optimizer's, and those of the current epoch."""
+    """Return all tensors in a state, by name: those of the network, of the optimizer, and of the current epoch."""
     found = {f"network {name}": value for name, value in state.network.items()}
     for number, values in state.optimizer["state"].items():
         found |= {f"optimizer {number} {name}": v for name, v in values.items() if isinstance(v, Tensor)}

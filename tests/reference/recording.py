@@ -1,4 +1,4 @@
-"""Records the reference: the results that every later version must reproduce. It was run once, with the first version.
+"""Records the reference: the results that every later version must reproduce. Executed once, with the first version.
 
     python tests/reference/recording.py
 
@@ -179,7 +179,7 @@ def record_streams() -> None:
 
 
 class Interrupted:
-    """Trains as usual, except for two runs: one raises an error, and one is asked to stop in the middle of an epoch."""
+    """Trains as usual, except for two runs: one raises an error, and one is stopped in the middle of an epoch."""
 
     def __init__(self) -> None:
         self.confirming = 0
@@ -196,7 +196,7 @@ class Interrupted:
 
 
 def record_study() -> None:
-    """Record a study directory that was left unfinished, and its state after the study is continued."""
+    """Record the directory of an unfinished study, and its state after the study is continued."""
     left = DATA / "study"
     if left.exists():
         print(f"{left} exists: kept")

@@ -1,4 +1,4 @@
-"""Version 0.1.0, at a commit that knew only format 2, on studies written by this version, and both versions at once."""
+"""Version 0.1.0, at a commit that supports only format 2, reads studies from this version, and works alongside it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_version_0_1_0_refuses_a_study_in_format_3_and_does_not_change_files(
 
 @pytest.fixture
 def old_driver(earlier: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
-    """Return a function that starts a process with version 0.1.0, which commits the runs with the given numbers."""
+    """Return a function that starts a process with version 0.1.0, which commits the runs whose numbers it reads."""
     started: list[subprocess.Popen[str]] = []
 
     def start(directory: Path) -> subprocess.Popen[str]:

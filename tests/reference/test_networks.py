@@ -106,7 +106,7 @@ def assert_near(found: npt.NDArray[Any], recorded: npt.NDArray[Any], names: list
 
 
 def test_every_shipped_plugin_is_recorded() -> None:
-    """Exceptions are data sets that need files, and controls that only transform an arm: the studies cover those."""
+    """Exceptions are data sets that need files, and controls that only transform an arm; the studies cover these."""
     configs = [item["config"] for item in [*NETWORKS["networks"].values(), *RUNS["runs"].values()]]
     text = json.dumps(configs)
     for family in FAMILIES:

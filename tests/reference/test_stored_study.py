@@ -1,8 +1,8 @@
 """A study directory from the first version can be loaded, queried and continued, and keeps its verdict.
 
-The study was left unfinished: its screening is complete, and of the fifteen confirming runs, seven are settled, one
-failed, one was paused in the middle of an epoch, and six have not started. The completed study and its report's tables
-are stored next to it.
+The study was left unfinished: its screening is complete, but its confirmation is not. Of the fifteen confirming runs,
+seven are settled, one failed, one was paused in the middle of an epoch, and six have not started. The completed study
+and its report's tables are stored next to the unfinished study.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_a_completed_study_keeps_its_verdict(tmp_path: Path) -> None:
 
 
 def assert_equal(found: str, recorded: str) -> None:
-    """Compare a run's numbers bit for bit; its configuration may contain options that were added later."""
+    """Compare a run's numbers bit by bit; its configuration may contain options that were added later."""
     ours, theirs = (_values(text) for text in (found, recorded))
     assert lost(json.loads(theirs.pop("config")), json.loads(ours.pop("config"))) == []
     assert ours == theirs

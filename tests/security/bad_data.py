@@ -17,7 +17,7 @@ from victims import Victim
 
 
 def photos(victim: Victim, change: Callable[[Path], object] | None = None) -> None:
-    """Write photos of two classes for each split, and then change the folder."""
+    """Write photos of two classes for each split, and then call `change` with their folder."""
     from PIL import Image
 
     root = victim.folder / "data" / "image_folder"

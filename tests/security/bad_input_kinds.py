@@ -23,7 +23,7 @@ Arrange = Callable[[Victim, pytest.MonkeyPatch], object]
 class Kind:
     """A kind of bad input: a command, or a call that raises an error, and what the message must contain.
 
-    Alternatives in a part are separated by ``|``.
+    Alternatives in a required part of the message are separated by ``|``.
 
     In an argument, ``DONE`` stands for a finished study and ``STUDY`` for its file; ``EMPTY``, ``TEXT`` and ``NOWHERE``
     stand for an empty folder, a text file and a path that does not exist.

@@ -1,4 +1,4 @@
-"""Kinds of damage and malice in a study's files, which `ablate status` reads unless a kind sets a different command."""
+"""Kinds of damaged and malicious files in a study. `ablate status` reads them unless a kind sets another command."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def file(name: str, content: str | bytes, place: str, cause: str, remedy: str) -
 
 
 def made(name: str, make: Callable[[Victim], object], cause: str, remedy: str) -> Kind:
-    """Return a kind of study file that is not a regular file but is made by a function."""
+    """Return a kind in which the result of a function, such as a folder or a pipe, replaces the study file."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         victim.study.unlink()
@@ -108,7 +108,7 @@ FILES = [
 
 
 def key(name: str, override: str, place: str, cause: str, remedy: str) -> Kind:
-    """Return a kind of invalid value, set by an override; study files are checked in the same way."""
+    """Return a kind of invalid value that an override sets; values in study files are checked in the same way."""
     overrides = " ".join(f"--set {each}" for each in override.split(" "))
     return Kind(name, f"{CHECK} {overrides}", place, cause, remedy)
 

@@ -70,7 +70,7 @@ BASE = 'from aimlib.placements import Placement\nclass Evil(Placement):\n    """
 
 
 def plugin(name: str, code: str, cause: str, remedy: str) -> Kind:
-    """Return a kind of plugin with this code, whose module is installed as a placement."""
+    """Return a kind in which a module with this code is installed as a placement plugin."""
 
     def arrange(victim: Victim, patch: pytest.MonkeyPatch) -> None:
         site = victim.folder / "site"

@@ -14,7 +14,7 @@ from victims import STUDY, Victim
 
 @pytest.fixture(autouse=True)
 def without_drawing() -> Iterator[None]:
-    """Write reports with blank figures, because the attacks are in text, tables and files."""
+    """Write reports with blank figures, because the attacks use only text, tables and files."""
     with blank_figures():
         yield
 

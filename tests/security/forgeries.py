@@ -1,5 +1,5 @@
-"""Forgeries and accidents in a finished study, each with the change and the check that finds it. All forgeries have
-matching checksums. `LEDGER_TOO` also rewrites the ledger for the changed rows. ``python tests/security/forgeries.py``
+"""Forgeries and accidents in a finished study, each with the change and the check that finds it. The checksums match
+the forged content. `ledger_too` also rewrites the ledger for the changed rows. ``python tests/security/forgeries.py``
 generates the table in docs/reliability.md.
 """
 
@@ -25,7 +25,7 @@ from analysis.analysis_plan import digest
 Row = dict[str, Any]
 Edit = Callable[[Path], object]
 ARM, SEED = "aim", 1
-"""The run that most forgeries change."""
+"""Arm and seed of the run that most forgeries change."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- forgeries: written by tests/security/forgeries.py -->", "<!-- end of forgeries -->"
 _SELECTED = ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss")
@@ -41,9 +41,9 @@ class Forgery:
     edit : function that receives the study directory; another study is next to it, as ``other``.
     load : whether `analysis.load` refuses the study.
     verdict : ``refused``, ``withheld`` or ``exploratory``; empty if the verdict is stated as usual.
-    verify : whether `ablate verify` finds the change without a head; a deviation from the frozen plan counts as finding
-        it.
-    says : part of the message that reports the change first.
+    verify : whether `ablate verify` finds the change without a head; a reported deviation from the frozen plan also
+        counts.
+    says : part of the first message that reports the change.
     head : whether `ablate verify --head` finds the change.
     """
 
@@ -81,7 +81,7 @@ def row(change: Callable[[Row], object], arm: str = ARM, seed: int = SEED) -> Ed
 
 
 def ledger_too(*edits: Edit) -> Edit:
-    """Return edits that are followed by rewriting the ledger for the changed rows."""
+    """Return an edit that makes these edits, and then rewrites the ledger for the changed rows."""
 
     def edit(study: Path) -> None:
         for each in edits:
@@ -93,7 +93,7 @@ def ledger_too(*edits: Edit) -> Edit:
 
 
 def without_ledger(*edits: Edit) -> Edit:
-    """Return edits after which the study looks as if it had never had a ledger."""
+    """Return an edit that makes these edits, and then makes the study look as if it had never had a ledger."""
 
     def edit(study: Path) -> None:
         for each in edits:
@@ -222,7 +222,7 @@ def second_row(study: Path) -> None:
 
 
 def other_epoch(row: Row) -> None:
-    """Report the other epoch, with all of its values."""
+    """Select the run's other epoch, with all values of that epoch."""
     row["selected_epoch"] = 3 - row["selected_epoch"]
     for name in _SELECTED:
         row[name] = row[f"epochs.{name}"][row["selected_epoch"] - 1]
@@ -329,7 +329,7 @@ def both_rows_of_the_seed_removed(study: Path) -> None:
 
 
 def rewound(study: Path) -> None:
-    """Remove the last lines of the ledger, starting with the last row's entry, and the row itself."""
+    """Remove the last row, and the lines of the ledger from that row's entry to the end."""
     (page,) = (study / "ledger").iterdir()
     lines = page.read_text().splitlines(keepends=True)
     last = max(at for at, line in enumerate(lines) if line.startswith("row "))

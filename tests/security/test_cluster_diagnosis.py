@@ -1,4 +1,4 @@
-"""The doctor reports who may connect and what nodes share; the machines' properties are simulated."""
+"""`ablate doctor` reports who may connect, and what nodes share. The machines' properties are simulated."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_token_may_be_in_a_different_file(home: Path, monkeypatch: pytest.Mo
     assert only(cluster.token()).state == "problem"
 
 
-# Who listens
+# Listening processes
 
 
 def test_a_stopped_ray_and_a_ray_on_the_loopback_interface_are_fine() -> None:
@@ -87,7 +87,7 @@ def test_a_dashboard_open_to_the_network_is_reported() -> None:
 def test_a_head_without_a_token_is_reported(said: str | None, state: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "RAY_AUTH_MODE"}
     environment |= {"RAY_AUTH_MODE": said} if said else {}
-    ready = "print(flush=True); input()"  # its environment can be read once it is running
+    ready = "print(flush=True); input()"  # the environment of a running process can be read
     head = subprocess.Popen(
         [sys.executable, "-c", ready], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )

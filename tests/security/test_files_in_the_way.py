@@ -1,5 +1,5 @@
-"""Something else in place of each kind of stored file: every command reports it or manages without the file, and none
-waits."""
+"""If something else is in place of a stored file, every command reports it or works without the file, and no command
+waits forever."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMANDS = (("logs", "aim/0"), ("watch", "--once"), ("archive", "--out", "result
 
 @pytest.fixture(autouse=True)
 def endless_waits_end() -> Iterator[None]:
-    """Interrupt calls that wait longer than any of these tests takes."""
+    """Interrupt calls that take much longer than any of these tests."""
     with endless_waits.ended():
         yield
 
@@ -50,7 +50,7 @@ THINGS: dict[str, Callable[[Path], object]] = {"pipe": os.mkfifo, "folder": os.m
 
 
 def place(victim: Victim, name: str) -> Path:
-    """Return the path at which a kind of file is or would be."""
+    """Return the path where a kind of file is or would be stored."""
     name = name.replace("{run}", victim.runs[0].stem)
     return next(victim.directory.glob(name)) if "*" in name else victim.directory / name
 

@@ -1,4 +1,4 @@
-"""Every command that needs one of a study's folders reports a file or a link in the folder's place."""
+"""If a file or a link is in place of a study's folder, every command that needs the folder reports it."""
 
 from __future__ import annotations
 

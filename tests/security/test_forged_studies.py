@@ -36,7 +36,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def before(studies: Path) -> tuple[str, str]:
-    """Return the head of the first study's ledger, as kept elsewhere, and the study's verdict."""
+    """Return the head of the first study's ledger, as a user would store it elsewhere, and the study's verdict."""
     head = verify(studies / "out").ledger.head
     assert head is not None
     return head, analysis.examine(analysis.load(studies / "out")).headline
@@ -79,7 +79,7 @@ def judged(study: Path) -> tuple[str, str]:
 
 
 def outcome(study: Path, head: str) -> tuple[Forgery, str]:
-    """Return the checks that detect the change, and all messages."""
+    """Return which checks detect the change (as a `Forgery`), and all messages."""
     is_refused, why = loaded(study)
     verdict, said = judged(study)
     found, with_head = verify(study), verify(study, head=head)

@@ -1,4 +1,4 @@
-"""Copies of a study that were continued separately and then merged, for instance with rsync."""
+"""Copies of a study that were continued separately and then merged, for example with rsync."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def merge(copy: Path, study: Path, *names: str) -> None:
 
 
 def continued(victim: Victim) -> Path:
-    """Return a copy of the study in which the first run was computed again without knowledge of the first row."""
+    """Return a second directory of the same study, in which all runs were computed separately."""
     copy = victim.folder / "copy"
     ablations.run(victim.study, copy, executor="inline")
     return copy

@@ -30,7 +30,7 @@ def all_ok(said: dict[str, str]) -> None:
 
 
 def refused(said: dict[str, str], file: str, *entries: str) -> None:
-    """Check that entries refuse the file with a message that contains its name and says what to do."""
+    """Check that these functions refuse the file, with a message that contains its name and says what to do."""
     for entry in entries or said:
         assert said[entry] != "ok", entry
         assert file in said[entry]

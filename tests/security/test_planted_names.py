@@ -35,7 +35,7 @@ def rename_in_plan(victim: Victim, old: str, new: str) -> Path:
 
 
 def renamed(victim: Victim, old: str, new: str) -> None:
-    """Rename an arm in the plans and in the tables, and enter the rows in a new ledger."""
+    """Rename an arm in the plans and in the tables, and write a new ledger for the changed rows."""
     rename_in_plan(victim, old, new)
     for path in (victim.directory / "models.parquet", *victim.runs):
         table = pq.ParquetFile(path).read()

@@ -1,4 +1,4 @@
-"""A study that the reader must not change: commands that read work and leave no trace; commands that write refuse."""
+"""On a read-only study, commands that only read work and leave no trace, and commands that write are refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ except StoreError as error:
 
 
 def traces(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return the time of the last change to each file and folder; writing and removing a file changes its folder."""
+    """Return the time of the last change to each file and folder; creating or removing a file changes its folder."""
     paths = [folder, *folder.rglob("*")]
     return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths}
 

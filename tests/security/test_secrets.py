@@ -109,7 +109,7 @@ FORMS = (
 
 
 def in_a_message() -> str:
-    """Return a message that quotes secrets in every form, as client errors do."""
+    """Return a message that quotes secrets in every format, as the errors of storage clients do."""
     aws, hub, query, login, bearer, github, fine, google, oauth, account, sas, key, wandb = FORMS
     quoted = ", ".join(f"{name}: {value}" for name, value in os.environ.items() if name in SECRETS)
     return (
@@ -123,7 +123,7 @@ def in_a_message() -> str:
 
 
 class Leaking:
-    """A training function that prints secrets and raises an error that quotes them, with its cause."""
+    """A training function that prints secrets and raises an error; the error and its cause quote the secrets."""
 
     def __call__(self, *_: object, **__: object) -> None:
         print(in_a_message())
@@ -144,7 +144,7 @@ def test_secrets_in_errors_and_output_are_not_stored(
     monkeypatch.setattr("ablations.execution.run_task.train", Leaking())
     victim.runs[0].unlink()
     assert victim.run("--track", tracker) == {"run": "ok"}
-    # The run's own output goes unchanged to the terminal of the user who started it; all other lines are ours.
+    # The run's own output reaches the terminal of the user who started the run unchanged; all other lines are ours.
     ours = [line for line in victim.printed.splitlines() if not line.startswith("401 for ")]
     assert any("cannot fetch" in line for line in ours)
     shown = "\n".join(ours)
@@ -177,7 +177,7 @@ def test_a_path_is_not_treated_as_a_secret(tmp_path: Path, monkeypatch: pytest.M
 
 
 def command_lines() -> list[str]:
-    """Return the command lines that contain a secret, of this process, its parents and this user's other processes."""
+    """Return the command lines of all processes that contain a secret."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -189,7 +189,7 @@ def command_lines() -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
 def test_the_process_list_contains_no_secrets(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command runs in this process: it reads the secrets from the environment, and every child is listed."""
+    """The command runs in this process, with the secrets in the environment. All child processes are also checked."""
     found: list[list[str]] = []
 
     class Listing(Leaking):

@@ -1,4 +1,4 @@
-"""A command whose output cannot be written ends with a message."""
+"""A command that cannot write its output ends with a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished study into which files are planted, and effects that must not occur when it is read."""
+"""A finished study into which files are planted, and the effects that reading the study must not have."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Bomb:
 
 @functools.cache
 def _command() -> Any:
-    """Return the command-line application; building it takes as long as running many commands."""
+    """Return the command-line application, which is built only once: building it takes as long as many commands."""
     from typer.main import get_command
 
     from ablations.commands.app import app
@@ -57,7 +57,7 @@ def _command() -> Any:
 
 
 class Victim:
-    """A copy of a finished study, the files next to it, and a sentinel that only a payload creates."""
+    """A copy of a finished study, the files next to the copy, and a sentinel that only a payload creates."""
 
     def __init__(self, folder: Path, finished: Path) -> None:
         self.folder = folder
@@ -105,8 +105,8 @@ class Victim:
         return found
 
     def read(self, *, report: bool = True) -> dict[str, str]:
-        """Call every public function that reads a study; return ``ok`` or the message for each. Errors other than
-        UsageError are raised."""
+        """Call every public function that reads a study; return ``ok`` or the error message for each function. Errors
+        other than UsageError are raised."""
         import analysis
 
         def tables() -> None:

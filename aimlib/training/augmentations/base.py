@@ -57,9 +57,9 @@ class Augmentation(ABC):
 
         Parameters
         ----------
-        image_CHW : [channels, height, width] on the training device. Pixels are uint8, 0 to 255. With `after_scaling`,
-            they are float32, as the network receives them: with mean 0 and standard deviation 1 over the training
-            images, or from 0 to 255 with ``input_scaling: raw``. The image may be changed in place.
+        image_CHW : [channels, height, width] on the training device. Pixels are uint8, from 0 to 255. With
+            `after_scaling`, pixels are float32, as in the network's input: with mean 0 and standard deviation 1 over
+            the training images, or from 0 to 255 with ``input_scaling: raw``. The image may be changed in place.
         """
 
 
@@ -110,7 +110,7 @@ class TorchvisionAugmentation(Augmentation):
         """Return torchvision's arguments."""
         given = {name: getattr(self.config, name) for name in type(self.config).model_fields}
         if "interpolation" in given:
-            given["interpolation"] = v2.InterpolationMode(given["interpolation"])  # 0.22 rejects names
+            given["interpolation"] = v2.InterpolationMode(given["interpolation"])  # torchvision 0.22 rejects names
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def augment(self, image_CHW: Tensor) -> Tensor:

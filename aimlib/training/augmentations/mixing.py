@@ -47,7 +47,7 @@ def mixer(transform: str, alpha: float, shape: ImageShape) -> Any:
 
 
 def mixed(transform: Any, x_BCHW: Tensor, labels_B: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return mixed images, in the memory format of the given images, and shares."""
+    """Return the mixed images, in the memory format of the given images, and the class shares."""
     if len(labels_B) == 1:
         return x_BCHW, functional.one_hot(labels_B, classes).float()
     images_BCHW, shares_BC = transform(x_BCHW, labels_B)

@@ -31,7 +31,7 @@ class StopAtAccuracy(Callback):
 
         @property
         def uses_validation(self) -> bool:
-            """Whether it needs validation images."""
+            """Whether this callback needs validation images."""
             return self.monitor == "validation"
 
     def __init__(self, config: Config) -> None:
@@ -39,7 +39,7 @@ class StopAtAccuracy(Callback):
         self._reached = 0
 
     def on_epoch_end(self, run: RunView, row: Mapping[str, Any]) -> None:
-        """Count the epochs that reach the accuracy; end the run after enough of them."""
+        """Count consecutive epochs that reach the accuracy; end the run after `epochs` such epochs."""
         name = f"{self.config.monitor}_accuracy"
         self._reached = self._reached + 1 if row[name] >= self.config.accuracy else 0
         if self._reached >= self.config.epochs:

@@ -60,7 +60,7 @@ class RunView(Protocol):
         """
 
     def stop(self, reason: str) -> None:
-        """End the run after the current epoch; it counts as completed, with this reason."""
+        """End the run after the current epoch; the run counts as completed, with this reason."""
 
 
 class Callback(ABC):  # noqa: B024 -- every event is optional
@@ -77,7 +77,7 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
     Attributes
     ----------
     reads_gradients : whether `on_step_end` reads gradients. If so, the run's steps are not captured as a CUDA graph,
-        because a graph's gradients are not those of the parameters.
+        because a graph does not store gradients in the parameters.
     """
 
     Config: ClassVar[type[ComponentConfig]] = CallbackConfig
@@ -115,7 +115,7 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
         """
 
     def on_run_end(self, run: RunView) -> None:  # noqa: B027
-        """Called when the run is finished or has diverged; the network is that of the last step."""
+        """Called when the run is finished or has diverged; the network is in its state after the last step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything to keep between events: tensors, numbers, text, and lists and mappings of these."""

@@ -107,7 +107,7 @@ class Callbacks:
         self._tell("on_step_end")
 
     def epoch_end(self, row: Mapping[str, Any]) -> None:
-        """Notify all callbacks that an epoch was evaluated; compute the means of what was logged in it."""
+        """Notify all callbacks that an epoch was evaluated; compute the means of the values logged in the epoch."""
         self.epoch = row["epoch"]
         seen = {name: value for name, value in row.items() if not name.startswith("test_")}
         self._tell("on_epoch_end", seen)

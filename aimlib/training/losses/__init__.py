@@ -1,6 +1,6 @@
 """Losses, one private file per plugin; by default, the loss is the cross-entropy.
 
-The registry imports a plugin when it is first used; importing this package imports none of them.
+The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """
 
 from aimlib.training.losses.base import Loss, LossConfig

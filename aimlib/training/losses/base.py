@@ -126,7 +126,7 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
 
 
 def is_sum(config: ComponentConfig, classes: int) -> bool:
-    """Return whether a usable loss is not 0 and doubles if every image occurs twice in the batch."""
+    """Return whether a usable loss is a sum: it is not 0, and doubles if every image occurs twice in the batch."""
     loss = build_loss(config, torch.ones(classes, dtype=torch.int64), torch.device("cpu"))
     if loss is None:
         return False

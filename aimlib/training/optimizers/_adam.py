@@ -33,11 +33,11 @@ class _AsTheyLie(torch.optim.Adam):
 
 
 class DecoupledAsTheyLie(_AsTheyLie, torch.optim.AdamW):
-    """The same for AdamW."""
+    """`_AsTheyLie` for AdamW."""
 
 
 class _UncorrectedOnDevice(_AsTheyLie):
-    """Adam with epsilon added to the root of the uncorrected second moment; step count and rate are on the device.
+    """Adam that adds epsilon to the root of the uncorrected second moment; step count and rate are on the device.
 
     Torch's own Adam takes epsilon as a Python number, but the epsilon that torch's formula would need here changes from
     step to step.
@@ -47,7 +47,7 @@ class _UncorrectedOnDevice(_AsTheyLie):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the parameters with their gradients; all share the first parameter's step count."""
+        """Update the parameters with their gradients; all parameters share the first parameter's step count."""
         for group in self.param_groups:
             gathered: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
             self._init_group(group, *gathered)
@@ -83,7 +83,7 @@ class _UncorrectedOnDevice(_AsTheyLie):
 
 
 class DecoupledUncorrectedOnDevice(_UncorrectedOnDevice, torch.optim.AdamW):
-    """The same for AdamW."""
+    """`_UncorrectedOnDevice` for AdamW."""
 
     decoupled = True
 

@@ -30,8 +30,8 @@ class OptimizerPlugin(ABC):
 
     Attributes
     ----------
-    on_device : whether, on a GPU, its optimizers take the learning rate as a tensor on the GPU, have their complete
-        state from the start, and read nothing back. Steps of other optimizers are not captured as graphs.
+    on_device : whether, on a GPU, the plugin's optimizers take the learning rate as a tensor on the GPU, have their
+        complete state from the start, and read nothing back. Steps of other optimizers are not captured as graphs.
     """
 
     Config = OptimizerConfig

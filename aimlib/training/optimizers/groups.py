@@ -1,4 +1,4 @@
-"""A network's optimizer: parameters with their own learning rate, or frozen for a while, form separate groups."""
+"""A network's optimizer: parameters with their own learning rate, or frozen for some epochs, form separate groups."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def build_optimizer(config: ComponentConfig, network: nn.Module, tuning: Tuning 
 
     Parameters
     ----------
-    tuning : the fine-tuning. Parameters that it freezes throughout are not in the optimizer; those that it freezes for
-        a while have their own groups, because all parameters in a group share their step count.
+    tuning : the fine-tuning. Parameters that are always frozen are not in the optimizer. Parameters that are frozen for
+        some epochs have their own groups, because all parameters in a group share their step count.
     """
     scales: dict[int, float] = {}
     if isinstance(network, AimNetwork):

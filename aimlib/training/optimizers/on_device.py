@@ -25,7 +25,7 @@ def runs_on_device(device: torch.device) -> bool:
 
 
 def lies_on_device(parameters: list[Any]) -> bool:
-    """Return whether optimizers for these parameters (or groups of them in torch's format) take numbers as tensors."""
+    """Return whether optimizers for these parameters, or groups of parameters, take changing numbers as tensors."""
     groups = [entry["params"] if isinstance(entry, dict) else [entry] for entry in parameters]
     return any(runs_on_device(parameter.device) for group in groups for parameter in group)
 
@@ -33,12 +33,12 @@ def lies_on_device(parameters: list[Any]) -> bool:
 class Rates:
     """The learning rates of an optimizer's groups, as tensors on the device during a step.
 
-    Between steps ``group["lr"]`` is a Python number, which schedules set and checkpoints store.
+    Between steps, ``group["lr"]`` is a Python number, which schedules set and checkpoints store.
 
     Parameters
     ----------
     optimizer : optimizer built by an `OptimizerPlugin` that is `on_device`.
-    device : device of its parameters.
+    device : device of the optimizer's parameters.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:

@@ -38,7 +38,7 @@ _SCALARS = "scalars"
 
 @dataclass
 class Attempt:
-    """An attempt to compute a run: where it saves, and which functions it calls.
+    """An attempt to compute a run: where its checkpoints are saved, and which functions it calls.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def train(
     ----------
     device : device to train on; None: the CPU.
     repeat : whether to compute the run a second time from its start and compare the predictions; `Outcome.repeated`
-        says how many differ.
+        says how many predictions differ.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def _as_alone(config: OwnRunConfig, device: torch.device, attempt: Attempt) -> I
 def _called(run: OwnRun) -> str | None:
     """Call the code; return why the run diverged, or None.
 
-    An exception that ends the run takes effect even if the code has caught it.
+    An exception that ends the run takes effect even if the user's code has caught the exception.
     """
     try:
         trainers.create(run.config.train).train(run.config, run)

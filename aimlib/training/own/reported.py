@@ -1,4 +1,4 @@
-"""Values that the user's own training code reports, after checking: numbers, class numbers, and positions of images."""
+"""Check and convert values that the user's own training code reports: numbers, class numbers, positions of images."""
 
 from __future__ import annotations
 

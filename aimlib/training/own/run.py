@@ -51,9 +51,9 @@ class OwnRun:
     """A run of the user's own training code.
 
     Everything that the code reports is checked when it is reported. The global generators of torch, NumPy and Python
-    are seeded at the start, and again after every report and `restore`, with the run's seed and the number of the
-    epoch. Code that draws only from them, and continues from a checkpoint saved at the end of an epoch, therefore draws
-    the same numbers.
+    are seeded with the run's seed and the number of the epoch: at the start, and after every report and `restore`. Code
+    that draws only from these generators, and saves its checkpoints at the end of an epoch, therefore draws the same
+    numbers after an interruption.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class OwnRun:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the session must end: if so, save a checkpoint soon; saving it then ends the run.
+        """Whether the session must end. If so, save a checkpoint soon; saving the checkpoint ends the attempt.
 
         This is fast enough to be called after every step.
         """
@@ -231,7 +231,7 @@ class OwnRun:
         Raises
         ------
         UsageError: there are no predictions, the predictions contradict an accuracy, or the epoch is not the next one.
-            Paused: the session ends. Do not catch this exception.
+        Paused: the session ends. Do not catch this exception.
         """
         number = self._next(epoch)
         measured, scalars = self._measures(measures)
@@ -266,7 +266,8 @@ class OwnRun:
 
         Raises
         ------
-        UsageError: the path is not a folder. Paused: the session ends. Do not catch this exception.
+        UsageError: the path is not a folder.
+        Paused: the session ends. Do not catch this exception.
         """
         if not isinstance(folder, (str, os.PathLike)):
             raise UsageError(

@@ -1,6 +1,6 @@
 """Learning-rate schedules, one private file per plugin; without a schedule, the rate is constant.
 
-The registry imports a plugin when it is first used; importing this package imports none of them.
+The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """
 
 from aimlib.training.schedules.base import Schedule, ScheduleConfig

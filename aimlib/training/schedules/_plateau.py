@@ -44,7 +44,7 @@ class Plateau(Schedule):
         return self._current
 
     def after_epoch(self, monitored: float) -> None:
-        """Count epochs without a rise; lower the rate after `patience` of them."""
+        """Count consecutive epochs without a rise; lower the rate after `patience` such epochs."""
         if monitored > self._best + self.config.min_delta:
             self._best, self._waited = monitored, 0
             return

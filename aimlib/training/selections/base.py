@@ -25,8 +25,8 @@ class Selection(ABC):
 
     Attributes
     ----------
-    oracle : whether the rule uses test data; results are then marked wherever they are shown. The name is DomainBed's
-        (Gulrajani and Lopez-Paz, 2021).
+    oracle : whether the rule uses test data; results are then marked wherever they are shown. The term is from
+        DomainBed (Gulrajani and Lopez-Paz, 2021).
     """
 
     Config = SelectionConfig

@@ -31,12 +31,12 @@ def stated_step(config: RunConfig, computation: Computation) -> Step | None:
 def chosen_step(
     config: RunConfig, computation: Computation, inputs: Inputs, kept: str | None, on_notice: OnNotice
 ) -> Step:
-    """Return the step if the choice is open: a graph if it is bitwise identical to eager steps, otherwise eager.
+    """Choose the step for ``auto``: a graph if it computes the same bits as eager steps, otherwise an eager step.
 
     Parameters
     ----------
     inputs : the first full batch.
-    kept : how the run has computed its steps so far; it continues in the same way.
+    kept : how the run has computed its steps so far; the run continues in the same way.
     """
     if kept == "eager" or obstacle(computation):
         return EagerStep(computation)
@@ -53,7 +53,7 @@ def chosen_step(
 
 
 def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
-    """Return a captured step with results bitwise identical to eager ones; if there is none, notify and return None."""
+    """Return a captured step that computes the same bits as eager steps; otherwise, issue a notice and return None."""
     key = proof.key_of(config, computation, inputs)
     finding, step = proof.known(key), None
     if finding is None:

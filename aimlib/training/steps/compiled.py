@@ -13,7 +13,7 @@ from aimlib.training.steps.eager import EagerStep
 
 _OPTIONS: dict[str, Any] = {
     "fallback_random": True,  # random layers draw as in eager mode, from the generators that checkpoints store
-    "triton.cudagraphs": False,  # cached graphs would keep memory for every shape
+    "triton.cudagraphs": False,  # cached graphs would reserve device memory for every shape
 }
 
 
@@ -37,7 +37,7 @@ class CompiledStep(Step):
 
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Train on a batch; return its mean loss and its number of correct predictions."""
-        if len(inputs.labels_B) != self.computation.options.batch_size:  # even if it is the first step after a pause
+        if len(inputs.labels_B) != self.computation.options.batch_size:  # also for the first step after a pause
             return self._eager.take(inputs)
         if self._loss_of is None:
             torch.compiler.reset()  # discards code compiled for other runs in this process

@@ -1,8 +1,8 @@
 """Everything that a training step changes, copied on the device, so that the step can be repeated from that state.
 
 `aimlib.training.steps.snapshot.Snapshot` keeps its copy on the host; here, the states before and after a step are
-exchanged on the device, one tensor at a time. At any time, only one copy and one additional tensor exist besides the
-run's own tensors.
+exchanged on the device, one tensor at a time. In addition to the run's own tensors, there is therefore only one copy,
+plus one tensor at a time.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ class State:
 
     @torch.no_grad()
     def _restore(self, *, keep: bool) -> State:
-        """Restore this state; return the current one, with copies of its tensors if it is kept."""
+        """Restore this state; return the current one, with copies of its tensors if `keep` is set."""
         present = object.__new__(State)
         present._of, present._places, present._copies = self._of, dict(_places(self._of)), {}
         present._read_the_rest()
         for names in _by_storage(present._places):
-            for name in names if keep else ():  # all tensors of a storage, before any of them is overwritten
+            for name in names if keep else ():  # copy all tensors in a storage before any is overwritten
                 present._copies[name] = present._places[name].tensor.detach().clone()
             for name in names:
                 self._put_back(name, present._places[name])

@@ -119,9 +119,9 @@ def obstacle(computation: Computation) -> str:
 def is_capture_failure(error: BaseException) -> bool:
     """Return whether an error means that part of a step cannot be captured.
 
-    Other errors would end eager steps as well.
+    Other errors would also occur in eager steps.
 
-    Torch's and CUDA's messages about this all mention the capture, but the errors have no type of their own.
+    Torch and CUDA have no exception type for capture failures, but all of the messages mention the capture.
     """
     return not is_out_of_memory(error) and "captur" in str(error).lower()
 
@@ -170,8 +170,8 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: t
 def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cuda.Stream, device: int) -> None:
     """Make torch forget a failed capture, as torch 2.14 does on its own.
 
-    In earlier versions, the failed capture stays active: the allocator no longer releases memory in this process, and
-    in torch 2.11, the generator refuses to draw until another capture, here an empty one, has ended.
+    In earlier versions, the failed capture stays active, and the allocator no longer releases memory in this process.
+    In torch 2.11, the generator also refuses to draw until another capture, here an empty one, has ended.
     """
     graph.reset()
     with suppress(RuntimeError):

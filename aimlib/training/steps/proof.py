@@ -1,9 +1,9 @@
-"""Verify that a captured graph is bitwise identical to eager steps, once per arm, device kind and set of versions.
+"""Verify that a captured graph computes exactly the bits of eager steps, once per arm, device kind and versions.
 
-The proof takes three steps both ways from the same state, each with a different batch and learning rate, and compares
+The proof takes three steps in both ways from the same state, each with a different batch and learning rate. It compares
 every bit of the parameters, buffers, optimizer, losses, correct predictions and generators. The finding is stored in
-the process and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``), so a run of the same arm on the
-same device kind does not need to repeat the proof. If the folder is deleted, one proof per arm is repeated.
+the process and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``). Other runs of the arm on the same
+device kind therefore do not repeat the proof. If the folder is deleted, one proof per arm is repeated.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Finding:
 
     Attributes
     ----------
-    equal : whether the graph is bitwise identical to eager steps.
-    reason : why it is not, or an empty string.
+    equal : whether the graph's results are bitwise identical to those of eager steps.
+    reason : why the graph could not be captured, or which values differ; empty if the results are identical.
     """
 
     equal: bool
@@ -55,7 +55,7 @@ _known: dict[str, Finding] = {}
 
 
 def key_of(config: RunConfig, computation: Computation, inputs: Inputs) -> str:
-    """Return a hash of what a finding is valid for: the arm without its seed, the batch, device and versions."""
+    """Return a hash of everything that a finding depends on: the arm without its seed, batch, device and versions."""
     device = computation.device
     content = {
         "format": _FORMAT,
@@ -177,7 +177,7 @@ def _taken(step: Step, inputs: Inputs) -> list[Tensor]:
 
 @contextlib.contextmanager
 def _learning_rates(computation: Computation) -> Iterator[list[Any]]:
-    """Scale the groups' learning rates, and restore them at the end."""
+    """Yield the groups' learning rates, and restore them at the end."""
     groups = computation.optimizer.param_groups
     rates = [group["lr"] for group in groups]
     try:

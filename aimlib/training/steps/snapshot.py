@@ -1,4 +1,4 @@
-"""Everything that a training step changes, stored on the host, to restore it and to compare two ways bit by bit."""
+"""Store everything that a training step changes on the host, to restore it or to compare two kinds of steps bitwise."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Snapshot:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Return whether two tensors are bitwise identical; NaN may equal itself, but 0 does not equal -0."""
+    """Return whether two tensors are bitwise identical, so that NaN may equal NaN, but 0 does not equal -0."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.dtype.is_floating_point:

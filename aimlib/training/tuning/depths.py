@@ -16,7 +16,7 @@ from aimlib.registry import backbones
 
 
 def blocks_above(model: ModelConfig, shape: ImageShape) -> dict[str, int]:
-    """Return how many blocks, including the head, are above each backbone parameter: 0 for the head itself.
+    """Return how many blocks, including the head, are above each parameter of a backbone; 0 in the head itself.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def _span(block: Block, order: dict[str, int]) -> tuple[int, int]:
 
 
 def _above(place: int | None, spans: list[tuple[int, int]]) -> int:
-    """Return the number of blocks above a place, plus one for the head; a module without a place is in the head."""
+    """Return the number of blocks above a place, plus one for the head; modules that are never called belong to it."""
     if place is None:
         return 0
     if place < spans[0][0]:

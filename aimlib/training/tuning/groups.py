@@ -101,7 +101,7 @@ def tuning_of(network: nn.Module, options: FineTuningConfig, model: ModelConfig,
 def _decayed(
     parameters: Iterable[str], options: FineTuningConfig, model: ModelConfig, shape: ImageShape
 ) -> dict[str, float]:
-    """Return the factors for layer-wise decay; the parts that a memory adds have no factor."""
+    """Return the factors for layer-wise decay; there are none for the parts that a memory adds."""
     if options.layer_decay is None:
         return {}
     above = blocks_above(model, shape)

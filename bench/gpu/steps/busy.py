@@ -20,7 +20,7 @@ _GOAL = 0.9
 
 
 def check(told: Report) -> None:
-    """Train epochs of `controlled` in bfloat16, with its augmentation, and measure how long a kernel is running."""
+    """Train epochs of `controlled` in bfloat16, with its augmentation; measure for how long any kernel is running."""
     for name in ("baseline", "aim"):
         config = changed(arms_of_study(told, "controlled")[name].run(0), precision="bfloat16")
         trainer = Trainer(config, told.device, told.choose(30, 2))
@@ -64,7 +64,7 @@ def covered(spans: list[tuple[int, int]]) -> int:
 
 
 def _by_nvml(told: Report, trainer: Trainer) -> list[float]:
-    """Return the utilization that NVML reports during epochs: the share of its last period in which a kernel ran."""
+    """Return NVML's utilization values during epochs: the share of NVML's last period in which a kernel was running."""
     if told.rehearsal:
         return []
     found: list[float] = []

@@ -7,7 +7,7 @@ from bench.gpu.report import Report
 
 
 def check(told: Report) -> None:
-    """Run an arm that triggers a device-side assert, and then a sound one on the same card."""
+    """Run an arm that triggers a device-side assert, and then a working arm on the same card."""
     path = sessions.study(told, {"asserting": {"does": "asserts"}, "well": {}}, gpus=1)
     session = sessions.run(told, path)
     ended, tries = sessions.statuses(told), sessions.attempts(told)

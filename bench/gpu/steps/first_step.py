@@ -18,8 +18,7 @@ _GOAL_S = 3.0
 def check(told: Report) -> None:
     """Start two runs of every arm of `controlled` in a process that was warmed up by a different run.
 
-    The first run of an arm may have to verify that a captured graph produces results that are bitwise identical to
-    those of eager steps.
+    The first run of an arm may have to verify that a captured graph computes the same bits as eager steps.
     """
     arms = arms_of_study(told, "controlled")
     cold = _seconds(told, changed(arms["baseline"].run(0), epochs=1))
@@ -40,7 +39,7 @@ def check(told: Report) -> None:
 
 
 def _seconds(told: Report, config: RunConfig) -> float:
-    """Return the seconds between the call of `train` and the end of its first step."""
+    """Return the seconds from the call of `train` to the end of the first training step."""
     data = noise(shape_of(config), 2 * config.training.batch_size)
     done: list[float] = []
 

@@ -7,7 +7,7 @@ from bench.gpu.report import Report
 
 
 def check(told: Report) -> None:
-    """Compute two runs with a share of .5; one of them allocates .6 of the card."""
+    """Compute two runs with a share of 0.5, of which one allocates 0.6 of the card."""
     path = sessions.study(told, {"greedy": {"does": "takes_memory", "takes": 0.6}, "modest": {}}, gpus=0.5)
     session = sessions.run(told, path)
     ended = sessions.statuses(told)

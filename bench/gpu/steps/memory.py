@@ -74,7 +74,7 @@ class _Wanted(Exception):
 
 
 def _left_after_failure(told: Report, config: RunConfig, data: DataSet) -> None:
-    """The error is kept, with its traceback, during the measurement."""
+    """Measure the memory in use after a failed run, while its error and traceback still exist."""
 
     def fail(_row: object) -> None:
         raise _Wanted

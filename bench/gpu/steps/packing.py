@@ -42,7 +42,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def check(told: Report) -> None:
-    """Measure without MPS, with a running MPS daemon, or, if MPS=1 is set, with a daemon that this step starts."""
+    """Measure with the running MPS daemon if there is one; otherwise without MPS and, if MPS=1, with its own daemon."""
     running = mps_is_running()
     name = "MPS running" if running else "without MPS"
     rates = _measured(told, name, {})
@@ -59,7 +59,7 @@ def check(told: Report) -> None:
 
 
 def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
-    """Return the runs per hour, by number of simultaneous runs."""
+    """Return the number of runs per hour, by the number of simultaneous runs."""
     from ablations.planning.plan import arms_of
     from ablations.spec.study import read_study
 

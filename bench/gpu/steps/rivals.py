@@ -80,7 +80,7 @@ def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str
 
 
 def _goal(told: Report, case: str, rates: Mapping[str, Sequence[float]]) -> None:
-    """Compare with the best rival under the same determinism settings.
+    """Compare our speed with that of the best rival that has the same determinism settings.
 
     The ratio to the rivals with their default settings is also reported.
     """

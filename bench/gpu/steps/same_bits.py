@@ -123,19 +123,17 @@ def _digest(state: Any) -> str:
 
 
 def check(told: Report) -> None:
-    """Train every case twice, and once with a kill and a resume, in every available step mode."""
+    """Train every case twice without interruption, and once with a kill and a resume, in every available step mode."""
     modes: list[str | None] = [None]
     if has("step"):
         modes = ["eager", "graph"]
     else:
         told.unmeasured("captured graphs", "there is no option `training.step`")
     cases = [(case, mode) for mode in modes for case in CASES]
-    # One process for all cases, and one per case that is killed. They start together.
+    # One process computes all uninterrupted runs, and one process per case is killed. All processes start together.
     with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
         orders = [_order(told, number, case, mode) for number, (case, mode) in enumerate(cases, start=1)]
-        for number, order in enumerate(
-            orders, start=1
-        ):  # each process must create a context; all processes do so at the same time
+        for number, order in enumerate(orders, start=1):  # all processes create their CUDA contexts at the same time
             crew.order(number, {**order, "killed": True, "folder": str(Path(order["folder"]) / "killed")})
         for number, ((case, mode), order) in enumerate(zip(cases, orders, strict=True), start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"

@@ -14,7 +14,7 @@ from bench.gpu.report import Report
 
 
 def check(told: Report) -> None:
-    """Compute two runs in this process: one that takes .4 of the card with a share of .25, then a modest one."""
+    """Compute two runs with a share of 0.25 in this process: one allocates 0.4 of the card, the other very little."""
     path = sessions.study(told, {"greedy": {"does": "takes_memory", "takes": 0.4}, "modest": {}}, gpus=0.25)
     planned = plan(read_study(path))
     store = ResultStore(str(told.scratch / "results"))

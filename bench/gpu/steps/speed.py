@@ -20,7 +20,7 @@ from bench.harness import Goal
 _RESERVE_S = 6.0
 ARMS = ("baseline", "every_layer", "aim")
 _BESIDE = 0.15
-"""Additional time that memory in every layer may take beyond its multiply-adds, as a share of the baseline's time."""
+"""Additional time, as a share of the baseline's time, that `every_layer` may take beyond its multiply-adds."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Variant:
 
     @property
     def needs(self) -> list[str]:
-        """Options that this package must offer."""
+        """Training options that the variant needs and that older versions of this package lack."""
         return [name for name in ("step", "memory_format") if name in self.training]
 
 
@@ -124,7 +124,7 @@ def _configs(told: Report) -> dict[str, RunConfig]:
 
 
 def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
-    """Return the images per second over several epochs, or None if training fails, which makes only this step fail."""
+    """Return the images per second over several epochs, or None if training fails."""
     batches = told.choose(8, 2) * (1 if config.training.batch_size > 32 else 3)
     try:
         with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():

@@ -110,7 +110,7 @@ def test_passes_are_applied_in_order() -> None:
 
 
 def reference(x: Tensor, table: Tensor, config: AugmentationConfig) -> Tensor:
-    """Augment an entire batch at once with elementary operations, in float64."""
+    """Augment an entire batch in one pass with elementary operations, in float64."""
     x, table = x.double(), table.double()
     for draws_BD in table:
         parts = (
@@ -164,7 +164,8 @@ def test_pixels_match_a_plain_implementation(
     scaling = Scaling(torch.full((1, x.shape[1], 1, 1), 117.0), torch.full((1, x.shape[1], 1, 1), 64.0))
     expected = reference(x, table, config)
     expected = (expected - 117) / 64 if scaled else expected
-    # Positions of up to 3 half-axes are rounded a few times, each time by 1e-7; neighbors differ by 255 or more.
+    # Positions are at most 3 half-sides from the center and are rounded a few times, by 1e-7 each time; neighboring
+    # pixels differ by 255 or more.
     stretch = max(shape[1:3]) / min(shape[1:3])
     tolerance = 1e-4 * max(shape[1:3]) * stretch * (1 + config.contrast) ** config.passes
     found = augment(x, table, config, scaling if scaled else None)

@@ -133,8 +133,8 @@ def test_a_callback_that_uses_validation_requires_validation_images() -> None:
 
 
 def counting() -> dict[str, Any]:
-    """Return the options for a callback that counts steps over the entire run, logs the count, and ends the run at
-    10."""
+    """Return the options for a callback that counts steps over the entire run, logs the count, and ends the run after
+    10 steps."""
 
     def start(self: Any, config: Any) -> None:
         Callback.__init__(self, config)

@@ -1,4 +1,4 @@
-"""A run that was paused any number of times, at any step, is bitwise identical to an uninterrupted run."""
+"""The results of a run that was paused, however often and at whatever step, are identical to an uninterrupted run's."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def kind(name: str) -> tuple[RunConfig, DataSet]:
 
 
 class At:
-    """Returns True in the given calls, which are counted from 1 over all attempts."""
+    """Returns True in the calls with the given numbers, which are counted from 1 over all attempts."""
 
     def __init__(self, *times: int) -> None:
         self.times, self.asked = set(times), 0
@@ -112,7 +112,7 @@ def to_the_end(config: RunConfig, data: DataSet, folder: Path, pause: Callable[[
 
 @pytest.fixture(scope="module", params=KINDS)
 def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], int]:
-    """Return a kind of run, its outcome, and the number of times that the run checks whether to pause."""
+    """Return the name of a kind of run, the run's outcome, and how often the run checks whether to pause."""
     torch.set_num_threads(1)
     config, data = kind(request.param)
     never = At()
@@ -125,8 +125,8 @@ def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], in
 def test_a_run_paused_once_anywhere_is_bitwise_identical(
     undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path, every: int
 ) -> None:
-    """This quick test pauses at every sixth opportunity. The next test pauses at every opportunity, after a single
-    step."""
+    """This quick test pauses at every sixth opportunity. The next test pauses at every opportunity, so each attempt
+    advances by only one step or one evaluation batch."""
     name, whole, asked = undisturbed
     config, data = kind(name)
     assert asked > 10
@@ -168,7 +168,7 @@ def test_the_tested_run_stops_early_and_its_learning_rate_falls() -> None:
 
 
 def test_a_run_may_pause_at_the_documented_points(tmp_path: Path) -> None:
-    """There are 3 steps for 18 training images, 1 batch for 6 validation images, and 2 batches for 21 test images."""
+    """An epoch has 3 steps on 18 training images, 1 batch of 6 validation images, and 2 batches of 21 test images."""
     config, data = run_config(model=MLP, training__batch_size=6), data_set(train=24, test=21)
     places: list[tuple[int, int, int, int]] = []
     for _ in range(11):
@@ -310,7 +310,7 @@ def test_a_damaged_partial_epoch_is_repeated(damage: dict[str, Any], tmp_path: P
 
 @pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
 def test_an_abandoned_paused_run_has_an_outcome(selection: str, tmp_path: Path) -> None:
-    """The outcome covers the computed epochs, as if the budget were smaller, because the rate is constant."""
+    """Because the rate is constant, the outcome is the same as after a complete run with only the computed epochs."""
     options = {"model": AIM, "training__selection": selection}
     config, data, done = run_config(**options, training__epochs=5), data_set(), []
     with pytest.raises(Paused):

@@ -1,4 +1,4 @@
-"""Resumed runs are bitwise identical to uninterrupted ones. Damaged, foreign and hostile checkpoints are refused."""
+"""Resumed runs have the same results as uninterrupted runs. Damaged, foreign and hostile checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert without_clock(again) == without_clock(first)
     assert called == []
     assert again.started_at == first.started_at
-    assert again.seconds > sum(row["seconds"] for row in first.epochs)  # the last save is not in the file
+    # The stored time does not include the last save, so it is compared with the epochs' time rather than the total.
+    assert again.seconds > sum(row["seconds"] for row in first.epochs)
 
 
 def test_predictions_with_more_than_256_classes_are_restored(tmp_path: Path) -> None:
@@ -166,8 +167,8 @@ def _exchange(b: bytearray, one: int, two: int) -> None:
 @pytest.mark.parametrize("tries", [30, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_no_part_of_a_damaged_checkpoint_is_used(kind: str, tries: int, twice: Path) -> None:
-    """The last checkpoint is read if the damage did not change its content; otherwise, the previous checkpoint is
-    read."""
+    """If the damage did not change the content of the last checkpoint, that checkpoint is used; otherwise, the previous
+    checkpoint is used."""
     path = twice / checkpointing.FILE
     sound, last = path.read_bytes(), content(checkpointing.load(twice, "run"))
     before = content(checkpointing._read(twice / checkpointing.PREVIOUS_FILE, "run"))
@@ -395,7 +396,7 @@ def test_temporary_files_of_killed_writers_are_removed(saved: Path, when: str) -
 
 
 def test_a_writer_killed_while_writing_leaves_the_old_checkpoint(saved: Path) -> None:
-    """A process is killed halfway through its save. The next attempt resumes and cleans up."""
+    """A process is killed halfway through its save. The next attempt resumes and removes the temporary file."""
     before = (saved / checkpointing.FILE).read_bytes()
     writer = (
         "import os, signal, sys, pathlib, torch\n"

@@ -1,4 +1,4 @@
-"""Errors are classified as device errors, errors in the user's code, and errors that only look like a lack of
+"""Errors are classified correctly: device errors, errors in the user's code, and errors that only look like a lack of
 memory."""
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ OTHERS: dict[str, BaseException] = {
 
 
 def raised(error: BaseException, *, by: BaseException, hidden: bool = False) -> BaseException:
-    """Return `error` as it is after it is raised while `by` is being handled; hidden: raised ``from None``."""
+    """Return `error` as if it was raised while `by` was being handled; with `hidden`, as if raised ``from None``."""
     error.__context__, error.__suppress_context__ = by, hidden
     return error
 
@@ -137,7 +137,7 @@ def test_the_threshold_for_little_memory_is_as_documented(
 
 
 def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda) -> None:
-    """Torch tries one engine after another; engines for which memory was refused are only counted, not listed."""
+    """Torch tries one engine after another; its error does not mention engines for which memory was refused."""
     error = RuntimeError(PERHAPS["engine"])
     cuda.refusals = 3
     before = refusals(GPU)
@@ -150,7 +150,7 @@ def test_an_allocator_that_has_refused_memory_is_recognized(cuda: PretendedCuda)
 @pytest.mark.parametrize(
     ("free", "reserved", "share", "held"),
     [
-        (1, 78, None, False),  # the process has its entire share; the rest is its context
+        (1, 78, None, False),  # the process has used its entire share; the rest is its context
         (1, 40, None, True),
         (1, 76, None, False),  # contexts can use up to 3 GiB
         (1, 10, 0.25, True),  # the process had only half of its 20 GiB
@@ -250,7 +250,7 @@ def test_a_lost_context_takes_precedence_over_a_lack_of_memory(cuda: PretendedCu
 def test_kernel_errors_that_appear_late_are_recognized(
     error: BaseException, code: int, text: str, expected: str, cuda: PretendedCuda
 ) -> None:
-    """The context is lost regardless of the error that Python raised. Querying it does not raise an exception."""
+    """The context is lost regardless of the error that Python raised. Querying the device does not raise an error."""
     cuda.error = accelerator_error(code, text)
     assert kind(error) == expected
     assert error.__context__ is None

@@ -1,4 +1,4 @@
-"""A run is limited to a share of a GPU's memory, and releases all of it at the end."""
+"""A run is limited to a share of a GPU's memory, and releases all of the memory at the end."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Witness:
 
 @pytest.fixture
 def witness(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
-    """Check which objects are alive when the allocator is told to release memory, without prior garbage collection."""
+    """Record which objects are alive when the allocator is told to release memory, without prior garbage collection."""
     found = Witness(monkeypatch)
     cuda.on_empty = found.look
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
@@ -200,7 +200,7 @@ def test_no_objects_of_a_diverged_run_remain(witness: Witness) -> None:
 
 
 def test_no_objects_of_a_failing_network_remain(witness: Witness) -> None:
-    """This holds even if the error itself references the network, and if further errors were raised on the way."""
+    """No objects remain, although the error itself references the network and is wrapped in another error."""
     with restored_registries():
 
         class Failing(nn.Flatten):
@@ -290,7 +290,7 @@ class LosesTheContext:
 
 
 def test_a_lost_context_is_not_used_again(cuda: PretendedCuda, witness: Witness) -> None:
-    """Freeing one of the run's tensors can abort the process, which must first report how the run ended."""
+    """Freeing one of the run's tensors could abort the process, which must first report how the run ended."""
     error = accelerator_error(700, "an illegal memory access was encountered")
     with pytest.raises(type(error)) as caught:
         train(run_config(), data_set(), device=GPU, memory_share=0.5, pause=LosesTheContext(cuda, error))
@@ -307,7 +307,7 @@ def test_a_lost_context_is_not_used_again(cuda: PretendedCuda, witness: Witness)
 def test_generators_that_cannot_be_restored_do_not_hide_the_error(
     cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the context is lost, even restoring generators fails, but all other settings are restored."""
+    """If the context is lost, restoring the generators fails as well, but all other settings are restored."""
     torch.cuda._lazy_init()
     error = accelerator_error(710, "device-side assert triggered")
     with pytest.raises(type(error)) as caught:
@@ -357,7 +357,7 @@ def test_memory_that_other_processes_use_is_reported(cuda: PretendedCuda) -> Non
 
 
 def test_memory_is_measured_before_it_is_released(cuda: PretendedCuda) -> None:
-    """An engine is not found because memory is short; after the run, memory is free again."""
+    """An engine is not found because too little memory is free; after the run, the memory is free again."""
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     seen: list[Mapping[str, Any]] = []
 

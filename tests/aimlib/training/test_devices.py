@@ -113,8 +113,8 @@ def test_the_visible_devices_of_a_process_are_known(
 def test_numbers_do_not_identify_gpus_of_different_models(
     driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CUDA lists the fastest GPU first, but NVML uses bus order, so a healthy GPU could be excluded in place of a
-    broken one.
+    """CUDA lists the fastest GPU first, but NVML uses bus order. By number, a working GPU could therefore be excluded
+    instead of a broken GPU.
     """
     driver.names[0] = "NVIDIA T4"
     assert device_uuid(GPU) == ""
@@ -173,14 +173,14 @@ def test_devices_are_named_without_nvml(driver: PretendedNvml, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("capability", "runs"),
     [
-        ((7, 5), False),  # before the first
+        ((7, 5), False),  # older than all compiled kernels
         ((8, 0), True),
         ((8, 9), True),  # a later GPU with the same major version
         ((9, 0), True),
         ((10, 0), False),
         ((12, 0), True),  # compiled from the included PTX code for 12.0
         ((12, 1), True),
-        ((10, 3), True),  # only for this compute capability
+        ((10, 3), True),  # compiled for exactly this compute capability
         (None, True),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_gpu_without_kernels_is_reported(cuda: PretendedCuda, driver: Pretende
 
 
 def test_an_old_driver_is_reported(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's own count comes from NVML, which does not take this into account."""
+    """Torch's own count comes from NVML, which does not consider the driver's age."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
     driver.cuda, driver.version = 12040, "550.54.15"

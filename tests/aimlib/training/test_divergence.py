@@ -78,7 +78,7 @@ def test_a_loss_that_is_finite_only_in_training_counts_as_divergence(
     assert len(outcome.epochs) == 1
 
 
-# In which step
+# The step in which a run diverges
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A run's memory is compared with the sizes of its tensors."""
+"""A run's peak memory use is compared with the sizes of its tensors."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_measuring_memory_affects_neither_timings_nor_random_streams() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.slow  # a process that imports torch for one message of its profiler
+@pytest.mark.slow  # starts a process that imports torch, only to check for a message of the profiler
 def test_measuring_prints_nothing() -> None:
     """The profiler's own messages do not appear on the user's screen."""
     code = (

@@ -107,7 +107,7 @@ QUICK = (
     "fine-tuning: rates of layers, average of the weights",
 )
 QUICK_AND_SLOW = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
-"""The quick cases cover every property of optimizers and schedules; the other cases take 20 seconds more."""
+"""The quick cases cover every property of optimizers and schedules; the other cases take another 20 seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -119,14 +119,14 @@ def graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def kind(name: str, **changes: Any) -> tuple[RunConfig, DataSet]:
-    """Return a run with three epochs, each with four full batches and an incomplete one."""
+    """Return a run with three epochs, each with four full batches and one incomplete batch, and its data."""
     size = 32 if "dropout" in name else 8
     config = run_config(**{"training__epochs": 3, "training__batch_size": 4, **KINDS[name], **changes})
     return config, data_set(train=24, test=9, size=size)
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return everything that must not depend on how steps were computed."""
+    """Return the parts of an outcome that must not depend on how steps were computed."""
     return {key: value for key, value in without_clock(outcome).items() if key != "step"}
 
 
@@ -212,7 +212,7 @@ def test_incomplete_batches_run_eagerly_and_full_batches_do_not(monkeypatch: pyt
     assert {mode for _, mode in replayed} == {"thread_local"}, "a thread may be copying the next batch"
 
 
-# Steps that only seem to be equal to eager steps are detected
+# Graphs that seem to be equal to eager steps, but are not
 
 
 class _Counting(nn.Module):
@@ -270,7 +270,7 @@ def test_a_step_that_reads_from_the_device_runs_eagerly(network_with: Callable[[
 
 
 def test_a_failed_capture_does_not_change_torch(network_with: Callable[[nn.Module], None]) -> None:
-    """Torch before 2.14 considers a failed capture active, so no memory is released and the next arm cannot be
+    """Torch before 2.14 treats a failed capture as active, so no memory is released and the next arm's step cannot be
     captured."""
     network_with(_Reading())
     before = torch.cuda.current_stream()
@@ -405,8 +405,8 @@ def test_a_graph_that_lacks_memory_is_not_recorded_as_unequal(tmp_path: Path, mo
 def test_a_lack_of_memory_during_a_capture_does_not_rule_out_the_step(
     error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch's allocator can lack memory during the capture, whose end then also fails, and CUDA when it creates the
-    graph."""
+    """Memory can run out in torch's allocator during the capture, so that the end of the capture also fails, or in CUDA
+    when it creates the graph."""
 
     def lacks(self: Any, *_: Any, **__: Any) -> Any:
         if isinstance(error, torch.OutOfMemoryError):

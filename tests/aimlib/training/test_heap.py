@@ -18,14 +18,14 @@ on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a diffe
 
 
 def faults(mib: int) -> int:
-    """Return the number of page faults while this much memory is being written."""
+    """Return the number of page faults while a new tensor of `mib` MiB is filled."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(mib * MIB, dtype=torch.uint8).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def resident() -> float:
-    """Return the memory of this process in MiB."""
+    """Return the resident memory of this process, in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MIB
 
 

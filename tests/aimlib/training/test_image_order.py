@@ -17,8 +17,8 @@ from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
 from aimlib.training.image_order import fixed_order
 
-# Official names in Stanford Dogs. The first nine names in each split are the author's first nine, in this order: those
-# of the training split are the titles in a plot in his notebook (github.com/Joy-Lunkad/AiM, commit 3d79d31:
+# Official names in Stanford Dogs. The first nine names in each split are the author's first nine, in this order. In the
+# training split, they are the titles in a plot in his notebook (github.com/Joy-Lunkad/AiM, commit 3d79d31:
 # control.ipynb).
 FIRST_OF_TRAIN = (
     "n02094433-Yorkshire_terrier/n02094433_10123.jpg",
@@ -152,7 +152,7 @@ def test_the_official_names_yield_the_authors_first_and_dropped_images(stanford_
 
 
 def as_tensorflow_reads(names: list[str], split: str) -> list[str]:
-    """Sort, cut and interleave with iterators, as `interleave(cycle_length=4, block_length=16)` of tf.data does."""
+    """Sort, cut and interleave names with iterators, as tf.data's `interleave(cycle_length=4, block_length=16)`."""
     stored = sorted(names, key=lambda name: int(hashlib.md5((split + name).encode()).hexdigest(), 16))
     shards = [iter(stored[round(len(names) * i / 4) : round(len(names) * (i + 1) / 4)]) for i in range(4)]
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""A run keeps the network of its selected or last epoch, with the right values, across interruptions, in safe files."""
+"""A run keeps the right network, of its selected or last epoch, despite interruptions, and stores it in safe files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run keeps the network's scores in the selected epoch, across interruptions and without changing results."""
+"""A run keeps the network's scores in the selected epoch, despite interruptions and without changing results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regardless of earlier settings, a run rounds and chooses kernels as in a fresh process, and restores the settings."""
+"""Regardless of earlier settings, a run rounds and selects kernels as in a fresh process. It restores the settings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ELSEWHERE = {
 
 
 def test_every_torch_setting_is_known() -> None:
-    """A new torch setting needs a decision: add it to `_DEFAULTS`, or to the list above with a reason."""
+    """If a torch version adds a setting, add the setting to `_DEFAULTS`, or to the list above with a reason."""
     found = {name for name in dir(C) if ABOUT_KERNELS.search(name)}
     assert found - {setter for _, setter, _ in _DEFAULTS} - set(ELSEWHERE) == set()
     assert len(found) > 20
@@ -236,5 +236,5 @@ def test_no_precision_setting_affects_the_next_run(
 
 
 def contradicting(found: dict[str, Any]) -> set[str]:
-    """Return the older switches that torch refused to read; the newer switches, which take precedence, are restored."""
+    """Return the older switches that torch refused to read; the newer settings, which take precedence, are restored."""
     return {name for name, value in found.items() if value == _CONTRADICTS}

@@ -1,4 +1,4 @@
-"""Batches are the same wherever the images are kept, and image statistics are computed only once."""
+"""Batches do not depend on where the images are kept, and image statistics are computed only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data with its own validation images: all of them are used for validation, and all training images for training."""
+"""If data has its own validation images, all of them are used for validation, and all training images for training."""
 
 from __future__ import annotations
 

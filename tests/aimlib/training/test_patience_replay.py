@@ -1,4 +1,4 @@
-"""Early stopping replayed on a run with the full budget is the same as live early stopping in that run."""
+"""Early stopping that is replayed on a complete run ends at the same epoch as early stopping during the run."""
 
 from __future__ import annotations
 

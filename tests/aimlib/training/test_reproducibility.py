@@ -57,7 +57,7 @@ def contaminate() -> None:
     backends.cudnn.benchmark = backends.cudnn.deterministic = True
     backends.cudnn.enabled = backends.cudnn.allow_tf32 = False
     backends.cuda.matmul.allow_tf32 = True
-    if hasattr(backends.cudnn, "conv"):  # contradicts the older switches, so they can no longer be read
+    if hasattr(backends.cudnn, "conv"):  # these settings contradict the older switches, which can no longer be read
         backends.cuda.matmul.fp32_precision = backends.cudnn.conv.fp32_precision = "ieee"
         for operation in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
             operation.fp32_precision = "bf16"
@@ -81,7 +81,7 @@ def contaminate() -> None:
 
 
 def state() -> dict[str, Any]:
-    """Return the global state; it is read without using the tested code."""
+    """Return the global state, without using the code under test."""
     backends = torch.backends
     operations: list[Any] = []
     if hasattr(backends.cudnn, "conv"):
@@ -155,7 +155,7 @@ def run_hostile() -> None:
 
 
 def victim() -> str:
-    """Return the bits of a run with memory, attention, augmentation and a schedule."""
+    """Return a hash of all results of a run with memory, attention, augmentation and a schedule."""
     outcome = without_clock(train(run_config(**VICTIM), data_set(), threads=1))
     return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
 
@@ -177,7 +177,7 @@ def test_the_run_after_a_hostile_run_is_bitwise_identical_to_one_in_a_fresh_proc
 
 
 def test_a_run_does_not_depend_on_the_state_of_the_process(hostile: None) -> None:
-    """Other code in the process, such as that of the driver or a notebook, may have changed the state."""
+    """Other code in the process, such as the driver's or a notebook's, may have changed the state."""
     clean = victim()
     with reproducible(threads=None, tf32=False):  # restores everything that this test changes in its process
         contaminate()
@@ -191,7 +191,7 @@ def test_a_run_does_not_depend_on_the_state_of_the_process(hostile: None) -> Non
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
-    """Filling uninitialized memory with NaN does not change any result, so runs do not use such memory."""
+    """Filling uninitialized memory with NaN does not change any result, so runs do not read such memory."""
     with restored_registries():
 
         @backbones.register("filling")

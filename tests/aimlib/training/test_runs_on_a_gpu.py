@@ -54,7 +54,7 @@ def trained(cuda: PretendedCuda, name: str, device: torch.device, **training: An
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    """Return the values that must not depend on where the images are or on the kind of steps."""
+    """Return the values that must not depend on where the images are kept or on how steps are computed."""
     aside = ("step", "data_on", "peak_device_bytes")
     return {name: value for name, value in without_clock(outcome).items() if name not in aside}
 
@@ -72,7 +72,7 @@ def test_a_run_is_captured_wherever_its_images_are_kept(name: str, cuda: Pretend
 
 
 def test_a_step_is_captured_on_the_device_of_its_run(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch captures operations on the current device; if that is a different one, nothing is captured and replayed."""
+    """Torch captures operations on the current device. If this is not the run's device, nothing would be captured."""
     current: list[int] = []
     real = RecordedGraph.capture_begin
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""What a plugin's selection rule returns is either used or refused, and never misread."""
+"""The value that a plugin's selection rule returns is either used or refused, and never misinterpreted."""
 
 from __future__ import annotations
 

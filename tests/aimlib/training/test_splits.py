@@ -83,7 +83,7 @@ def test_the_fixed_order_mixes_classes_and_depends_on_names() -> None:
     digests = [hashlib.sha256(names[number].encode()).hexdigest() for number in order]
     assert digests == sorted(digests)
     changes = int((np.diff(order // 20) != 0).sum())
-    assert changes > 60  # if sorted by class, it would be 4
+    assert changes > 60  # if the images were sorted by class, there would be 4 changes
     part = np.arange(0, 100, 3)
     assert np.array_equal(fixed_order(part, names), order[np.isin(order, part)])
 

@@ -235,8 +235,7 @@ def attempt(epochs: int, folder: Path) -> Outcome:
 def test_a_flipped_bit_is_detected_and_the_next_attempt_has_the_right_results(
     where: str, wrong: int, tmp_path: Path
 ) -> None:
-    """Each of the 4 steps in an epoch is computed twice, so computation 7 is the first computation of the fourth
-    step."""
+    """Each of the 4 steps in an epoch is computed twice, so computations 7 and 8 are those of the fourth step."""
     with errors(where, lambda number: number == wrong) as planted:
         with pytest.raises(
             ComputingError, match=r"step 4 of epoch 1 was computed twice.*differ in \d+ value"
@@ -259,7 +258,7 @@ def test_after_an_error_in_the_second_epoch_the_run_continues_from_the_first_che
 
 
 def test_an_error_in_a_step_that_is_not_checked_leads_to_wrong_results() -> None:
-    """This shows that the simulated errors in these tests matter."""
+    """This shows that the errors that these tests simulate change results."""
     with errors("parameter", lambda number: number == 2):
         wrong = train(short(1), data_set())
     assert numbers(wrong) != undisturbed(1)
@@ -290,7 +289,7 @@ def test_a_loss_that_is_not_finite_is_an_outcome_and_not_a_computing_error() -> 
 
 
 def test_a_step_that_draws_from_its_own_generator_is_detected() -> None:
-    """A layer's own generator is not part of a checkpoint either."""
+    """Neither a spot check nor a checkpoint restores a layer's own generator."""
     own = torch.Generator().manual_seed(0)
 
     def noise(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -317,8 +316,8 @@ class Clock:
 
 
 def simulated(budget: SpotBudget, steps: int, seconds: float, cost: float, clock: Clock) -> tuple[int, float]:
-    """Take steps with a given duration, some of which are checked at a cost; return the number of checks and their
-    time."""
+    """Take steps that last `seconds`, some of which are checked, which takes `cost`; return the number of checks and
+    the time that the checks took."""
     checks = SpotChecks(budget, torch.device("cpu"), None, lambda _: None, clock)
     spent = 0.0
     for _ in range(steps):
@@ -341,7 +340,7 @@ def test_checks_take_the_configured_share_of_the_time(cost: float) -> None:
 
 
 def test_short_runs_in_a_process_share_its_budget() -> None:
-    """None of the runs is long enough for its own check."""
+    """None of the runs is long enough to earn the time for a check on its own."""
     clock, budget = Clock(), SpotBudget()
     found = [simulated(budget, 50, 0.01, 0.02, clock) for _ in range(200)]
     assert sum(spent for _, spent in found) <= 0.005 * clock.now + 0.02

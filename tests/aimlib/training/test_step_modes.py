@@ -1,4 +1,4 @@
-"""The modes of training steps, their part in the run id, and modes that a machine does not support."""
+"""The modes of training steps, their effect on the run id, and modes that a machine does not support."""
 
 from __future__ import annotations
 

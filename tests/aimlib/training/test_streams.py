@@ -1,4 +1,4 @@
-"""A run takes individual random streams from other seeds, and nothing else changes."""
+"""If a run takes individual random streams from other seeds, its other streams do not change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(seed: int, streams: dict[str, int] | None = None) -> RunConfig:
 
 
 def draws(of: RunConfig) -> dict[str, Any]:
-    """Return a run's random draws from each of its streams, taken from the objects that training uses."""
+    """Return a run's random draws from each of its streams, as found in the objects that training uses."""
     run = Run(of, data_set(), DEVICE)
     parameters = [value.detach().numpy().copy() for value in run.network.parameters()]
     batch = np.arange(4, dtype=np.int64)

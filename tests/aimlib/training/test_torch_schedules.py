@@ -1,4 +1,4 @@
-"""Schedules with torch's names have the same rates as in torch in every step, even after a warm-up."""
+"""Schedules with torch's names have the same rates as torch's schedules in every step, even after a warm-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions release the objects that they keep alive, and their text is unchanged."""
+"""Exceptions release the objects that they keep alive, and the text of the exceptions does not change."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ from aimlib.training.splits import batches, fixed_order, hold_out
 
 
 def keras_adam(start: float, gradients: list[float], rate: float, epsilon: float) -> list[float]:
-    """Compute Keras's Adam, written from its documentation: epsilon is added to the root of the uncorrected second
-    moment."""
+    """Return the values that Keras's Adam computes, according to its documentation: epsilon is added to the root of the
+    uncorrected second moment."""
     value, first, second, values = start, 0.0, 0.0, []
     for step, gradient in enumerate(gradients, start=1):
         first = 0.9 * first + 0.1 * gradient
@@ -239,8 +239,8 @@ def test_images_are_evaluated_in_a_single_order_that_mixes_classes(monkeypatch: 
 
 
 def test_only_the_learning_rate_of_the_source_is_scaled() -> None:
-    """With plain SGD, one step moves the source `source_lr_scale` times as far, and everything else as far as
-    before."""
+    """With plain SGD, one step moves the parameters of the source `source_lr_scale` times as far as without the option,
+    and all other parameters just as far."""
     states = {}
     for scale in (1.0, 8.0):
         memory = {**AIM["memory"], "source_lr_scale": scale}

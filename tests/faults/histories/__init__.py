@@ -1,1 +1,1 @@
-"""Histories of a store as seen by processes, the checker that proves them linearizable, and random schedules."""
+"""Histories of a store, as its processes see it; the checker that proves them linearizable; and random schedules."""

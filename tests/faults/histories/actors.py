@@ -1,4 +1,4 @@
-"""The processes in a history: workers compute runs, drivers compact and clean the study, and readers read it.
+"""The processes in a history: workers compute runs, drivers compact and clean the study, readers load the study.
 
 A worker calls the store in the same order as `ablations.execution.run_task`.
 """
@@ -55,7 +55,7 @@ class Actor:
         """Runs that the process has found to be settled."""
 
     def work(self, going: Callable[[], bool], pause: float = 1.0) -> None:
-        """Compute open runs until none are left; all workers choose among the same few runs, so that they compete."""
+        """Compute open runs until none are left. All workers choose among the same few runs, so that they compete."""
         while going():
             self.ids()
             nearly = [run for run in self.runs if run not in self.seen][:2]
@@ -69,7 +69,7 @@ class Actor:
             self._sleep(self._chance.uniform(0.0, 2.0) * pause)
 
     def drive(self, going: Callable[[], bool], pause: float = 1.0) -> None:
-        """Compact, clean and list the study until it is complete, as a session's driver does."""
+        """Compact and clean the study, and list its runs, until the study is complete, as a session's driver does."""
         self._call("repair", lambda: repair(self.where, self.terms))
         while going():
             self._sleep(self._chance.expovariate(1.0) * 8 * pause)
@@ -98,7 +98,7 @@ class Actor:
         self.ids()
 
     def attempt(self, run: str, pause: float = 1.0) -> None:
-        """Compute a run from its checkpoint and settle it, unless another process is doing so or has done so."""
+        """Compute a run from its checkpoint and settle it, unless another process holds or has settled the run."""
         if (store := self._opened()) is None:
             return
         locks: list[RunLock] = []
@@ -118,7 +118,7 @@ class Actor:
             return
 
     def settle_unlocked(self, run: str, pause: float) -> None:
-        """Settle a run without its lock, as a session does after the storage has dropped the lock."""
+        """Settle a run without its lock, as a session does if the storage has lost the lock."""
         if (store := self._opened()) is None:
             return
         self._sleep(self._chance.expovariate(1.0) * 4 * pause)

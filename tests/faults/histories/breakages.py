@@ -13,7 +13,7 @@ from analysis.reading import files as reading
 
 
 def _overwriting_bucket() -> AbstractContextManager[Any]:
-    """Rows are put without the condition that no row exists."""
+    """Rows are uploaded without the condition that no row exists."""
 
     def settle(folder: Any, name: str, write: Any, kept: Callable[[], bool | None]) -> bool:
         return object_store.put(folder.root / name, folder._content(write)) is not None and kept() is not False
@@ -35,7 +35,7 @@ def _overwriting_directory() -> AbstractContextManager[Any]:
 
 
 def _unchecked_put() -> AbstractContextManager[Any]:
-    """A row that was put counts, even if a compaction has already moved a different row for the same run."""
+    """An uploaded row counts, even if a compaction has already moved a different row for the same run."""
 
     def settle(folder: Any, name: str, write: Any, kept: Callable[[], bool | None]) -> bool:
         return object_store.put(folder.root / name, folder._content(write), create=True) is not None
@@ -49,7 +49,7 @@ def _unfenced() -> AbstractContextManager[Any]:
 
 
 def _impatient() -> AbstractContextManager[Any]:
-    """A lease is taken over after a tenth of its term, regardless of its age."""
+    """A lease is taken over once it has not changed for a tenth of its term, even if the storage says it is new."""
 
     def unchanged_for(found: Any, address: Any, tag: str) -> float:
         return _unchanged_for(found, address, tag) * 10

@@ -1,7 +1,7 @@
 """Proves, run by run, that a history is linearizable, or reports the contradictions.
 
-A run is modeled as a write-once register: the first row that settles the run stays, every later writer learns that its
-row does not count, and no reader sees the row vanish or change. The run's lock is modeled as a sequence of grants. An
+A run is modeled as a write-once register. The first row that settles the run stays; every later writer learns that its
+row does not count; and no reader sees the row vanish or change. The run's lock is modeled as a sequence of grants. An
 operation under a grant has no effect if it was invoked after a later grant. The run's checkpoint is modeled as a
 register that the holders of the grants write, read and discard.
 
@@ -92,8 +92,7 @@ def _views(operation: Operation, run: str) -> list[_View]:
 
 
 def _row(run: str, views: Sequence[_View]) -> list[Violation]:
-    """Check a run's row: it is linearizable if and only if there is a time at which the winning row can have been
-    written.
+    """Check a run's row: the history is linearizable if and only if the winning row can have been written at some time.
 
     That time must be within the winner's call, after the invocation of every operation that saw no row, and before the
     completion of every operation that saw a row.
@@ -148,7 +147,7 @@ _SUCCEEDED: dict[str, Callable[[Operation], bool]] = {
     "confirm": lambda each: True,
     "holds": lambda each: bool(each.result),
 }
-"""Operations under a grant, and whether they succeeded."""
+"""Operations that need a grant, with functions that return whether the operation succeeded."""
 
 
 def _grants(run: str, operations: Sequence[Operation]) -> list[Violation]:
@@ -208,7 +207,7 @@ def _checkpoint_step(state: Hashable, operation: Operation) -> _Answer:
 def linearizable(
     operations: Sequence[Operation], start: Hashable, step: Callable[[Hashable, Operation], _Answer]
 ) -> bool:
-    """Return whether some order explains every answer (Wing and Gong 1993, with the memoization of Lowe 2017).
+    """Return whether any order explains every answer (Wing and Gong 1993, with the memoization of Lowe 2017).
 
     In that order, an operation precedes all operations that were invoked after it was completed. Operations with an
     unknown outcome may be omitted.

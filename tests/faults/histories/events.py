@@ -1,4 +1,4 @@
-"""A history: every process's calls to a store, with the answers, in the order of one common counter.
+"""A history contains every process's calls to a store, and the answers, in the order of one common counter.
 
 An event is a line of JSON, and its line number is the common counter. A process writes the line for an invocation
 before it calls the store, and the line for a completion after the store has answered. An operation without a completion
@@ -32,8 +32,8 @@ class Operation:
     name : settle, is_settled, ids, read, take, holds, save, restore, discard, compact, clean or repair.
     values : arguments, such as `run`, `digest`, `grant` or `content`.
     invoked, completed : positions on the common counter.
-    outcome : ok; fenced (refused because the lock was lost, and therefore without effect); or unknown (an error, or
-        never completed: the call may have had an effect, or may still have one).
+    outcome : ok; fenced (refused, and without effect, because the lock was lost); or unknown (the call raised an error
+        or was never completed, so it may have had an effect, or may still have one).
     result : the store's answer, if the outcome is ok.
     """
 
@@ -47,7 +47,7 @@ class Operation:
 
     @property
     def ended(self) -> int:
-        """The latest time at which the call can have had its effect; with an unknown outcome, that is any time."""
+        """The latest time at which the call can have had its effect; `NEVER` if the outcome is unknown."""
         return self.completed if self.outcome != "unknown" else NEVER
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class History:
     faults: dict[str, int] = field(default_factory=dict)
 
     def runs(self) -> list[str]:
-        """Return the runs to which operations refer or which they have seen."""
+        """Return all runs to which operations refer or that operations have returned."""
         found = {operation.values["run"] for operation in self.operations if "run" in operation.values}
         for operation in self.operations:
             if operation.name in ("ids", "read") and operation.outcome == "ok":

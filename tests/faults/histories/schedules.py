@@ -29,7 +29,9 @@ _HORIZON_S = 900.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a schedule. Attributes
+    """The result of a schedule.
+
+    Attributes
     ----------
     lines : the recorded history.
     problems : violations of the model, and exceptions that are not store errors, as text.
@@ -43,7 +45,7 @@ class Outcome:
 
 
 def play(storage: Storage, seed: int) -> Outcome:
-    """Play a seed's schedule with the store's real code, and check its history."""
+    """Execute a seed's schedule with the store's real code, and check the resulting history."""
     lines: list[str] = []
     recorder = Recorder(lines.append)
     world = World(f"{storage} {seed}")
@@ -101,7 +103,7 @@ class _Schedule:
         self._end = _HORIZON_S + LATE_S
         self._rate = world.chance.choice([0.0, 0.003, 0.01])
         self._duel = world.chance.random() < 1 / 3
-        """Whether processes are stopped one at a time until others have taken over their runs."""
+        """Whether processes are stopped one at a time, each until other processes have taken over its runs."""
         if self._duel:
             self._rate = 0.0
         network.meet = self._meet
@@ -129,7 +131,7 @@ class _Schedule:
 
         def act() -> None:
             acts[role](self._working if role == "worker" else self._watching)
-            self._complete = True  # a worker found no open run
+            self._complete = True  # a worker has found no open run
 
         self._world.start(process, act, after=after)
         self._processes[process] = lambda: self._start(role, self._world.chance.uniform(0.0, 20.0))

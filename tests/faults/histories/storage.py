@@ -62,7 +62,7 @@ class Network:
         """Called in the middle of every request, when a fault may hit the process."""
 
     def ask(self, apply: Callable[[], Any], failed: Callable[[], Exception], *, changes: bool = False) -> Any:
-        """Return the answer to a request; raise `failed` if the process gets no answer."""
+        """Return the answer to a request; raise the result of `failed` if the process gets no answer."""
         world, here = self._world, self._world.here
         self._travel()
         self._met()
@@ -87,7 +87,7 @@ class Network:
     def _met(self) -> None:
         if not self.reliable:
             self.meet(self._world.here)
-            self._world.switch()  # not before the process is continued; never if it was killed
+            self._world.switch()  # returns when the process is continued; never if it was killed
 
     def _travel(self) -> None:
         seconds = self._world.chance.expovariate(1.0) * self._conditions.latency
@@ -102,7 +102,7 @@ class Network:
         def arrive() -> None:
             try:
                 answers.append(apply())
-            except Exception as error:  # an answer from the storage
+            except Exception as error:  # the error is the storage's answer
                 answers.append(error)
 
         self._world.start(self._carrier, arrive, daemon=True, after=self._world.chance.uniform(0.0, LATE_S))
@@ -192,7 +192,7 @@ class Bucket:
 
 
 class Directory:
-    """The operating system calls on files below a folder, each a request to unreliable storage."""
+    """Operating system calls on files below a folder, each of which becomes a request to unreliable storage."""
 
     _CALLS = ("link", "unlink", "replace", "rename", "mkdir", "rmdir", "listdir")
 
@@ -220,7 +220,7 @@ class Directory:
         return requested
 
     def _ask(self, path: Any, call: Callable[[], Any]) -> Any:
-        """Make a call; whether it failed is part of the answer, which may be lost like any other answer."""
+        """Make a call; its error, if any, is part of the answer, which may be lost like any other answer."""
 
         def answer() -> Any:
             try:
@@ -286,7 +286,7 @@ class Sequential:
 
 @contextmanager
 def sequential_reading() -> Iterator[None]:
-    """Make readers of many files read them one after another, in the same order each time a schedule is repeated."""
+    """Make functions read files one after another, in the same order each time that a schedule is repeated."""
     with ExitStack() as stack:
         for module in (reading, inspection):
             stack.enter_context(mock.patch.object(module, "ThreadPoolExecutor", Sequential))

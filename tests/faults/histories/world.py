@@ -91,7 +91,7 @@ class World:
         self._switches = 0
 
     def process(self, name: str) -> Process:
-        """Return a new process; its clocks run slightly differently from other clocks."""
+        """Return a new process, whose monotonic clock is slightly faster or slower than the world's clock."""
         found = Process(name, 2**22 + 1 + len(self._processes), self.chance.uniform(0.99, 1.01))
         self._processes.append(found)
         return found
@@ -197,7 +197,7 @@ class World:
 
 @contextmanager
 def installed(world: World) -> Iterator[None]:
-    """Replace clocks, waiting, process ids and lease threads with simulated versions, for tasks."""
+    """Replace clocks, waiting, process ids and lease threads with simulated versions, in tasks only."""
     real = SimpleNamespace(sleep=time.sleep, time=time.time, monotonic=time.monotonic, getpid=os.getpid)
 
     def sleep(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Simulates slow storage and a wrong clock in every Python process that has this folder on its path.
+"""Simulates slow storage and a wrong clock in every Python process whose module path contains this folder.
 
 FAULT_SLOW : additional seconds for every synchronization and link.
 FAULT_CLOCK : seconds by which the clock is ahead, starting FAULT_AFTER seconds after the start of the process.

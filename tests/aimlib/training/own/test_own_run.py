@@ -1,4 +1,4 @@
-"""Reports from the user's own training code are checked at once, computed from predictions, saved and restored."""
+"""What the user's own training code reports is checked immediately; results come from predictions and are restored."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def outcome(code: Code, attempt: Attempt | None = None, *, repeat: bool = False,
 
 
 def predicted(run: OwnRun, right: int, split: Any = "test") -> np.ndarray[Any, Any]:
-    """Return predictions, exactly `right` of which are correct."""
+    """Return predictions of which exactly `right` are correct."""
     labels = run.split(split).labels.copy()
     labels[right:] = (labels[right:] + 1) % 10
     return labels

@@ -1,5 +1,5 @@
-"""Fine-tuned runs: frozen layers do not change, rates reach the optimizer, the average is evaluated, and runs
-resume."""
+"""In fine-tuned runs, frozen layers do not change, the optimizer uses the right rates, the average is evaluated, and
+runs can be resumed."""
 
 from __future__ import annotations
 
