@@ -57,10 +57,12 @@ class FakeLauncher:
 
     Attributes
     ----------
-    life : number of epochs that are computed before the process is killed; None means that it is never killed. failing
-    : runs that fail, by seed and arm, with a probability of one. diverging : runs that diverge after an epoch, by run
-    id. stopping : runs that stop early after an epoch, by arm. computed : (run id, epoch) in the order of computation,
-    including computations before a kill. calls : arguments `until` and `prune` of every call.
+    life : number of epochs that are computed before the process is killed; None means that it is never killed.
+    failing : runs that fail, by seed and arm, with a probability of one.
+    diverging : runs that diverge after an epoch, by run id.
+    stopping : runs that stop early after an epoch, by arm.
+    computed : (run id, epoch) in the order of computation, including computations before a kill.
+    calls : arguments `until` and `prune` of every call.
     """
 
     curve: Curve = crossing_curve

@@ -19,8 +19,8 @@ class Shown:
 
     Attributes
     ----------
-    displays : HTML pages by display id, in the order in which they replaced each other. result : the cell's value, by
-    MIME type.
+    displays : HTML pages by display id, in the order in which they replaced each other.
+    result : the cell's value, by MIME type.
     streams : text of standard output and error.
     error : text shown for an exception.
     """

@@ -25,9 +25,10 @@ class PretendedCuda:
     Attributes
     ----------
     calls : name and arguments of every call to the device, in order.
-    free, total, reserved : bytes; reserved is the memory that torch's allocator holds in this process. refusals : how
-    often the allocator has refused to allocate memory. error : the error raised by every function that needs the
-    context; None while the context is intact. on_empty : called when the allocator is told to release cached memory.
+    free, total, reserved : bytes; reserved is the memory that torch's allocator holds in this process.
+    refusals : how often the allocator has refused to allocate memory.
+    error : the error raised by every function that needs the context; None while the context is intact.
+    on_empty : called when the allocator is told to release cached memory.
     """
 
     def __init__(self) -> None:

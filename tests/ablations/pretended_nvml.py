@@ -18,8 +18,8 @@ class PretendedNvml:
     ----------
     uuids, names, capabilities : properties of the GPUs.
     lost : indices of GPUs that no longer answer.
-    cuda : the newest CUDA version that the driver supports, as NVML reports it: 13.0 is 13000. opened : number of times
-    that the library has been opened and not yet closed.
+    cuda : the newest CUDA version that the driver supports, as NVML reports it: 13.0 is 13000.
+    opened : number of times that the library has been opened and not yet closed.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, uuids: tuple[str, ...] = UUIDS) -> None:
