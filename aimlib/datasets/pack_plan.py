@@ -1,4 +1,4 @@
-"""Estimate what packing a photo data set will take, from its listing and a sample of its photos; nothing is written."""
+"""Estimate the time and space that packing a photo data set will take, without writing anything."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from aimlib.datasets.recipe import Recipe
 from aimlib.seeding import seed_for
 
 SAMPLE = 64
-"""Number of photos that are decoded for the estimate; four per thread if that is more."""
+"""Number of photos that are decoded for the estimate, or four photos per thread if that is more."""
 _INDEX_BYTES = 24
 """Number of bytes that a photo takes up in the index, in addition to its name."""
 
 
 @dataclass(frozen=True)
 class PackPlan:
-    """What packing a photo data set will take.
+    """The estimated time and space that packing a photo data set will take.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class PackPlan:
 
 
 def plan_pack(plugin: PhotoPlugin) -> PackPlan:
-    """Return an estimate of what `plugin.pack` will take.
+    """Return an estimate of the time and space that `plugin.pack` will take.
 
     The photos are listed and compared with an existing pack, and some of them are decoded: `SAMPLE` of the remaining
     photos, evenly spread and the same in every call.
@@ -109,7 +109,7 @@ def plan_pack(plugin: PhotoPlugin) -> PackPlan:
 
 
 def _sampled(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> tuple[int, dict[str, str], float]:
-    """Decode a sample of a list of photos: one from each of several equal parts.
+    """Decode a sample of a list of photos: one photo from each of several equal parts of the list.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def _sampled(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> tup
     edges = np.linspace(0, len(paths), count + 1).astype(int)
     draw = np.random.default_rng(seed_for(0, "sample of photos to pack"))
     chosen = [paths[draw.integers(first, end)] for first, end in pairwise(edges)]
-    for _ in decoded(listing, chosen[:1], recipe):  # this imports the decoder
+    for _ in decoded(listing, chosen[:1], recipe):  # imports the decoder before time is measured
         pass
     began = time.perf_counter()
     broken = {photo.path: photo.cause for photo in decoded(listing, chosen, recipe) if photo.pixels is None}
