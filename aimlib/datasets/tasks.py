@@ -103,8 +103,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _several(kinds: Sequence[str]) -> str | None:
-    """Return a label that lists several classes, or None; a separator counts if one of the parts occurs in another
-    label."""
+    """Return a label that lists several classes, or None; a separator counts if a part occurs in another label."""
     listed = next((kind for kind in kinds if kind[:1] in "[({" and kind[-1:] in "])}" and "," in kind), None)
     if listed is not None:
         return listed

@@ -20,7 +20,8 @@ _SETTINGS = {
     "max_pool_connections": CONNECTIONS,
     "retries": {"mode": "standard", "total_max_attempts": 3},
 }
-"""With the client's own retries, a request without a response fails after a minute and a half."""
+"""With these settings, and including the client's own retries, a request without a response fails after a minute and a
+half."""
 
 
 class _S3:

@@ -20,7 +20,7 @@ Namespaces = Mapping[str, Mapping[str, Any]]
 
 
 def differences(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
-    """Return the classes that reach something that the session changed after its definition, and what was changed.
+    """Return the classes that reach an object that the session changed after defining it, and what was changed.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType
 
 
 def _is_same_code(one: CodeType, other: CodeType) -> bool:
-    """Return whether two functions were compiled from the same text, regardless of where the text was."""
+    """Return whether two functions were compiled from the same text, regardless of the text's location."""
     names = ("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars")
     if any(getattr(one, name) != getattr(other, name) for name in names) or len(one.co_consts) != len(other.co_consts):
         return False
@@ -136,7 +136,7 @@ def _is_same_constant(one: Any, other: Any) -> bool:
 
 
 def _changed_objects(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
-    """Return the classes that reach an object whose value differs from what its statements compute."""
+    """Return the classes that reach an object whose value differs from what its defining statements compute."""
     try:
         modules.imported(bundle)
     except Exception as error:  # noqa: BLE001 -- the user's code may raise anything

@@ -27,7 +27,7 @@ def hashed(statement: Statement, source: Source, find: Find) -> str:
 
 
 def import_line(aliases: Iterable[Imported], package: str = "") -> str:
-    """Return an import of names, on one line; without a package, it is relative to the folder of the code."""
+    """Return an import of names, on one line; without a package, the import is relative to the folder of the code."""
     return "; ".join(_text(each, package) for each in aliases)
 
 
