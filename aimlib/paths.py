@@ -151,9 +151,7 @@ def read_file(path: Place, most: int = 2**30) -> bytes:
     if not isinstance(path, Path):
         return path.read_bytes()
     with _link_to_nothing_refused(path):
-        handle = os.open(
-            path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        )  # without this flag, opening a pipe would wait
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # otherwise, opening a pipe would block
     try:
         _refuse_special(os.fstat(handle))
         file = os.fdopen(handle, "rb")

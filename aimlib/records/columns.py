@@ -149,7 +149,7 @@ ADDED = frozenset(
         "scalars",
     }
 )
-"""Columns that rows from earlier versions lack; in these rows, they are null."""
+"""Columns that rows from earlier versions lack; for such rows, these columns are null."""
 
 EPOCHS: tuple[Column, ...] = (
     Column("epoch", "integer", "epochs", "number of the epoch, from 1"),

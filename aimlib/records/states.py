@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 Status = Literal["finished", "failed", "diverged", "pruned"]
 SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
-"""Outcomes of the experiment itself; these runs are never repeated. A failed run is tried again when the study is run
-again."""
+"""Outcomes that are results of the experiment; runs with these outcomes are never repeated. A failed run is tried again
+when the study is run again."""
 
 RunState = Literal[
     "waiting", "running", "retrying", "held", "paused", "stopped", "finished", "diverged", "pruned", "failed"
@@ -29,5 +29,5 @@ _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
 
 
 def role(stored: str) -> Role | None:
-    """Return the role for a stored word; None for an unknown word."""
+    """Return the role that a stored word stands for; None for an unknown word."""
     return _ROLES.get(stored)

@@ -1,10 +1,11 @@
 """A CPU substitute for CUDA graphs: captures a step operation by operation and replays it on the same memory.
 
-It replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them. The context
-manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a capture does
-not leave lasting results. Python code runs only during the capture, so Python numbers keep their values. A replay reads
-and writes the memory of the capture. Generators must be registered and are advanced by replays. Waiting for the device
-fails. The substitute does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
+The substitute replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them.
+The context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a
+capture does not leave lasting results. Python code is executed only during the capture, so Python numbers keep their
+values. A replay uses the storage of the captured tensors. Generators must be registered, and replays advance them.
+Waiting for the device raises an error. The substitute does not show whether cuDNN and cuBLAS choose the same kernels
+inside and outside a capture.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class RecordedGraph:
         under_way.holds_generators = False
 
     def replay(self) -> None:
-        """Repeat the recorded operations, using the recorded memory."""
+        """Repeat the recorded operations on the recorded tensors."""
         assert self._recorder is not None
         self.replays += 1
         self._recorder.replay()
@@ -75,12 +76,12 @@ class RecordedGraph:
         self._recorder = None
 
     def pool(self) -> tuple[int, int]:
-        """Return an identifier for the capture's memory."""
+        """Return an identifier for the capture's memory pool."""
         return self._pool
 
 
 class UnderWay:
-    """Captures that torch regards as active; up to version 2.13, these include failed captures.
+    """Captures that torch regards as active; in torch up to version 2.13, these include failed captures.
 
     Attributes
     ----------
@@ -123,7 +124,7 @@ class _Call:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records operations, and saves the previous contents of the memory that they modify."""
+    """Records operations, and saves the previous contents of the storages that they modify."""
 
     def __init__(self, generators: list[torch.Generator]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -162,7 +163,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode.")
 
     def take_back(self) -> None:
-        """Restore the memory and the generator to their states before the capture."""
+        """Restore the storages and the generator to their states before the capture."""
         for storage, before in self._before.values():
             storage.copy_(before)
         self._before.clear()
@@ -179,7 +180,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _put(computed: Tensor, recorded: Tensor) -> None:
-    """Write a computed value into a recorded tensor's memory."""
+    """Write a computed value into the storage of a recorded tensor."""
     if computed.stride() == recorded.stride() and computed.untyped_storage().nbytes() == _bytes(recorded):
         recorded.untyped_storage().copy_(computed.untyped_storage())
     else:
@@ -250,7 +251,7 @@ class _On:
 
 @contextmanager
 def cuda_graphs_on_cpu() -> Iterator[None]:
-    """Let the CPU capture and replay steps, and let its optimizers accept tensors, as on a GPU."""
+    """Allow capturing and replaying steps on the CPU, and passing tensors to its optimizers, as on a GPU."""
     current = _Current()
     under_way.forget()
     with ExitStack() as stack:

@@ -33,7 +33,7 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Raises
     ------
-    DataError: the file is not on this machine, or its hash differs from the one that the configuration states.
+    DataError: the file is not on this machine, or its hash differs from the hash in the configuration.
     UsageError: torchvision has no such weights, or has no weights for this network.
     """
     if is_of_torchvision(config.source):
@@ -42,11 +42,11 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
 
 def find(config: WeightsConfig) -> Path:
-    """Return the file on this machine; if the configuration states a hash, the file is known to match it.
+    """Return the file on this machine; if the configuration states a hash, the file has been compared with it.
 
     Raises
     ------
-    DataError: the file is not on this machine, or its hash differs.
+    DataError: the file is not on this machine, or its hash differs from the stated hash.
     """
     places = _places(config.source)
     path = next((place for place in places if place.is_file()), None)
@@ -69,7 +69,7 @@ def find(config: WeightsConfig) -> Path:
 
 
 def _places(source: str) -> tuple[Path, ...]:
-    """Return where a file may be: where the study expects it or torchvision caches it, and in the data folder."""
+    """Return the possible locations of a file: those of the study or of torchvision's cache, and the data folder."""
     if not is_of_torchvision(source):
         path = Path(source).expanduser()
         return path, data_folder(_FOLDER) / path.name
@@ -123,7 +123,7 @@ def download(source: str, base_url: str | None = None) -> Path:
 
 
 def _entry(source: str, architecture: str) -> Any:
-    """Return torchvision's entry for a name."""
+    """Return torchvision's entry for weights, given their name."""
     from torchvision import models  # noqa: PLC0415 -- takes seconds
 
     if source == "DEFAULT":

@@ -43,7 +43,7 @@ def own_parts(model: ModelConfig) -> list[str]:
 
 
 def foreign_parts(model: ModelConfig) -> list[str]:
-    """Return the parts of a model that set values themselves: those that keep them, and those that do not."""
+    """Return the parts of a model that set initial values themselves, whether or not these values are kept."""
     return [*own_parts(model), *_replaced_parts(model)]
 
 
@@ -86,7 +86,7 @@ def _words(rule: Rule) -> str:
 
 
 def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
-    """Yield sentences on where initial values come from, unless only this package's rules for its parts set them."""
+    """Yield sentences on where initial values come from; none if this package's rules set all of them."""
     kept, replaced = own_parts(model), _replaced_parts(model)
     if model.weights is None and not kept and not replaced:
         return
@@ -112,7 +112,7 @@ def _replaced_parts(model: ModelConfig) -> list[str]:
 
 
 def unpaired(model: ModelConfig, other: ModelConfig, shape: ImageShape, seed: int) -> tuple[list[str], int]:
-    """Return the parameters shared by two models that start differently, and the number of shared parameters.
+    """Return the shared parameters of two models that start differently, and the number of shared parameters.
 
     Both networks are built with `seed`. Parameters with different shapes do not count as shared.
     """
