@@ -262,8 +262,7 @@ class Ledger:
         return found[0] if len(found) == 1 else None
 
     def before(self, head: str) -> list[Entry]:
-        """Return the entries that a hash stands for: its own, and the earlier ones in its chain and in joined
-        chains."""
+        """Return the entries that a hash stands for: its own, and earlier ones in its chain and in joined chains."""
         reached: dict[str, int] = {}
         waiting = [head]
         found: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Configurations are strict, complete, and unchanged by a round trip through JSON."""
+"""Configurations are strict and complete, and a round trip through JSON does not change them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""If anything else takes the place of a pack's file, the photos are packed again, nothing blocks, and links are not
-used."""
+"""If something else is in the place of a pack's file, the photos are packed again, nothing blocks, and no link is
+followed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stopped(BaseException):
 
 @pytest.fixture(autouse=True)
 def endless_waits_end() -> Iterator[None]:
-    """Interrupt a wait that is longer than any of these tests takes."""
+    """Interrupt a test that waits longer than any of these tests should take."""
     with endless_waits.ended():
         yield
 

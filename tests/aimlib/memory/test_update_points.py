@@ -1,4 +1,4 @@
-"""Every update has a place and a reader."""
+"""Every update follows a named module, and some later layer reads its result."""
 
 from __future__ import annotations
 
