@@ -1,8 +1,8 @@
 """One training run as data: network, data set, training and seed.
 
-A `RunConfig` is complete: together with the fingerprint of the data, it determines every number in the run's result on
-a given type of device and with a given number of threads. Importing this module does not import torch; validating a
-configuration imports the plugins that it names.
+A `RunConfig` is complete: together with the data's fingerprint, it determines every number in the run's result, for a
+given type of device and number of threads. Importing this module does not import torch; validating a configuration
+imports the plugins that it names.
 """
 
 from __future__ import annotations
@@ -496,7 +496,7 @@ class RunConfig(Frozen):
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
-        """Validate `data` as `Frozen.parse` does; with the key `train`, it describes a run of own training code."""
+        """Validate `data` as `Frozen.parse` does; data with the key `train` describes a run of own training code."""
         if cls is RunConfig and isinstance(data, Mapping) and data.get("train") is not None:
             from aimlib.training.own.config import OwnRunConfig  # noqa: PLC0415 -- that module imports this one
 
@@ -513,8 +513,8 @@ class RunConfig(Frozen):
     def identity_text(self, data_fingerprint: str) -> str:
         """Return the JSON text that the run id hashes.
 
-        It contains a frozen number, every option that differs from its default, the versions of all components and of
-        the augmentation, and the fingerprint of the data. It does not contain paths, machines or resources.
+        The text contains a frozen number, every option that differs from its default, the versions of all components
+        and of the augmentation, and the fingerprint of the data. It does not contain paths, machines or resources.
         """
         content = {"schema": _ID_VERSION, "run": self.identity(), "data": data_fingerprint}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -145,7 +145,7 @@ def read_file(path: Place, most: int = 2**30) -> bytes:
 
     Raises
     ------
-    FileNotFoundError: there is no such file.
+    FileNotFoundError: the file does not exist.
     OSError: the path is not a regular file, is a broken link, is larger than `most` bytes, or cannot be read.
     """
     if not isinstance(path, Path):
@@ -232,7 +232,7 @@ def for_arrow(path: Place) -> Any:
 
     Raises
     ------
-    FileNotFoundError: there is no such object.
+    FileNotFoundError: the object does not exist.
     OSError: the path is not a regular file, or is a broken link.
     """
     if isinstance(path, Path):

@@ -118,7 +118,7 @@ class Registry:
         return decorate
 
     def adopt(self, name: str, cls: type, version: int, origin: Origin) -> None:
-        """Register a class of the user's own code, in place of one that this process registered under its name.
+        """Register a class of the user's own code; a class that this process registered as `name` is replaced.
 
         Raises
         ------
@@ -254,8 +254,8 @@ class Registry:
     def _state_start(self, name: str, cls: type, config: type[ComponentConfig]) -> None:
         """Record whether the initial values that the class sets itself are kept.
 
-        By default, they are kept for classes in the user's own code. For classes of distributions, they are not kept,
-        because version 0.1.0 replaced them.
+        By default, the initial values of classes in the user's own code are kept. Those of classes in distributions are
+        not kept, because version 0.1.0 replaced them.
         """
         stated = getattr(cls, "initial_values", None)
         if stated not in (None, "own", "rules"):
@@ -290,8 +290,8 @@ class Registry:
 
         Raises
         ------
-        PluginError: there is no such plugin (the message lists the choices), two distributions claim the name, or
-            importing the plugin failed (the message names the distribution and the cause).
+        PluginError: there is no plugin with this name (the message lists the choices), two distributions claim the
+            name, or importing the plugin failed (the message names the distribution and the cause).
         """
         claims = [info for info in self.plugins() if info.name == name]
         if len(claims) > 1:

@@ -1,8 +1,8 @@
 """Fast forward passes on the meta device, which computes shapes but not values.
 
-Batch normalization has no kernel for the meta device. Torch decomposes it in Python, and to do so imports its compiler,
-which takes more than a second and loads hundreds of modules. The decomposition is not necessary, because the output has
-the shape of the input.
+Batch normalization has no kernel for the meta device. Torch decomposes the operation in Python, and to do so imports
+its compiler, which takes more than a second and loads hundreds of modules. The decomposition is not necessary, because
+the output has the shape of the input.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ class TorchvisionBackbone(Backbone):
 
         Raises
         ------
-        UsageError: torchvision has no such classification network, or it cannot take images of this shape.
+        UsageError: torchvision has no classification network with this name, or the network cannot take images of this
+            shape.
         """
         import torchvision  # noqa: PLC0415 -- takes seconds
 

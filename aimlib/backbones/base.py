@@ -13,8 +13,8 @@ from aimlib.datasets.base import ImageShape
 from aimlib.memory.structure import Block, Layout
 
 BottleneckWidths = Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of)]
-"""Inner widths of bottlenecks. With widths below 4, the strided shortcuts would have fewer than 16 channels, and the
-backward pass of oneDNN's strided 1 x 1 convolution is faulty for so few channels (see `aimlib.memory.readers`)."""
+"""Inner widths of bottlenecks. With widths below 4, the strided shortcuts would have fewer than 16 channels. For so few
+channels, the backward pass of oneDNN's strided 1 x 1 convolution is faulty (see `aimlib.memory.readers`)."""
 
 
 class Backbone(ABC):

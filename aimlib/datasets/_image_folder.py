@@ -172,7 +172,7 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
 
 
 def _tree(data: str, root: Path, folder: str) -> Tree:
-    """Return the content of a split's folder; raise DataError if it has no class folders."""
+    """Return the content of a split's folder; raise DataError if the folder does not contain class folders."""
     top = root / folder
     try:
         if not top.is_dir():

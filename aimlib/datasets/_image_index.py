@@ -50,7 +50,7 @@ class Columns(Frozen):
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: its place and its values; `split` and `group` are empty if the table has no such column."""
+    """A row of the table: its place and its values; `split` and `group` are empty if the table lacks these columns."""
 
     place: str
     path: str

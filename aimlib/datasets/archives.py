@@ -59,8 +59,8 @@ def unpacked(archive: Path) -> Path:
 
     Raises
     ------
-    DataError: the archive is damaged, encrypted or too large for the disk; or a member is a link, a device or a
-        duplicate, or its path leads out of the folder.
+    DataError: the archive is damaged, encrypted or too large for the disk; a member is a link, a device or a duplicate;
+        or a member's path leads out of the folder.
     """
     from filelock import FileLock  # noqa: PLC0415 -- needed only for archives
 
@@ -84,7 +84,8 @@ def unpacked(archive: Path) -> Path:
 
 
 def _known(archive: Path, record: Path) -> Path | None:
-    """Return the folder into which an archive of this size and modification time was unpacked, if it still exists."""
+    """Return the folder with the archive's content if neither has changed since `record` was written; otherwise
+    None."""
     try:
         known = json.loads(record.read_bytes())
         folder = record.parent / str(known["folder"])

@@ -27,7 +27,7 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
     Raises
     ------
-    DataError: the file is unreadable, damaged, truncated or too long, or is not an IDX file of this kind.
+    DataError: the file is unreadable, damaged, truncated or too long, or is not an IDX file with that many dimensions.
     """
     data = _content(path)
     if len(data) < 4 or data[:2] != b"\0\0":

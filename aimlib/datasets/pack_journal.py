@@ -1,10 +1,10 @@
 """The journal of a build: which parts of a packed store are safely on the disk, so an interrupted build can continue.
 
-Each line describes one block of photos. It contains a checksum of the block's pixels, and facts that the pixel files do
-not contain: the hash of each photo's bytes, each photo's shape, and why photos are broken or were decoded by Pillow. A
-line is written only when the block's pixels are on the disk. Every line starts with a checksum of its own text and all
-lines before it. If a line is incomplete, damaged, out of order or from a different build, that line and all later lines
-are ignored.
+Each line describes one block of photos. The line contains a checksum of the block's pixels, and facts that are not in
+the pixel files: the hash of each photo's bytes, each photo's shape, and why photos are broken or were decoded by
+Pillow. A line is written only when the block's pixels are on the disk. Every line starts with a checksum of its own
+text and all lines before it. If a line is incomplete, damaged, out of order or from a different build, that line and
+all later lines are ignored.
 """
 
 from __future__ import annotations

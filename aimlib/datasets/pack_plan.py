@@ -37,9 +37,9 @@ class PackPlan:
     size : height and width of a packed photo, in pixels.
     splits : number of photos in each split.
     folder : where the pack is, or will be.
-    state : ``packed``: the pack exists and is up to date; ``unfinished``: an interrupted pack will be continued;
-        ``outdated``: a pack exists, but the photos have changed since; it remains until the new pack replaces it;
-        ``missing``: there is no pack.
+    state : ``packed``: the pack exists and is up to date. ``unfinished``: an interrupted pack will be continued.
+        ``outdated``: a pack exists, but the photos have changed since; the old pack remains until a new one replaces
+        it. ``missing``: there is no pack.
     bytes : approximate size of the entire pack.
     bytes_left : approximate number of bytes still to be written.
     bytes_free : number of free bytes on the disk with `folder`.

@@ -1,9 +1,9 @@
 """Packed stores: photos are decoded once into one pixel file per split, which every process maps read-only.
 
-The first process that needs a store builds the store in a cache folder, from a listing of photos and a recipe; other
-processes wait for the lock and then map the store. A store is identified by its data set, the photos' folder, the
-listing's variant and the recipe. It is used only if the lists and photos are unchanged and the store's files have their
-full length; otherwise, it is rebuilt.
+The first process that needs a store builds it in a cache folder, from a listing of photos and a recipe. Other processes
+wait for the lock and then map the store. A store is identified by its data set, the photos' folder, the listing's
+variant and the recipe. It is used only if the lists and photos are unchanged and the store's files have their full
+length; otherwise, it is rebuilt.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def pack_once(
 
     Parameters
     ----------
-    folder : folder of the store for that listing and recipe.
+    folder : folder of the store for the photos and the recipe.
     known : expected fingerprint. A store with a different fingerprint is also returned if it matches the existing
         photos.
     listing : lists the photos; called only by the process that packs.

@@ -26,7 +26,7 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
 
     Parameters
     ----------
-    function : called from several threads at once; its exceptions are raised here.
+    function : called from several threads simultaneously; its exceptions are raised in the calling thread.
     items : the arguments; only slightly more items are consumed than results have been yielded.
     workers : number of threads; None: one per available core.
     """

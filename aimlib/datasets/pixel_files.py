@@ -104,7 +104,7 @@ class SplitFile:
         return [known.setdefault(pair, list(pair)) for pair in pairs]
 
     def take(self, block: Block) -> bool:
-        """Continue after a block that was written earlier and return True; if it is not intact, return False."""
+        """Continue after a block that was written earlier and return True; if the block is damaged, return False."""
         sha256, whole, checksum = self._sha256.copy(), self._checksum.copy(), xxhash.xxh3_128()
         with suppress(OSError), self.path.open("rb") as file:
             file.seek(self.bytes)

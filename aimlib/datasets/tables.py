@@ -58,8 +58,8 @@ def read_table(path: Path, remedy: str, delimiter: str | None = None) -> Table:
 
     Raises
     ------
-    DataError: the file cannot be read, is not in UTF-8, or has no columns; or, while `rows` are being read, a row has
-        more or fewer fields than there are columns.
+    DataError: the file cannot be read, is not in UTF-8, or has no columns. Reading `rows` raises it if the number of
+        fields in a row differs from the number of columns.
     """
     try:
         content = read_file(path, MOST_BYTES)

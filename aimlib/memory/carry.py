@@ -18,8 +18,8 @@ class Carry(nn.Module):
 
     The average is part of the state dict, and therefore of checkpoints. It is detached, so no gradient flows through
     it; the source's gradient comes only from its share of the mix. During evaluation, the average is read but never
-    written. With a share of 1, the source is used only in the first batch and is no longer trained after it; an update
-    that adds to the memory then accumulates without limit.
+    written. With a share of 1, the source is used only in the first batch and is not trained afterwards. An update that
+    adds to the memory then accumulates without limit.
 
     Parameters
     ----------

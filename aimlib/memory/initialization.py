@@ -1,8 +1,8 @@
 """Initial values that depend only on the run's seed and on a parameter's own name.
 
 Adding a memory layer therefore does not change the initial values of other layers, and layers that two arms share start
-identically. For a given name, all rules draw the same uniform numbers and transform them by an inverse distribution
-function, so even arms with different rules (Glorot and He) share the underlying draws.
+identically. For a given name, all rules draw the same uniform numbers, and transform them by an inverse distribution
+function. Even arms with different rules (Glorot and He) therefore share the underlying draws.
 """
 
 from __future__ import annotations

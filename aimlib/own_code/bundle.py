@@ -1,9 +1,10 @@
 """The classes that a file or session registers, the code that these classes reach, and the hashes of this code.
 
 The hash of a class is part of run ids. The hash covers the normal form of everything that the class reaches, and the
-meaning of every name in that code. If a name refers to the user's own code, its meaning is the normal form of that
-code; if it refers to something installed, its meaning is the full name. The hash does not cover the names of files and
-folders, or the decorator that registers the class; the registered name and version are part of run ids anyway.
+meaning of every name in that code. The meaning of a name that refers to the user's own code is the normal form of that
+code; the meaning of a name that refers to something installed is its full name. The hash does not cover the names of
+files and folders, or the decorator that registers the class; the registered name and version are part of run ids
+anyway.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class Bundle:
         return found
 
     def unused(self) -> list[str]:
-        """Return sentences about statements in the file that no worker runs, because they do not define anything."""
+        """Return sentences about statements in the file that do not define anything and that no worker therefore
+        runs."""
         return [
             f"{each.place}: `{_first_line(each.text)}` is not run: only code that a registered class reaches is run"
             for each in self.reach.module(self.main).statements

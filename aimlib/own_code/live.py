@@ -1,4 +1,4 @@
-"""Whether the definitions in a session still match its source."""
+"""Check whether the objects in a session still match the session's source."""
 
 from __future__ import annotations
 import __future__

@@ -32,7 +32,7 @@ def read(path: Path, functions: Iterable[str] = ()) -> Bundle:
 
     Raises
     ------
-    PluginError: the file cannot be read, it does not register anything, or something in it cannot be resolved.
+    PluginError: the file cannot be read, does not register anything, or uses a name that cannot be resolved.
     """
     found = bundle_of(of_file(path), in_folder(path.parent), functions=functions)
     if not found.roots:
@@ -100,7 +100,8 @@ def _as_class(found: Any, place: str) -> type:
 
 
 def payloads(config: Frozen) -> list[dict[str, Any]]:
-    """Return the user's own code that a configuration needs, for a worker; empty if it does not need any."""
+    """Return the user's own code that a configuration needs, in the form that is sent to workers; an empty list if
+    none."""
     found: dict[str, dict[str, Any]] = {}
     for registry, component in components_of(config):
         origin = registry.origin(component.name) if type(component).code else None

@@ -1,4 +1,4 @@
-"""Where an exception was raised in code outside this package, for messages."""
+"""Find out where in code outside this package an exception was raised, for messages."""
 
 from __future__ import annotations
 

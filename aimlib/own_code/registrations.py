@@ -29,7 +29,7 @@ class Root:
     registry : full name of the registry, e.g. ``aimlib.registry.placements``.
     name, version : as set in the decorator.
     qualname : name of the class or function within its module.
-    place : where it is registered, for messages.
+    place : where the class or function is registered, for messages.
     """
 
     registry: str

@@ -32,9 +32,9 @@ class Use:
     Attributes
     ----------
     name : the name.
-    chain : the attributes that follow it: ``("nn", "Linear")`` in ``torch.nn.Linear``.
+    chain : the attributes that follow the name: ``("nn", "Linear")`` in ``torch.nn.Linear``.
     deferred : whether the name is used only when a function is called, not when the statement runs.
-    line : the line where it is used.
+    line : the line where the name is used.
     stored : whether the name or one of its attributes is assigned or deleted.
     certain : whether the name certainly refers to the module's name; False if the body of a class also binds the name.
     """

@@ -1,4 +1,4 @@
-"""Check whether a plugin's methods accept the arguments with which they are called, those of the base class."""
+"""Check whether a plugin's methods accept the arguments that the base class declares, with which they are called."""
 
 from __future__ import annotations
 

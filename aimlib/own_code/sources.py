@@ -23,8 +23,8 @@ class Piece:
 
     Attributes
     ----------
-    label : its name in messages and tracebacks, without the folder.
-    text : its content, with line feeds as line ends.
+    label : the piece's name in messages and tracebacks, without the folder.
+    text : the piece's content, with line feeds as line ends.
     """
 
     label: str
@@ -39,8 +39,8 @@ class Source:
     ----------
     name : the module's name, relative to the folder of the code; dots separate folders.
     pieces : the file, or the cells of a session in the order in which they were run.
-    is_package : whether it is the ``__init__.py`` of a folder.
-    is_session : whether it is a session, in which the last definition of a name applies.
+    is_package : whether the module is the ``__init__.py`` of a folder.
+    is_session : whether the module is a session, in which the last definition of a name applies.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Source:
 
 
 Find = Callable[[str], Source | None]
-"""A function that returns the source of one of the user's own modules, given its name; None if there is no such
-module."""
+"""A function that returns the source of one of the user's own modules, given its name; None if the module does not
+exist."""
 
 
 def of_file(path: Path, name: str | None = None) -> Source:
@@ -102,7 +102,7 @@ class Statement:
     ----------
     module : name of the module.
     piece : number of the piece within the module.
-    text : its source, starting with its first decorator.
+    text : the statement's source, starting with its first decorator.
     line : number of the line in the piece in which the statement begins.
     registrations : the decorators that register a class, given by their first and last lines in the piece.
     """
@@ -179,7 +179,7 @@ class Module:
         }
 
     def defining(self, name: str) -> list[Statement]:
-        """Return the statements that bind a name or change its object, in order; empty if the module has no such name.
+        """Return the statements that bind a name or change its object, in order; empty if nothing binds the name.
 
         In a session, only the last statement that binds the name regardless of its previous value, and later
         statements, are returned.

@@ -124,7 +124,7 @@ def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def intact_document(content: bytes | None) -> dict[str, Any] | None:
-    """Return the JSON document in a file, without its checksum; None if it is damaged or the file does not exist.
+    """Return the JSON document in a file, without its checksum; None if the file is damaged or does not exist.
 
     A file from an earlier version has no checksum; its document is returned if it can be read.
     """

@@ -18,8 +18,8 @@ end        settled runs, time (UTC)      the end of a session
 =========  ============================  =========================================================================
 
 A session joins the chains of the other sessions when it begins and when it ends. The hash of an entry therefore stands
-for all entries before it, in its own chain and in the chains that it joined. Every hash in the ledger can be used as
-the head. Only a head that is kept elsewhere can reveal that somebody rewrote rows together with the ledger.
+for all earlier entries in its own chain and in the chains joined so far. Every hash in the ledger can be used as the
+head. Only a head that is kept elsewhere can reveal that somebody rewrote rows together with the ledger.
 
 The files ``ledger/<session>.<nnnn>`` are the pages of a chain. Each page begins with its session, its number and the
 hash that precedes it.
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 LEDGER = "ledger"
 """The ledger's folder in a study directory."""
 PAGE = re.compile(r"([0-9a-f]{12})\.([0-9]{4,})")
-"""Names of the ledger's files: session and number."""
+"""Matches the names of the ledger's files, which consist of the session and the page number."""
 NO_HASH = "0" * 64
 """The hash that precedes the first entry of a chain."""
 
@@ -209,7 +209,7 @@ class Ledger:
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int]]:
-        """Session and position of every entry, by its hash."""
+        """The session and position of every entry, keyed by the entry's hash."""
         return {
             each.hash: (session, position)
             for session, chain in self.chains.items()

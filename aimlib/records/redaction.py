@@ -1,7 +1,7 @@
-"""Removal of secrets from messages and output that this package did not write, before they are stored or shown.
+"""Removal of secrets from messages and output of other programs, before this text is stored or shown.
 
-Four kinds of secret are removed: the values of environment variables whose names suggest secrets, users and passwords
-in URLs, the signatures of presigned URLs, and tokens with a known format. A secret of any other kind is not removed.
+Four kinds of secret are removed: values of environment variables whose names suggest secrets, users and passwords in
+URLs, signatures of presigned URLs, and tokens with a known format. A secret of any other kind is not removed.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ RunState = Literal[
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 """States of a run in a session; the `Status` of a row is one of them. retrying: an attempt ended through no fault of
-the run, which will soon continue. held: another process is computing it. paused: it stopped on request and saved its
-state. stopped: it was not started, because its arm fails with the same error every time."""
+the run, which will soon continue. held: another process is computing the run. paused: the run stopped on request and
+saved its state. stopped: the run was not started, because its arm fails with the same error every time."""
 ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
 """States after which nothing more happens to a run in a session."""
 

@@ -18,7 +18,7 @@ _MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
 
 
 class BackboneConformance(Conformance):
-    """Tests for a backbone: its network must accept images of all given shapes, and memory.
+    """Tests for a backbone, whose network must accept images of all given shapes and work with memory.
 
     Attributes
     ----------

@@ -65,7 +65,7 @@ class ControlConformance(Conformance):
         assert model.conv_init == self.aim().conv_init
 
     def test_role_is_known(self) -> None:
-        """The control has a role in the verdict."""
+        """The control's role is one of those that the verdict uses."""
         assert controls.get(self.name).role in ROLES
 
     def test_transformation_is_deterministic(self) -> None:

@@ -1,8 +1,8 @@
 """Find out, without a GPU, whether the host waits for the device in a step; tensors are on the meta device instead.
 
 The operations alone show whether a host would wait for a GPU. The host waits when it reads a number from the GPU, when
-the size of a result depends on values on the GPU (boolean indexing), and when it copies from RAM that is not pinned,
-including indices passed as lists. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same operations.
+the size of a result depends on values on the GPU (boolean indexing), and when it copies data from RAM that is not
+pinned. Indices passed as lists are also copied. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same operations.
 """
 
 from __future__ import annotations

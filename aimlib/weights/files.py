@@ -34,7 +34,7 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
     Raises
     ------
     DataError: the file is not on this machine, or its hash differs from the hash in the configuration.
-    UsageError: torchvision has no such weights, or has no weights for this network.
+    UsageError: torchvision has no weights with this name, or has no weights for this network.
     """
     if is_of_torchvision(config.source):
         config = config.model_copy(update={"source": str(_entry(config.source, architecture))})

@@ -1,8 +1,8 @@
 """Find photos that look alike: perceptual hashes, and the search for hashes that differ in only a few bits.
 
 The hash is `imagehash.phash` with 16 x 16 frequencies: 256 bits, each of which says whether one frequency in the 64 x
-64 gray image is above the median. Two photos of different scenes differ in about 128 bits; a photo that was compressed
-again or enlarged differs from the original in a few. docs/layouts.md states how often photos that are not alike are
+64 gray image is above the median. Two photos of different scenes differ in about 128 bits; a photo that was enlarged or
+compressed again differs from the original in a few bits. docs/layouts.md states how often photos that are not alike are
 reported.
 """
 

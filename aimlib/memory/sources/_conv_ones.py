@@ -70,8 +70,8 @@ class ConvOnes(MemorySource):
         """One value per channel with a 1 x 1 kernel; every value with a full kernel.
 
         Along one axis, the value at the middle position is the sum of all taps of the kernel. Later positions sum only
-        the first taps, and earlier positions only the last taps. The sum of all taps minus that of the last taps is the
-        sum of the first taps, so the values span the sums of the first 1, 2, ... taps, up to all taps. This is a
-        triangular system with full rank. In two dimensions, the ranks multiply.
+        the first taps, and earlier positions only the last taps. The sum of all taps minus the sum of the last taps is
+        the sum of the first taps. The values therefore span the sums of the first 1, 2, ... taps, up to all taps. This
+        is a triangular system with full rank. In two dimensions, the ranks multiply.
         """
         return self.config.channels if self.config.kernel == "1x1" else self.config.values

@@ -1,4 +1,4 @@
-"""Write tests/data/tensorflow_photos.npz: generated JPEG files, and what TensorFlow decodes and resizes them to.
+"""Write tests/data/tensorflow_photos.npz: generated JPEG files, and the results of decoding and resizing in TensorFlow.
 
     python -m venv tf && tf/bin/pip install tensorflow-cpu==2.21.0 pillow
     tf/bin/python tests/aimlib/datasets/tensorflow_reference.py
