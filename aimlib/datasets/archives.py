@@ -84,8 +84,7 @@ def unpacked(archive: Path) -> Path:
 
 
 def _known(archive: Path, record: Path) -> Path | None:
-    """Return the folder with the archive's content if neither has changed since `record` was written; otherwise
-    None."""
+    """Return the folder with the unpacked archive; None if the archive has changed or the folder is missing."""
     try:
         known = json.loads(record.read_bytes())
         folder = record.parent / str(known["folder"])

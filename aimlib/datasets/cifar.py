@@ -1,8 +1,9 @@
 """The common base of CIFAR-10 and CIFAR-100, which torchvision's own classes read.
 
 A batch file is a pickle, and unpickling a file can run arbitrary code. Before torchvision opens any batch, it compares
-the MD5 hashes of all batches, and later that of the file of class names, with the published hashes. Therefore, only the
-authors' own files are unpickled, because there is no known way to create a different file with a given MD5.
+the MD5 hashes of all batches with the published hashes, and it does the same before it opens the file of class names.
+Only the authors' own files are therefore unpickled, because there is no known way to create a different file with a
+given MD5.
 
 Source: A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; Python version, as torchvision
 stores it.

@@ -62,7 +62,7 @@ class DecodeError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """What a file stored before it was decoded to RGB.
+    """What an image file contained before it was decoded to RGB.
 
     Attributes
     ----------

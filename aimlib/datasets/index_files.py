@@ -23,7 +23,7 @@ def write_index(
 
     Parameters
     ----------
-    out : the table: Parquet if its suffix is .parquet or .pq, else CSV in UTF-8; it must not exist.
+    out : path of the table, which must not exist; Parquet if the suffix is .parquet or .pq, else CSV in UTF-8.
     validation_fraction : share of each class's training photos that become validation photos; None: none of them.
     seed : seed for choosing validation photos, which are chosen as `aimlib.datasets.splitting` chooses test photos.
 

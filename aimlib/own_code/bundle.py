@@ -99,8 +99,7 @@ class Bundle:
         return found
 
     def unused(self) -> list[str]:
-        """Return sentences about statements in the file that do not define anything and that no worker therefore
-        runs."""
+        """Return sentences about statements that workers do not execute because they do not define anything."""
         return [
             f"{each.place}: `{_first_line(each.text)}` is not run: only code that a registered class reaches is run"
             for each in self.reach.module(self.main).statements

@@ -100,8 +100,7 @@ def _as_class(found: Any, place: str) -> type:
 
 
 def payloads(config: Frozen) -> list[dict[str, Any]]:
-    """Return the user's own code that a configuration needs, in the form that is sent to workers; an empty list if
-    none."""
+    """Return the user's own code that a configuration needs, in the form that workers receive."""
     found: dict[str, dict[str, Any]] = {}
     for registry, component in components_of(config):
         origin = registry.origin(component.name) if type(component).code else None

@@ -22,7 +22,7 @@ _CPU = torch.device("cpu")
 
 
 class AugmentationConformance(Conformance):
-    """Tests for an augmentation: images keep their size and type, and depend only on their own random stream.
+    """Tests for an augmentation: images must keep their size and type, and depend only on their own random stream.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ from aimlib.training.run import Run
 
 
 class CallbackConformance(Conformance):
-    """Tests for a callback: its state contains everything that it keeps, and a repeated run is bitwise identical."""
+    """Tests for a callback, which must keep everything in its state, so that repeated runs are bitwise identical."""
 
     registry = callbacks
 

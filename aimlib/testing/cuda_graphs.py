@@ -1,4 +1,4 @@
-"""A CPU substitute for CUDA graphs: captures a step operation by operation and replays it on the same memory.
+"""A CPU substitute for CUDA graphs: captures a step operation by operation, and replays it on the same tensors.
 
 The substitute replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them.
 The context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a
@@ -99,13 +99,13 @@ class UnderWay:
         self.holds_generators = False
 
     def end(self, _: int, pool: tuple[int, int]) -> None:
-        """Replaces `torch._C._cuda_endAllocateToPool`."""
+        """Replace `torch._C._cuda_endAllocateToPool`."""
         if pool not in self.pools:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         self.pools.remove(pool)
 
     def empty_cache(self) -> None:
-        """Replaces `torch.cuda.empty_cache`."""
+        """Replace `torch.cuda.empty_cache`."""
         if self.pools:
             raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
@@ -232,7 +232,7 @@ class _Current:
         self.stream = _Stream()
 
     def on(self, stream: _Stream) -> _On:
-        """Replaces `torch.cuda.stream`."""
+        """Replace `torch.cuda.stream`."""
         return _On(self, stream)
 
 
@@ -251,7 +251,7 @@ class _On:
 
 @contextmanager
 def cuda_graphs_on_cpu() -> Iterator[None]:
-    """Allow capturing and replaying steps on the CPU, and passing tensors to its optimizers, as on a GPU."""
+    """Allow steps to be captured and replayed on the CPU, and CPU optimizers to accept tensors as options."""
     current = _Current()
     under_way.forget()
     with ExitStack() as stack:

@@ -12,7 +12,7 @@ from aimlib.training.schedules.base import Schedule
 
 
 class ScheduleConformance(Conformance):
-    """Tests for a schedule: its rate depends only on the time and the history.
+    """Tests for a schedule, whose rate must depend only on the time and the history of accuracies.
 
     Attributes
     ----------

@@ -76,8 +76,8 @@ class TrainerConformance(Conformance):
     def _in_pieces(self, folder: Path) -> Outcome:
         """Return the outcome of a run that is interrupted repeatedly, each attempt at a later check for a pause.
 
-        Code that saves only after its reports makes no progress in the first attempts, which are interrupted too early,
-        but does so in later attempts.
+        Code that saves only after its reports makes no progress in the first attempts, which are interrupted too early;
+        later attempts make progress.
         """
         patience = 0
         while True:

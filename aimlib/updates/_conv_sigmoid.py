@@ -20,8 +20,9 @@ class ConvSigmoid(MemoryUpdate):
     """[3 x 3 convolution, batch norm, sigmoid] x 3, average pool to rows x columns, linear 1 x 1 convolution.
 
     The input consists of the features and the memory, concatenated as for a layer that reads the memory at this place.
-    If the map size is a multiple of the memory's size, the plain average pool of the author's code is used; otherwise,
-    adaptive pooling, which generalizes it. The values of a map that is smaller than the memory are repeated.
+    If the map size is a multiple of the memory's size, maps are pooled by the plain average pool of the author's code;
+    otherwise, adaptive pooling is used, which is more general. The values of a map that is smaller than the memory are
+    repeated.
 
     Cost: 9 (F + A) f1 + 9 f1 f2 + 9 f2 f3 + f3 C weights for F feature channels, A channels that the memory adds,
     filters f1, f2, f3 and C memory channels; the first three act at the full resolution of the features. Training keeps

@@ -1,4 +1,4 @@
-"""Weight files on this machine: finding and hashing them, and fetching torchvision weights on request."""
+"""Find and hash weight files on this machine, and fetch torchvision weights on request."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Parameters
     ----------
-    architecture : torchvision's name for the network, needed for ``DEFAULT``; any other string if it is not a
-        torchvision network.
+    architecture : torchvision's name for the network, needed for ``DEFAULT``; any string for a network that is not from
+        torchvision.
 
     Raises
     ------

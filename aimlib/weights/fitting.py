@@ -1,4 +1,4 @@
-"""Whether a state dict fits a network, name by name, and which of its values are loaded."""
+"""Check whether a state dict fits a network, name by name, and find out which of its values are loaded."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Fit:
 
 
 def plain(names: Iterable[str]) -> list[str]:
-    """Return names as they are in the network without memory."""
+    """Return names in the form that they have in the network without memory."""
     return [name.removeprefix(AimNetwork.baseline_prefix) for name in names]
 
 
@@ -78,7 +78,7 @@ def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: I
     Parameters
     ----------
     network : the network, with or without memory, before its control is applied; on any device.
-    shape : shape of its images.
+    shape : shape of the network's images.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def read(config: WeightsConfig) -> StoredState:
 
     Raises
     ------
-    DataError: the file is missing, or its hash differs from the stated one.
+    DataError: the file is missing, or its hash differs from the hash in the configuration.
     UsageError: the file does not contain a state dict, or contains something other than tensors.
     """
     path = find(config)

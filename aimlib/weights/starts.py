@@ -23,7 +23,8 @@ _FAMILIES: tuple[tuple[str, Registry], ...] = (("backbone", backbones), ("memory
 
 @dataclass(frozen=True)
 class Start:
-    """Names of a network's parameters, as they are without memory, grouped by the origin of their initial values.
+    """Names of a network's parameters, in the form that they have without memory, grouped by the origin of their
+    values.
 
     Attributes
     ----------

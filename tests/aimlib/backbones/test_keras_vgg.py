@@ -22,7 +22,7 @@ MEMORY = (2, 2, 32)
 
 
 class VggReference(Reference):
-    """The notebook's VGG16, channels last; if it has memory, every layer reads the memory as described in the post.
+    """The notebook's VGG16, with channels last; if it has a memory, every layer reads the memory as the post describes.
 
     This class does not use the tested package.
     """

@@ -1,4 +1,4 @@
-"""Any classification network from torchvision can have a memory without changes to its code."""
+"""Any classification network from torchvision can have a memory, without changes to the network's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every update follows a named module, and some later layer reads its result."""
+"""Every update follows a named module, and at least one later layer reads the update's result."""
 
 from __future__ import annotations
 
