@@ -145,9 +145,7 @@ class Registry:
 
     def _refuse_duplicate(self, name: str, cls: type) -> None:
         own, other = f"{cls.__module__}.{cls.__qualname__}", self._classes.get(name)
-        if (
-            name in self._origins
-        ):  # the user's process defines the class again; the next study adopts the new definition
+        if name in self._origins:  # the user defines the class again; the next study adopts the new definition
             other = None
         first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
         # The name of a built-in plugin is taken even before the plugin is imported.

@@ -1,4 +1,4 @@
-"""The lock for a packed store: one of the processes that share the cache packs; the others wait and say so.
+"""The lock for a packed store: one of the processes that share the cache packs; the others wait and report this.
 
 The lock is an operating system lock (`flock`), so it is released when the process that holds it dies. A file next to
 the lock identifies that process, but only to inform the processes that wait.

@@ -99,7 +99,7 @@ class Bundle:
         return found
 
     def unused(self) -> list[str]:
-        """Return sentences about statements that workers do not execute because they do not define anything."""
+        """Return sentences about statements that workers do not execute, because no registered class reaches them."""
         return [
             f"{each.place}: `{_first_line(each.text)}` is not run: only code that a registered class reaches is run"
             for each in self.reach.module(self.main).statements

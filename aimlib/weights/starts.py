@@ -23,8 +23,7 @@ _FAMILIES: tuple[tuple[str, Registry], ...] = (("backbone", backbones), ("memory
 
 @dataclass(frozen=True)
 class Start:
-    """Names of a network's parameters, in the form that they have without memory, grouped by the origin of their
-    values.
+    """Names of a network's parameters, in the form without memory, grouped by the origin of their initial values.
 
     Attributes
     ----------
