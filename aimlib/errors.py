@@ -95,7 +95,7 @@ def counted(number: int, singular: str, plural: str = "") -> str:
 
 
 _TYPES = {"Module": "torch.nn.Module", "Optimizer": "torch.optim.Optimizer", "SupportsFloat": "a number"}
-"""How messages refer to types whose class name is not clear enough."""
+"""The words with which messages refer to types whose class name is not clear enough."""
 
 
 def checked(value: object, wanted: type[_T], what: str) -> _T:

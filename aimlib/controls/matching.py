@@ -1,4 +1,4 @@
-"""Widening a baseline until it costs as much as an AiM model; the code shared by the matched controls."""
+"""Widen a baseline until it costs as much as an AiM model; the matched controls share this code."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """ImageNet (ILSVRC 2012): 1,281,167 training photos of 1,000 classes; the 50,000 validation photos are the test set.
 
 Source: O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015. The labels of the official
-test set are not published, so results are reported on the validation set, as is usual.
+    test set are not published, so results are usually reported on the validation set, as here.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
 def _write_member(
     archive: Path, content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, seen: set[str], most: int
 ) -> int:
-    """Write one member; return its length in bytes."""
+    """Write one member; return the member's length in bytes."""
     name = member.filename
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

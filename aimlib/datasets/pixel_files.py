@@ -19,7 +19,7 @@ from aimlib.datasets.recipe import Pixels
 from aimlib.paths import share
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(name of the task, amount done, total amount)."""
+"""A function that is called as progress(name of the task, amount done, total amount)."""
 
 BLOCK_PHOTOS = 256
 """Maximum number of photos in a block; after an interruption, at most this many are decoded again."""

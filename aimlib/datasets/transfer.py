@@ -39,7 +39,7 @@ class RetryPolicy:
     ----------
     timeout : number of seconds without data after which an attempt is abandoned.
     attempts : number of consecutive attempts without progress after which the download fails.
-    pause : pause before the second attempt, in seconds; it doubles for each further attempt, up to 60.
+    pause : pause before the second attempt, in seconds; the pause doubles for each further attempt, up to 60 s.
     sleep : function that waits for a number of seconds.
     """
 

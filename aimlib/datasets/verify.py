@@ -126,7 +126,7 @@ def _of_arrays(plugin: DatasetPlugin) -> Iterator[Finding]:
 
 
 def _same_arrays(data: DataSet) -> Iterator[Finding]:
-    """Yield the groups of images with the same pixels; images without files are identified by split and number."""
+    """Yield a finding for each group of images with the same pixels; images are identified by split and name."""
     photos, members = [], []
     for split, images in data.splits().items():
         for number, label in enumerate(images.labels.tolist()):

@@ -1,4 +1,4 @@
-"""Attaching a memory to an existing network."""
+"""Attach a memory to an existing network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store needs from an object storage client, and code that the clients share."""
+"""The requests that every object storage client must support, and code that the clients share."""
 
 from __future__ import annotations
 

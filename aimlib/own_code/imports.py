@@ -1,4 +1,4 @@
-"""What import statements in the user's own code mean: modules in the same folder, or installed modules."""
+"""Find out what import statements in the user's own code refer to: modules in the same folder, or installed modules."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: s
         if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) or inner.decorator_list:
             continue
         value = getattr(cls, "__dict__", {}).get(inner.name)
-        value = getattr(value, "__func__", value)  # __init_subclass__ and __class_getitem__
+        value = getattr(value, "__func__", value)  # of the class methods __init_subclass__ and __class_getitem__
         if not isinstance(value, FunctionType) or not any(
             _is_same_code(value.__code__, code) for code in _codes(statement, value.__code__, text)
         ):

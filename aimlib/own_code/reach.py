@@ -240,7 +240,7 @@ def is_immutable(value: ast.expr) -> bool:
 
 @dataclass(frozen=True)
 class _Context:
-    """Where a name is used."""
+    """The place where a name is used."""
 
     statement: Statement
     use: scopes.Use

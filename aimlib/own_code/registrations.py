@@ -67,7 +67,7 @@ class Registered:
 def mark(module: Module, reach: Reach) -> list[Registered]:
     """Return the classes that a module registers, and mark their decorators, which are not part of the code.
 
-    The requested training code functions follow the classes.
+    In the result, the classes come first, followed by the requested functions with training code.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Escaping text of unknown origin for the place where it is shown, with one function per kind of place.
+"""Escape text of unknown origin for the place where it is shown, with one function per kind of place.
 
 Names of arms, classes and files, and error messages, come from unknown people and programs. Such text is stored
 unchanged, except for characters that a file cannot contain, and is escaped where it is shown.

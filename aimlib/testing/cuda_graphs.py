@@ -42,7 +42,7 @@ class RecordedGraph:
         self._generators.append(generator)
 
     def capture_begin(self, pool: tuple[int, int] | None = None, capture_error_mode: str = "global", **_: Any) -> None:
-        """Start recording operations; `error_mode` determines what other threads may do meanwhile."""
+        """Start recording operations; `capture_error_mode` determines what other threads may do meanwhile."""
         self.error_mode = capture_error_mode
         self._pool = pool or self._pool
         under_way.pools.add(self._pool)

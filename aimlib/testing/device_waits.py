@@ -117,7 +117,7 @@ class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def optimizers_on(*kinds: str) -> Iterator[None]:
-    """Let optimizers of parameters on these device types accept tensors for options that change, as on a GPU."""
+    """Let optimizers accept tensors for options that change if parameters are on these device types, as on a GPU."""
     import torch.optim.adam as adam  # noqa: PLC0415, PLR0402 -- the package has functions with these names
     import torch.optim.optimizer as optimizer  # noqa: PLC0415, PLR0402
 

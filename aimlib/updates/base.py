@@ -51,7 +51,7 @@ class MemoryUpdate(nn.Module, ABC):
 
 
 UpdateFactory = Callable[[tuple[int, ...], MemoryConfig, str], MemoryUpdate]
-"""Creates the update for a given feature shape, memory size and module name."""
+"""A function that creates the update for a given feature shape, memory size and module name."""
 
 
 def feature_map(features: tuple[int, ...], update: str, where: str) -> tuple[int, int, int]:

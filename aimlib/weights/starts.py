@@ -1,4 +1,4 @@
-"""Where each parameter's initial values come from, determined without building the network."""
+"""Find out where each parameter's initial values come from, without building the network."""
 
 from __future__ import annotations
 

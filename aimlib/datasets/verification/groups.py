@@ -69,7 +69,7 @@ def _near_duplicate(found: Sequence[Member], copies: int) -> Finding:
 
 
 def _finding(kind: str, group: Sequence[Member], what: str, relation: str, severity: Severity) -> Finding:
-    """Return a finding about a group; its first photo is kept, unless the group is in several classes."""
+    """Return a finding that excludes all photos in a group but the first, or all of them if their classes differ."""
     files = tuple(member.path for member in group)
     _, classes = _counts(group)
     if len(classes) > 1:
