@@ -46,7 +46,7 @@ MOVED = {
 
 
 class _MovedModules:
-    """Finder and loader that also import a moved module under its old name, with a warning.
+    """A finder and loader that imports a moved module under its old name, with a warning.
 
     The class does not use the base classes in `importlib.abc`, because importing that module takes longer than
     everything else here.

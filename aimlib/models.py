@@ -1,4 +1,4 @@
-"""From configuration to network, and the properties of a network before it is trained."""
+"""Build networks from configurations, and determine the properties of a network before it is trained."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def is_remote(source: str | Place) -> bool:
 def read_file(path: Place, most: int = 2**30) -> bytes:
     """Return the content of a regular file or an object.
 
-    Reading a pipe would wait forever, and a device may have no end.
+    Other kinds of file are refused, because reading a pipe could block forever, and a device may have no end.
 
     Raises
     ------
@@ -268,7 +268,7 @@ def share_opened(handle: int, path: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write or atomically replace a text file in UTF-8, shared like its folder.
+    """Write a text file in UTF-8, replacing an existing file atomically; the file is shared like its folder.
 
     Raises
     ------

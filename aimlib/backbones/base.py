@@ -30,7 +30,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network for images with `shape`, from [batch, channels, height, width] to logits [batch, classes].
+        """Return a network that maps images [batch, channels, height, width] with `shape` to logits [batch, classes].
 
         Under ``torch.device("meta")``, `build` must not allocate RAM or device memory.
         """

@@ -6,9 +6,9 @@ channels last and concatenate. The results are the same, because kernels are tra
 memory]`` is split into the layer's own part and the reading part.
 
 The names are those used in the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
-convolution in the first block of stage 2, here ``layer1.0.conv1``; ``mem_conv2a_branch_a`` is the first convolution of
-the update after that block. The author took the control from ``keras.applications``; the layer names used there
-(``conv2_block1_1_conv``) are also accepted.
+convolution in the first block of stage 2, called ``layer1.0.conv1`` here; ``mem_conv2a_branch_a`` is the first
+convolution of the update after that block. The author took the control from ``keras.applications``; the layer names
+used there (``conv2_block1_1_conv``) are also accepted.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # reading a study must not import torch
 
 
 class Control(ABC):
-    """Base class of `aimlib.controls`: a transformation that removes from an AiM arm what is to be explained.
+    """Base class of `aimlib.controls`: a transformation that removes one suspected cause of an effect from an AiM arm.
 
     Attributes
     ----------

@@ -201,7 +201,7 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
 
 
 def _nested(root: Path, folder: str) -> Path | None:
-    """Return the only folder in `root` that contains a split's folder, because archives often have an extra level."""
+    """Return the folder in `root` that contains the split's folder, as in many archives; None unless it is unique."""
     if folder == "." or not root.is_dir():
         return None
     found = [root / name for name in _folders(root) if (root / name / folder).is_dir()]

@@ -42,10 +42,10 @@ class Images:
 
     Attributes
     ----------
-    pixels : [images, height, width, channels], uint8, 0 to 255; or uint16 in steps of 1/256 (255 is 65,280). The array
-        may be a read-only memory map.
+    pixels : [images, height, width, channels], uint8, 0 to 255; or uint16 in steps of 1/256 (255 is stored as 65,280).
+        The array may be a read-only memory map.
     labels : [images], int64, class numbers from 0.
-    names : one per image: the image's path below the data's root, or a number as text.
+    names : for each image, its path below the data's root, or a number as text.
     """
 
     pixels: npt.NDArray[np.uint8 | np.uint16]

@@ -40,7 +40,7 @@ class Block:
     content : the SHA-256 of every photo's bytes, for all photos that could be read, concatenated as hexadecimal digits.
     shapes : [height, width] of every photo that was decoded.
     broken : why each broken photo cannot be decoded, by path.
-    by_pillow : why the recipe's decoder did not decode each photo that Pillow decoded, by path.
+    by_pillow : for each photo that Pillow decoded instead, why the recipe's decoder did not, by path.
     """
 
     split: str

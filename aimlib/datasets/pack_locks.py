@@ -65,7 +65,7 @@ class Holder:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Wait for the lock of the store `folder` and hold it, also against other machines that share the parent folder.
+    """Wait for the lock of the store `folder` and hold it; other machines that share the parent folder also wait.
 
     Raises
     ------

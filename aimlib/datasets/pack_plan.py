@@ -46,7 +46,7 @@ class PackPlan:
     photos_left : number of photos still to be decoded.
     seconds : estimated time to decode and resize the remaining photos, based on `sampled`; 0 if none are left.
     sampled : number of photos decoded for the estimate.
-    undecodable : the sampled photos that could not be decoded: the reason, by path.
+    undecodable : why sampled photos could not be decoded, by path.
     threads : number of threads that decode in parallel, in the sample and when the photos are packed.
     holder : the process that is packing these photos now; None if there is none.
     """

@@ -46,10 +46,11 @@ UNFINISHED = "unfinished"
 
 
 def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progress: Progress | None) -> None:
-    """Build the store `folder`, replacing an existing one; the caller holds its lock.
+    """Build the store `folder`, replacing an existing store; the caller holds the lock.
 
-    All files are written into a folder next to `folder`, which is renamed when it is complete. An interrupted build
-    leaves that folder behind, and the next build with the same photos and recipe continues after the last intact block.
+    All files are written into a temporary folder next to `folder`, which becomes `folder` when it is complete. An
+    interrupted build leaves the temporary folder behind, and the next build with the same photos and recipe continues
+    after the last intact block.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
 
     Raises
     ------
-    DataError: a photo is missing, cannot be decoded, or changed during the build; or the disk is too small.
+    DataError: a photo is missing, cannot be decoded, or changed during the build; or the disk has too little free
+        space.
     """
     remove_leftovers(folder)
     unfinished = unfinished_folder(folder)

@@ -46,7 +46,7 @@ def to_uint8(values: Floats) -> npt.NDArray[np.uint8]:
 
 
 def to_fine(values: Floats) -> npt.NDArray[np.uint16]:
-    """Return `values` from 0 to 255 in steps of 1/256 (`aimlib.training.pixel_format.FINE`), rounded to the nearest."""
+    """Return `values` from 0 to 255, rounded to steps of 1/256 (`aimlib.training.pixel_format.FINE`)."""
     fine: npt.NDArray[np.uint16] = np.rint(values * np.float32(256)).astype(np.uint16)
     return fine
 

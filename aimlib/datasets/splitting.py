@@ -1,4 +1,4 @@
-"""Splits for data that comes without one: stratified, seeded, and determined by names alone.
+"""Splits for data that is not split yet: stratified, seeded, and determined by names alone.
 
 Every image has a key: its path below the root, with ``/`` between parts, in Unicode form NFC. The image's rank is
 ``sha256(f"{seed}/{key}")``. The split does not depend on the order of directory entries or on a library's random

@@ -172,7 +172,7 @@ def attach_memory(
     network : any network of convolutions and dense layers.
     source : returns the memory at the start of every forward pass.
     placement : chooses the layers that read the memory.
-    update : creates the update for a module's features; None: the source's memory does not change.
+    update : function that creates the update for a module's features; None: the source's memory does not change.
     input_shape : channels, height and width of the images; the returned network refuses images of other sizes.
     layout : stages and blocks; needed by some placements, and by all updates except those after named modules. None:
         stages and blocks are inferred, see `aimlib.memory.inference`.

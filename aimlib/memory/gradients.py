@@ -9,7 +9,7 @@ _IMAGES = 2
 
 
 def untrained(network: nn.Module, input_shape: tuple[int, int, int]) -> list[str]:
-    """Return the trainable parameters on which the logits do not depend, in the order of the network.
+    """Return the names of trainable parameters on which the logits do not depend, in the network's order.
 
     The forward pass does not use such a parameter, detaches the result of using it, or creates it anew every time.
 

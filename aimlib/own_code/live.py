@@ -42,7 +42,7 @@ def differences(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
 
 
 def _differing(statement: Statement, bundle: Bundle, namespaces: Namespaces) -> Iterator[str]:
-    """Yield the differences between the session and a statement that can be found from the statement's text alone."""
+    """Yield the differences between a statement and the session, as far as the statement's text alone shows them."""
     if statement.module not in namespaces:
         return
     namespace, node = namespaces[statement.module], statement.node

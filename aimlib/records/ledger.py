@@ -223,7 +223,7 @@ class Ledger:
 
     @cached_property
     def plans(self) -> set[str]:
-        """SHA-256 hashes of the frozen analysis plans that were entered; exactly one if all is well."""
+        """SHA-256 hashes of the frozen analysis plans that were entered; normally, there is exactly one."""
         return _digests(self.entries, "plan").get("analysis", set())
 
     @cached_property

@@ -88,7 +88,7 @@ class BackboneConformance(Conformance):
                 assert bool(network(x).isfinite().all())
 
     def test_layout_names_what_the_network_has(self) -> None:
-        """All layers and ends of blocks are modules; a block's layers are convolutions or dense layers."""
+        """The layers and the end of every block are modules; the layers are convolutions or dense layers."""
         plugin: Backbone = backbones.create(self.config())
         for shape in self.shapes:
             network = plugin.build(shape)

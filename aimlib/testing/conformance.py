@@ -75,7 +75,7 @@ def random_like(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 
 def weigh(output: Tensor) -> Tensor:
-    """Return a scalar to differentiate: the sum of the output under fixed random weights."""
+    """Return a scalar to differentiate: the sum of the output, weighted with fixed random numbers."""
     return (output * random_like(tuple(output.shape), seed=1).to(output.dtype)).sum()
 
 

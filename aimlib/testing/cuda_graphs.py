@@ -85,7 +85,7 @@ class UnderWay:
 
     Attributes
     ----------
-    pools : memory pools of captures; while there is one, torch does not release memory.
+    pools : device memory pools of captures; while there is one, torch does not release device memory.
     holds_generators : whether generators refuse to draw outside a capture, as in torch 2.11.
     """
 

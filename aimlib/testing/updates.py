@@ -38,7 +38,7 @@ class UpdateConformance(Conformance):
     memory: ClassVar[MemoryConfig] = MemoryConfig(channels=4, rows=2, columns=3)
 
     def update(self, features: tuple[int, ...], seed: int = 0, memory: MemoryConfig | None = None) -> MemoryUpdate:
-        """Return the update after a module that returns `features`, with the initial values of `seed`."""
+        """Return the update for a module whose output has the shape `features`, with the initial values of `seed`."""
         config, plugin = self.config(), updates.get(self.name)
         update: MemoryUpdate = constructed(
             config, lambda: plugin(config, features, memory or self.memory, "layer1"), seed, "update."

@@ -84,7 +84,7 @@ def cache_of_torchvision() -> Path:
 
 
 def url(source: str) -> str:
-    """Return the URL from which torchvision downloads weights with an exact name; raises like `resolved`."""
+    """Return the URL from which torchvision downloads the weights `source`; raises UsageError like `resolved`."""
     address: str = _entry(source, "").url
     return address
 

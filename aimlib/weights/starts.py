@@ -29,7 +29,7 @@ class Start:
     ----------
     own : parameters that keep the values that their class sets itself.
     by_rule : parameters that a rule draws or sets, grouped by rule.
-    fit : what is loaded from a weight file, replacing any of these values; None without a file.
+    fit : what is loaded from a weight file in place of these values; None without a file.
     """
 
     own: tuple[str, ...]

@@ -93,7 +93,7 @@ def data_set(
 
 
 def without_clock(outcome: Outcome) -> dict[str, Any]:
-    """Return the parts of an outcome that must not depend on the clock or interruptions."""
+    """Return the parts of an outcome that must not depend on the clock or on interruptions."""
     kept = dataclasses.asdict(outcome)
     for name in ("seconds", "attempts", "started_at", "predictions"):
         del kept[name]

@@ -66,7 +66,7 @@ def config(memory: bool = False, updates: bool = False, **options: Any) -> Model
 
 
 def photos() -> Tensor:
-    """Return a bright and a dark image [2, SIDE, SIDE, 3]; other differences nearly vanish after 13 convolutions."""
+    """Return a bright and a dark image [2, SIDE, SIDE, 3]; smaller differences nearly vanish after 13 convolutions."""
     drawn = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
     return drawn * torch.tensor([255.0, 25.0]).view(2, 1, 1, 1)
 

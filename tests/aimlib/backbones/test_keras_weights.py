@@ -69,7 +69,7 @@ def ours(model: Model, side: int, weights: Weights, **options: Any) -> Tensor:
     [
         (SMALL, 32),
         (Model(**{**vars(SMALL), "stem_stride": 2}), 64),
-        (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # on the larger maps, padded to a square with a border
+        (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # on larger maps, the memory is padded to a square
     ],
 )
 def test_aim_as_run_gives_the_same_outputs_as_the_original_code(model: Model, side: int) -> None:

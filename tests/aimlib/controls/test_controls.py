@@ -1,4 +1,4 @@
-"""Control arms: frozen memory does not change, and matched baselines have as many parameters as AiM."""
+"""In control arms, frozen memory does not change, and matched baselines have as many parameters as AiM."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ THINGS: dict[str, Callable[[Path, Path], object]] = {
 
 
 def put(path: Path, thing: str) -> Path:
-    """Put something in the place of a file or folder; return the outside file to which a link points."""
+    """Put something in the place of a file or folder; return the file outside to which a link there would point."""
     outside = path.parents[1] / "precious"
     outside.write_text("precious" * 1000)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""A memory laid out on a map contains each value once, zeros elsewhere, and as many channels as the claim states."""
+"""A memory laid out on a map contains each value once and zeros elsewhere, in as many channels as the claim states."""
 
 from __future__ import annotations
 
