@@ -271,7 +271,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
 
 
 def _describes_itself(manifest: Manifest) -> bool:
-    """Return whether the fingerprint matches the classes and splits next to it."""
+    """Return whether the fingerprint in a manifest matches the manifest's classes and splits."""
     digests = {name: split.digest for name, split in manifest.splits.items()}
     return manifest.fingerprint == fingerprint(manifest.classes, digests)
 

@@ -249,7 +249,7 @@ class Ledger:
 
     @cached_property
     def head(self) -> str | None:
-        """The hash of a chain's last entry that stands for the most rows; None if the ledger is empty."""
+        """Among the hashes in `tips`, the one that stands for the most rows; None if the ledger is empty."""
         return max(
             self.tips.values(),
             key=lambda tip: (len(rows_of(self.before(tip))), len(self.before(tip)), tip),
