@@ -42,11 +42,11 @@ MOVED = {
     "analysis.query": "analysis.reading.query",
     "analysis.statistics.sequential": "analysis.looks.sequential",
 }
-"""Current module names, keyed by the earlier names under which documentation or plugins import the modules."""
+"""Current module names, keyed by the earlier names that documentation and plugins may still use for the modules."""
 
 
 class _MovedModules:
-    """Finder and loader that also import a moved module under its old name, with a warning.
+    """A finder and loader that imports a moved module under its old name, with a warning.
 
     The class does not use the base classes in `importlib.abc`, because importing that module takes longer than
     everything else here.
@@ -68,5 +68,5 @@ class _MovedModules:
         sys.modules[old] = importlib.import_module(MOVED[old])
 
 
-# The finder comes first, because the path of a moved package would find its modules a second time.
+# The finder comes first; otherwise, Python would find the modules of a moved package a second time, by its path.
 sys.meta_path.insert(0, _MovedModules())

@@ -2,12 +2,12 @@
 
 A configuration is frozen and strict, and its identity is permanent.
 
-The identity of a configuration is what the run id hashes. It omits fields that have their default value and fields
-marked `local`. Adding a field with a default therefore leaves old ids unchanged, and paths and devices never become
-part of an id. In return, whoever changes a default, or what a component computes, must raise the component's `version`.
+The run id hashes the identity of a configuration, which omits fields that have their default value and fields marked
+`local`. Adding a field with a default therefore leaves old ids unchanged, and paths and devices never become part of an
+id. In return, anyone who changes a default, or what a component computes, must raise the component's `version`.
 
 A plugin declares its dimensions as ``search_space = {"channels": Integer(16, 1024, log=True)}``; a search converts them
-to Optuna distributions. The names of the three kinds of dimension and of their fields follow Optuna's vocabulary.
+to Optuna distributions. The three kinds of dimension and their fields are named as in Optuna.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Frozen(BaseModel):
         Parameters
         ----------
         data : plain JSON values, as in a YAML or JSON document.
-        where : the path of `data` in its document, which is prefixed to every key path.
+        where : the path of `data` in its document, used as a prefix for every key path.
         """
         try:
             return cls.model_validate(data)
@@ -95,8 +95,8 @@ class ComponentConfig(Frozen):
     """Whether modules that the plugin builds keep the initial values that they set themselves; see
     `aimlib.memory.own_start`."""
     own_values_in_id: ClassVar[bool] = False
-    """Whether the identity records that initial values are kept, because the plugin's version 1 may have had them
-    replaced."""
+    """Whether the identity records that initial values are kept. This is necessary if runs of the plugin's version 1
+    may exist in which the initial values were replaced."""
 
     @model_validator(mode="before")
     @classmethod
@@ -112,7 +112,7 @@ class ComponentConfig(Frozen):
         return type(self).component
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version, hash of the user's own code, kept initial values, and options that are not defaults."""
+        """Return name, version, hash of own code, whether initial values are kept, and non-default options."""
         cls = type(self)
         code = {"code": cls.code} if cls.code else {}
         own = {"initial_values": "own"} if cls.own_values_in_id else {}
@@ -163,7 +163,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
     messages: list[str] = []
     found = error.errors(include_url=False)
     for item in found[:_MOST_PROBLEMS]:
-        # List indices and keys are part of the path; the names of unions and functions that pydantic adds are not.
+        # List indices and keys belong to the path; the names of unions and functions that pydantic adds do not.
         loc = [part for part in item["loc"] if isinstance(part, int) or _is_key(str(part))]
         path = ".".join([where, *map(str, loc)]) if where else ".".join(map(str, loc))
         cause = item.get("ctx", {}).get("error")
@@ -209,7 +209,7 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
 
 
 def _as_share(item: Any) -> str:
-    """Return what to write if a value between 0 and 1 is expected but the given one looks like a percentage."""
+    """Return what to write if a value between 0 and 1 is expected but the given value looks like a percentage."""
     limit, given = (
         (item.get("ctx") or {}).get({"less_than": "lt", "less_than_equal": "le"}.get(item["type"])),
         item["input"],
@@ -218,7 +218,7 @@ def _as_share(item: Any) -> str:
 
 
 def _no_options(model: type[BaseModel]) -> str:
-    """Return why there are no options; a class in the user's own code may lack its nested Config."""
+    """Return why a component has no options; a class in the user's own code may lack its nested Config."""
     if issubclass(model, ComponentConfig) and model.code:
         return "it takes no options; add a nested `class Config(ComponentConfig):` with this option to its class"
     return "it takes no options"
@@ -229,7 +229,7 @@ _WORDS = (
     ("a valid tuple", "a list"),
     ("a valid list", "a list"),
 )
-"""Pydantic's names of types, and the words for them in messages about documents."""
+"""Pydantic's names of types, and the words that messages about documents use for these types."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 _TUPLE = re.compile(r"\((.*)\)")
@@ -240,7 +240,7 @@ _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "fa
 
 
 def _as_scalar(kind: str, given: Any) -> str:
-    """Return what to write instead of a value that a different tool or YAML version reads as intended; may be empty."""
+    """Return how to write a value that only other tools or YAML versions understand; empty if there is no hint."""
     if kind in ("int_type", "float_type") and isinstance(given, str):
         plain = re.sub(r"(?<=\d)[_,](?=\d{3})", "", given.strip())
         if _NUMBER.fullmatch(plain):
@@ -261,7 +261,7 @@ def _as_scalar(kind: str, given: Any) -> str:
 
 
 def _choice_meant(item: Any) -> str:
-    """Return the choice that a text nearly matches, such as ``full_factorial`` for ``Full-Factorial``."""
+    """Return the choice that a text nearly matches, such as ``full_factorial`` if the text is ``Full-Factorial``."""
     if item["type"] != "literal_error" or not isinstance(item["input"], str):
         return ""
     choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])

@@ -1,8 +1,8 @@
 """One training run as data: network, data set, training and seed.
 
-A `RunConfig` is complete: together with the fingerprint of the data, it determines every number of the run on the same
-type of device and with the same number of threads. Importing this module does not import torch; validating a
-configuration imports the plugins that it names.
+A `RunConfig` is complete: together with the data's fingerprint, it determines every number in the run's result, for a
+given type of device and number of threads. Importing this module does not import torch; validating a configuration
+imports the plugins that it names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from aimlib.training.tuning.config import FineTuningConfig
 from aimlib.weights.config import WeightsConfig
 
 _ID_VERSION = 2
-"""Part of what every run id hashes, and frozen. It was once the schema version of the store, which has changed
+"""A frozen number that every run id hashes. It was once the schema version of the store; that version has changed
 since."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -43,12 +43,12 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _default(value: str) -> BeforeValidator:
-    """Read a value that means the same as null as null, so that both spellings are one experiment with the same id."""
+    """Convert a value that means the same as null to null, so that both spellings give the same run id."""
     return BeforeValidator(lambda given: None if given == value else given)
 
 
 def _no_weights(value: Any) -> Any:
-    """Read the name ``none`` as null."""
+    """Convert the name ``none`` to null."""
     return None if value == "none" else value
 
 
@@ -127,14 +127,14 @@ class ModelConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _no_placement_no_memory(cls, data: Any) -> Any:
-        """Read ``placement: none`` as the baseline, because studies vary the placement of an arm that has memory."""
+        """Convert a model with ``placement: none`` to the baseline, because studies may vary an arm's placement."""
         if isinstance(data, dict) and data.get("placement") in ("none", {"name": "none"}):
             return {key: value for key, value in data.items() if key not in ("memory", *_OF_MEMORY)}
         return data
 
     @model_validator(mode="after")
     def _without_idle_options(self) -> Self:
-        """Refuse options that have no effect, because a study must not vary them."""
+        """Refuse options that have no effect, because a study that varied them would have arms that do not differ."""
         if self.memory is None:
             idle = [name for name in _OF_MEMORY if getattr(self, name) is not None]
             if idle:
@@ -208,7 +208,7 @@ _NONE = (None, "none", {"name": "none"})
 
 
 def _plain_loss(given: ComponentConfig | None) -> ComponentConfig | None:
-    """Read the cross-entropy without options as null, so that both spellings are one experiment with the same id."""
+    """Convert the cross-entropy without options to null, so that both spellings give the same run id."""
     plain = given is not None and given.name == "cross_entropy" and not type(given).code and given == type(given)()
     return None if plain else given
 
@@ -358,7 +358,7 @@ class TrainingConfig(Frozen):
     """Seeds of individual random streams that do not follow the run's seed; None: all streams follow it."""
 
     def draws_from(self, stream: Stream) -> bool:
-        """Return whether a run draws from a stream; always True for `layers`, for which this is unknown."""
+        """Return whether a run draws from a stream; always True for `layers`, because layers' draws are unknown."""
         drawn = {
             "split": self.validation_fraction > 0,
             "order": self.shuffle,
@@ -496,7 +496,7 @@ class RunConfig(Frozen):
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
-        """Validate `data` (a run of the user's own training code if it has the key `train`); see `Frozen.parse`."""
+        """Validate `data` as `Frozen.parse` does; data with the key `train` describes a run of own training code."""
         if cls is RunConfig and isinstance(data, Mapping) and data.get("train") is not None:
             from aimlib.training.own.config import OwnRunConfig  # noqa: PLC0415 -- that module imports this one
 
@@ -513,8 +513,8 @@ class RunConfig(Frozen):
     def identity_text(self, data_fingerprint: str) -> str:
         """Return the JSON text that the run id hashes.
 
-        It contains a frozen number, every option that differs from its default, the versions of all components and of
-        the augmentation, and the fingerprint of the data. It does not contain paths, machines or resources.
+        The text contains a frozen number, every option that differs from its default, the versions of all components
+        and of the augmentation, and the fingerprint of the data. It does not contain paths, machines or resources.
         """
         content = {"schema": _ID_VERSION, "run": self.identity(), "data": data_fingerprint}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -527,5 +527,5 @@ def _monitors(config: ComponentConfig | None) -> bool:
 
 
 def _plateau(schedule: Any) -> bool:
-    """Return whether a document's schedule uses an accuracy."""
+    """Return whether the schedule in a document uses an accuracy."""
     return schedule not in _NONE and _monitors(schedules.parse(schedule))

@@ -51,14 +51,14 @@ class StoreError(UsageError):
 
 
 class ComputingError(RuntimeError):
-    """Repeating a computation gave a different result: the device, or something else in the machine, made an error.
+    """A repeated computation gave a different result: the device, or something else in the machine, made an error.
 
-    Unlike the other errors, this is not the user's mistake. A study continues the run from its last checkpoint.
+    Unlike the other errors, this one is not the user's mistake. A study continues the run from its last checkpoint.
 
     Parameters
     ----------
     never_repeats : whether every further repetition also gave a different result; the cause is then code with hidden
-        state rather than a device.
+        state, not the device.
     """
 
     def __init__(self, text: str = "", *, never_repeats: bool = False) -> None:
@@ -75,7 +75,7 @@ def text_of(error: BaseException) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return ``"did you mean 'x'? "`` for the nearest choice, or an empty string if none is near."""
+    """Return ``"did you mean 'x'? "`` for the choice nearest to a word; an empty string if no choice is near."""
     choices = list(choices)
     same = [choice for choice in choices if choice.lower() == word.lower()]
     near = same or difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
@@ -95,11 +95,11 @@ def counted(number: int, singular: str, plural: str = "") -> str:
 
 
 _TYPES = {"Module": "torch.nn.Module", "Optimizer": "torch.optim.Optimizer", "SupportsFloat": "a number"}
-"""Types in the words that messages use, where the name of the class is not clear enough."""
+"""The words with which messages refer to types whose class name is not clear enough."""
 
 
 def checked(value: object, wanted: type[_T], what: str) -> _T:
-    """Return what a plugin's method returned, if it has the required type.
+    """Return `value`, which a plugin's method returned, if it has the required type.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def warn_renamed(old: str, new: str, level: int = 3) -> None:
 
 
 def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a function accept keywords under their earlier names, with a warning: ``@renamed(trials="runs")``."""
+    """Let a function accept arguments under their earlier names, with a warning: ``@renamed(trials="runs")``."""
 
     def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)

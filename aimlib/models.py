@@ -1,4 +1,4 @@
-"""From configuration to network, and the properties of a network before it is trained."""
+"""Build networks from configurations, and determine the properties of a network before it is trained."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Initial values are not drawn, because tensors on the meta device have none and drawing takes most of the time."""
+    """Skips the drawing of initial values on the meta device: tensors there have no values, but drawing takes time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _DRAWS:
@@ -73,7 +73,7 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
 
 
 def weights_fit(model: ModelConfig, shape: ImageShape) -> fitting.Fit:
-    """Return what the network of a model with `weights` takes from its file; this does not allocate a network.
+    """Return what the network of a model with `weights` takes from the file; no network is allocated.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
 
 
 def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) -> nn.Module:
-    """Return the network; without a seed, its values are not the initial values of any run."""
+    """Return the network; without a seed, the values are not the initial values of any run."""
     backbone = cast("Backbone", backbones.create(model.backbone))
     network = constructed(model.backbone, lambda: _network_of(backbone, shape), seed, "")
     if model.memory is None or model.placement is None:
@@ -112,7 +112,7 @@ def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) ->
 
 
 def _calls(backbone: ComponentConfig, network: nn.Module, shape: ImageShape) -> list[Call]:
-    """Return the module calls in a backbone's forward pass; traced once per process, because no memory changes them."""
+    """Return the module calls in a backbone's forward pass; cached, because no memory changes them."""
     known = backbones.get(backbone.name), backbone.model_dump_json(), shape
     if known not in _traced:
         if len(_traced) == _TRACES:
@@ -152,7 +152,7 @@ def _update_factory(config: ComponentConfig, seed: int | None) -> UpdateFactory:
 
 
 def count_parameters(network: nn.Module, *, trainable: bool = False) -> int:
-    """Return the number of parameters, or of trained parameters, without running statistics."""
+    """Return the number of parameters (only trained ones if `trainable`), without running statistics."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable)
 
 
@@ -192,12 +192,12 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
 
 
 def controlled_skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
-    """Return the `skeleton` network with the model's control applied; raises the errors of both steps."""
+    """Return the network of `skeleton` with the model's control applied; both steps may raise UsageError."""
     return _controlled(model, skeleton(model, shape))
 
 
 def summary_of(network: nn.Module, shape: ImageShape, batch_size: int) -> ModelSummary:
-    """Return the summary of a `controlled_skeleton` network; see `summarize`."""
+    """Return the summary of a network that `controlled_skeleton` returned; see `summarize`."""
     batch_size = max(2, batch_size)  # batch norm after a dense layer cannot compute a variance from a single image
     x_BCHW = torch.zeros(batch_size, shape.channels, shape.height, shape.width, device="meta")
     statistics = sum(b.numel() for name, b in network.named_buffers() if "running_" in name)
@@ -239,7 +239,8 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations by the formulas of `torch.utils.flop_counter`.
 
     The `FlopCounterMode` of that module also attributes the operations to modules, which takes most of its time.
-    Operators without a formula consist of other operators; outside inference mode, this class counts those one by one.
+    Operators without a formula are composed of other operators; outside inference mode, this class sees and counts
+    these operators one by one.
     """
 
     def __init__(self) -> None:
@@ -259,7 +260,7 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _activation_bytes(network: nn.Module, x_BCHW: Tensor) -> int:
-    """Return the bytes that autograd keeps for the backward pass, without parameters; each tensor is counted once."""
+    """Return how many bytes autograd keeps for the backward pass, without parameters; each tensor is counted once."""
     # Compare storages, because a dense layer keeps a transposed view of its weight.
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, Tensor] = {}

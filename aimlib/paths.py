@@ -1,11 +1,12 @@
 """Locations of results: a local directory, or an object storage folder given by its URL.
 
-`ObjectPath` has those methods of `pathlib.Path` that readers of results use, so readers need not distinguish the two.
+`ObjectPath` has the methods of `pathlib.Path` that readers of results use, so readers need not distinguish the two
+kinds of location.
 
-A local folder may belong to a group. The group may then write to the folder, and the folder has the setgid bit, so the
-kernel assigns new files to that group (``chgrp GROUP FOLDER; chmod g+rwxs FOLDER``). `share` and `make_folder` let the
-group read and write what this process creates there, regardless of its umask. In other folders they do not change
-permissions.
+A local folder may be shared with a group (``chgrp GROUP FOLDER; chmod g+rwxs FOLDER``). The group can then write to the
+folder, and because of the setgid bit, the kernel assigns new files to the group. `share` and `make_folder` let the
+group read and write what this process creates in such a folder, regardless of the umask. In other folders, they do not
+change permissions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from aimlib.errors import StoreError
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _WHOLE = 8 * 2**20
-"""Maximum size in bytes of an object that is read in one request; from a larger object, only the requested ranges are
+"""Maximum size, in bytes, of an object that is read in one request; of a larger object, only the required ranges are
 read."""
 
 _FOR_FILES = stat.S_IRGRP | stat.S_IWGRP
@@ -90,7 +91,7 @@ Place = Path | ObjectPath
 
 
 def place(source: str | Place) -> Place:
-    """Return the location that a path or URL refers to, without reading from it.
+    """Return the location to which a path or URL refers, without accessing it.
 
     Raises
     ------
@@ -140,17 +141,17 @@ def is_remote(source: str | Place) -> bool:
 def read_file(path: Place, most: int = 2**30) -> bytes:
     """Return the content of a regular file or an object.
 
-    Reading a pipe would wait forever, and a device may have no end.
+    Other kinds of file are refused, because reading a pipe could block forever, and a device may have no end.
 
     Raises
     ------
-    FileNotFoundError: there is no such file.
-    OSError: it is not a regular file, is a broken link, is larger than `most` bytes, or cannot be read.
+    FileNotFoundError: the file does not exist.
+    OSError: the path is not a regular file, is a broken link, is larger than `most` bytes, or cannot be read.
     """
     if not isinstance(path, Path):
         return path.read_bytes()
     with _link_to_nothing_refused(path):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not wait either
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # otherwise, opening a pipe would block
     try:
         _refuse_special(os.fstat(handle))
         file = os.fdopen(handle, "rb")
@@ -173,7 +174,7 @@ def _refuse_special(found: os.stat_result) -> None:
 
 @contextmanager
 def _link_to_nothing_refused(path: Path) -> Iterator[None]:
-    """Raise an error other than FileNotFoundError if the directory entry exists; a removed file has no entry."""
+    """Convert FileNotFoundError to another OSError if the path exists as a broken link."""
     try:
         yield
     except FileNotFoundError:
@@ -183,7 +184,7 @@ def _link_to_nothing_refused(path: Path) -> Iterator[None]:
 
 
 def obstruction(path: Place) -> str:
-    """Describe what is in the place of a file; empty for a regular file or an object, or if nothing is there."""
+    """Describe what is at a path in place of a file; empty for a regular file, an object, or a missing file."""
     if not isinstance(path, Path):
         return ""
     try:
@@ -199,8 +200,9 @@ def advice_on(error: BaseException, if_damaged: str = "") -> str:
 
     Parameters
     ----------
-    if_damaged : what to do if the file's content is damaged, or something else is in its place. Missing permissions and
-        failing disks need a different remedy: the file may be intact and must not be deleted.
+    if_damaged : what to do if the file's content is damaged, or something other than a file is in its place. If
+        permissions are missing or the disk fails, the remedy is different: the file may be intact and must not be
+        deleted.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number in _ADVICE:
@@ -230,8 +232,8 @@ def for_arrow(path: Place) -> Any:
 
     Raises
     ------
-    FileNotFoundError: there is no such object.
-    OSError: it is not a regular file, or it is a broken link.
+    FileNotFoundError: the object does not exist.
+    OSError: the path is not a regular file, or is a broken link.
     """
     if isinstance(path, Path):
         with _link_to_nothing_refused(path):
@@ -245,7 +247,7 @@ def for_arrow(path: Place) -> Any:
 
 
 def share(path: Path) -> None:
-    """Let the group read and write a file or folder that this process created, if its folder belongs to a group."""
+    """Let the group read and write a file or folder that this process created, if its parent folder is shared."""
     if not _is_shared(path.parent):
         return
     with suppress(PermissionError, FileNotFoundError):  # another user owns and shares the file, or it has been removed
@@ -256,7 +258,7 @@ def share(path: Path) -> None:
 
 
 def share_opened(handle: int, path: Path) -> None:
-    """Do the same as `share` for an open file."""
+    """Let the group read and write an open file, as `share` does."""
     if not _is_shared(path.parent):
         return
     mode = os.fstat(handle).st_mode
@@ -266,7 +268,7 @@ def share_opened(handle: int, path: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write or atomically replace a text file in UTF-8, shared like its folder.
+    """Write a text file in UTF-8, replacing an existing file atomically; the file is shared like its folder.
 
     Raises
     ------
@@ -289,7 +291,7 @@ def make_folder(path: Path) -> None:
         with suppress(FileExistsError):  # another process created it meanwhile
             missing.mkdir()
             share(missing)
-    path.mkdir(exist_ok=True)  # raises an error if a file has that name
+    path.mkdir(exist_ok=True)  # raises an error if a file has the folder's name
 
 
 def _is_shared(folder: Path) -> bool:

@@ -34,13 +34,13 @@ DISTRIBUTION = "aim-ablations"
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """The origin of a plugin, which is known without importing the plugin.
+    """The origin of a plugin, determined without importing the plugin.
 
     Attributes
     ----------
     family, name : e.g. ``placements``, ``every_layer``.
-    distribution : the installed distribution that contains it, with its version if known.
-    module : the module that defines it.
+    distribution : the installed distribution that contains the plugin, with the distribution's version if known.
+    module : the module that defines the plugin.
     """
 
     family: str
@@ -57,7 +57,7 @@ class Origin:
     ----------
     file : name of the file without its folder, or ``notebook``.
     code : hash of the code that the class reaches.
-    bundle : hash of everything that the file registers; the module of the class is named after it.
+    bundle : hash of everything that the file registers; the name of the class's module contains it.
     place : file and line, for messages.
     """
 
@@ -67,7 +67,7 @@ class Origin:
     place: str = ""
 
     def __str__(self) -> str:
-        """The origin, as stored in rows."""
+        """Return the origin in the form in which rows store it."""
         return f"own code: {self.file}, sha256 {self.code}"
 
 
@@ -80,7 +80,7 @@ class Registry:
     kind : singular noun for messages.
     package : the package of the built-in plugins.
     methods : names that every plugin class of the family must define.
-    bases : names of the base classes that `package` offers; a plugin class derives from one of them, or has its own
+    bases : names of the base classes in `package`; a plugin class must derive from one of them or have its own
         constructor.
     """
 
@@ -98,10 +98,10 @@ class Registry:
         """Return the class decorator that registers a plugin as `name`.
 
         The class may define `Config` (a ComponentConfig with its options), `search_space` (dimensions of those
-        options), `source` (origin of the idea) and `initial_values`. With ``own``, the default for the user's own code,
-        the initial values that the class sets itself are kept. With ``rules``, the default for distributions, the rules
-        of `aimlib.memory.initialization` replace them. `version` is part of every run id: raise it when the plugin
-        computes something different.
+        options), `source` (origin of the idea) and `initial_values`. If `initial_values` is ``own``, the default for
+        the user's own code, the initial values that the class sets itself are kept. If it is ``rules``, the default for
+        distributions, the rules of `aimlib.memory.initialization` replace these values. `version` is part of every run
+        id; raise it whenever the plugin starts to compute something different.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Registry:
         return decorate
 
     def adopt(self, name: str, cls: type, version: int, origin: Origin) -> None:
-        """Register a class of the user's own code, replacing the class of that name that the user's process defined.
+        """Register a class of the user's own code; a class that this process registered as `name` is replaced.
 
         Raises
         ------
@@ -139,16 +139,16 @@ class Registry:
         return self._origins.get(name)
 
     def unowned(self) -> dict[str, type]:
-        """Return the classes, by name, that no distribution lists and that were not adopted as the user's own code."""
+        """Return, by name, the classes that no distribution lists and that were not adopted as the user's own code."""
         owned = {info.name for info in self._of_distributions()}
         return {name: cls for name, cls in self._classes.items() if name not in owned and name not in self._origins}
 
     def _refuse_duplicate(self, name: str, cls: type) -> None:
         own, other = f"{cls.__module__}.{cls.__qualname__}", self._classes.get(name)
-        if name in self._origins:  # the process defines the class again, and a study adopts the new definition
+        if name in self._origins:  # the user defines the class again; the next study adopts the new definition
             other = None
         first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
-        # A built-in plugin owns its name even before it is imported.
+        # The name of a built-in plugin is taken even before the plugin is imported.
         module = next((info.module for info in self._builtin() if info.name == name), cls.__module__)
         if module != cls.__module__:
             first = module
@@ -156,7 +156,7 @@ class Registry:
             raise PluginError(f"{self.kind} {name!r} is registered twice: by {first} and by {own}; rename one of them")
 
     def _complete(self, name: str, version: int, cls: type, place: str = "") -> None:
-        """Check the plugin's attributes and fill in optional ones."""
+        """Check the plugin's attributes, and set the optional attributes that it lacks."""
         if not isinstance(cls, type):
             raise PluginError(
                 f"{self.kind} {name!r} ({getattr(cls, '__qualname__', cls)!s}) is not a class; write a class with "
@@ -176,7 +176,7 @@ class Registry:
         own, config = f"{cls.__qualname__}.Config", given
         if (
             "Config" not in cls.__dict__ or config.__qualname__ != own
-        ):  # Config is inherited or shared: copy it, so that the name and version set below belong to this plugin alone
+        ):  # Config is inherited or shared; with a copy, the name and version set below apply to this plugin only
             config = type("Config", (config,), {"__module__": cls.__module__, "__qualname__": own})
             setattr(cls, "Config", config)  # noqa: B010 -- mypy does not know the attributes of a `type`
         elif config.__dict__.get("component", name) != name:
@@ -219,7 +219,7 @@ class Registry:
             )
 
     def _base(self) -> tuple[str, type]:
-        """Return the module that the family's first base class is imported from, and that class."""
+        """Return the module from which the family's first base class is imported, and that class."""
         name = (
             self.package if hasattr(importlib.import_module(self.package), self._bases[0]) else f"{self.package}.base"
         )
@@ -239,7 +239,7 @@ class Registry:
         raise PluginError(f"{where} lacks {', '.join(lacking)}; {', and '.join(remedies)}")
 
     def _signature(self, cls: type, method: str) -> str:
-        """Return the first line of a missing method, as declared in the base class of the plugin or of the family."""
+        """Return the signature of a missing method, as declared in a base class of the plugin or of the family."""
         base = next((getattr(each, method) for each in cls.__mro__ if method in vars(each)), None)
         if base is None and self._bases:
             base = getattr(self._base()[1], method, None)
@@ -252,8 +252,8 @@ class Registry:
     def _state_start(self, name: str, cls: type, config: type[ComponentConfig]) -> None:
         """Record whether the initial values that the class sets itself are kept.
 
-        By default, the user's own code keeps them. Classes of distributions do not, because version 0.1.0 replaced
-        their values.
+        By default, the initial values of classes in the user's own code are kept. Those of classes in distributions are
+        not kept, because version 0.1.0 replaced them.
         """
         stated = getattr(cls, "initial_values", None)
         if stated not in (None, "own", "rules"):
@@ -288,8 +288,8 @@ class Registry:
 
         Raises
         ------
-        PluginError: there is no such plugin (the message lists the choices), two distributions claim the name, or
-            importing the plugin failed (the message names the distribution and the cause).
+        PluginError: there is no plugin with this name (the message lists the choices), two distributions claim the
+            name, or importing the plugin failed (the message names the distribution and the cause).
         """
         claims = [info for info in self.plugins() if info.name == name]
         if len(claims) > 1:
@@ -308,7 +308,7 @@ class Registry:
         except (Exception, SystemExit) as error:
             from aimlib.records.escaping import LONGEST_LINE, shortened  # noqa: PLC0415 -- needed only for an error
 
-            self._classes.pop(info.name, None)  # the plugin's module may have failed after registering the plugin
+            self._classes.pop(info.name, None)  # the module may have raised the error after it registered the plugin
             raise PluginError(
                 f"{self.kind} {info.name!r} of {info.distribution} cannot be imported from {info.module}: "
                 f"{type(error).__name__}: {shortened(text_of(error), LONGEST_LINE)}; repair or uninstall that "
@@ -377,7 +377,7 @@ def _full_name(cls: type) -> str:
 
 @cache
 def _modules(package: str) -> tuple[str, ...]:
-    """Return the modules in this package that contain a plugin; cached, because every option needs them.
+    """Return the modules in a package that contain a plugin; cached, because parsing each option needs this list.
 
     `importlib.util.find_spec` is not used, because it imports the parent packages, which import torch.
     """
@@ -453,7 +453,7 @@ def _registries(annotations: tuple[Any, ...]) -> Iterator[Registry]:
 
 @dataclass(frozen=True)
 class ComponentOf:
-    """Field annotation: a component of `registry`, validated by name and written back with its name.
+    """Annotation for a field with a component of `registry`; the component's name selects its configuration class.
 
     ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``; if `optional`, null and the name ``none`` mean
     that there is no component.
@@ -470,7 +470,7 @@ class ComponentOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return a placeholder with the family, because its components' schemas are known only after their import."""
+        """Return a placeholder with the family, because schemas of components are known only after an import."""
         return {"x-family": self.registry.family, "x-optional": self.optional}
 
     def _parse(self, value: object) -> ComponentConfig | None:

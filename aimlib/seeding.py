@@ -1,4 +1,4 @@
-"""One seed, many independent streams, each addressed by name.
+"""Independent random streams, derived from one seed and identified by name.
 
 ``seed_for(seed, "init", "layer1.0.conv1.weight")`` depends only on its arguments. Adding a memory layer does not change
 the initial values of other layers, and the number of workers does not change any augmentation draw. The idea of naming
@@ -18,19 +18,19 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def seed_for(seed: int, *names: str | int) -> int:
-    """Return the seed of the stream `names` under the run seed `seed`, in [0, 2**63).
+    """Return the seed of the stream called `names` in a run with the seed `seed`; the result is in [0, 2**63).
 
     Raises
     ------
-    TypeError: a name is neither a string nor an integer; its string form might not be stable.
+    TypeError: a name is neither a string nor an integer; the string form of other types might not be stable.
     """
     return int.from_bytes(hashlib.blake2b(_text(seed, *names).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def seeds_for(seed: int, *names: str | int, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Return ``seed_for(seed, *names, number)`` for each of `numbers`, three times as fast.
+    """Return ``seed_for(seed, *names, number)`` for each of `numbers`, about three times as fast as separate calls.
 
-    The part that the streams have in common is hashed once.
+    The part of the name that the streams have in common is hashed only once.
     """
     common = hashlib.blake2b(f"{_text(seed, *names)}\x1fi".encode(), digest_size=8)
     digests = []

@@ -16,7 +16,7 @@ from aimlib.registry import backbones
 
 
 class _WidenedResNet(ResNet):  # type: ignore[misc]
-    """torchvision's ResNet, with a configurable inner width of the bottlenecks in each stage."""
+    """torchvision's ResNet, with bottlenecks whose inner width can be set for each stage."""
 
     def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         self._widths = dict(zip((64, 128, 256, 512), widths, strict=True))

@@ -1,4 +1,4 @@
-"""ResNet50 as Keras builds it: the network that both arms use as run."""
+"""ResNet50 as Keras builds it: the network of both arms in the author's notebooks."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class KerasResNet(StagedResNet):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(
             3, stride=2, padding=1
-        )  # Keras pads with zeros, which gives the same result after a ReLU
+        )  # Keras pads with zeros instead; after a ReLU, the result is the same
 
         def block(in_channels: int, width: int, stride: int, first: bool) -> nn.Module:
             return KerasBottleneck(in_channels, width, stride, norm, shortcut=first)
@@ -91,8 +91,8 @@ class KerasResNet(StagedResNet):
 class ResNet50KerasBackbone(Backbone):
     """Keras's ResNet50 (version 1), untrained: a stage's stride is on the first 1 x 1, and convolutions have biases.
 
-    With 120 classes it has 23,833,592 parameters as Keras counts them; 53,120 of these are running statistics. The
-    defaults are those of the control; AiM as run has stem_stride 1 and bn_epsilon 1e-3.
+    With 120 classes, the network has 23,833,592 parameters by Keras's count, of which 53,120 are running statistics.
+    The defaults are those of the author's control; the author's AiM network has stem_stride 1 and bn_epsilon 1e-3.
     """
 
     source = "keras.applications.ResNet50, as in github.com/Joy-Lunkad/AiM, commit 3d79d31; He et al., 2016"

@@ -19,7 +19,7 @@ from aimlib.registry import backbones
 class Bottleneck(nn.Module):
     """A layer-by-layer copy of torchvision's bottleneck block (v1.5: the stride is on the 3 x 3 convolution).
 
-    The block is a copy because importing torchvision takes seconds in every worker; a test compares it with the
+    The block is a copy because importing torchvision takes seconds in every worker; a test compares the copy with the
     original.
 
     Parameters

@@ -16,12 +16,12 @@ from aimlib.registry import backbones
 
 
 class SqueezeExcitation(nn.Module):
-    """Weights the channels of a map by a gate between 0 and 1 that is computed from the channel means.
+    """Multiplies the channels of a map by a gate between 0 and 1, which is computed from the channel means.
 
     Parameters
     ----------
     channels : number of channels in the map.
-    reduction : ratio of the channels to the gate's hidden units.
+    reduction : ratio of the number of channels to the number of hidden units in the gate.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -37,7 +37,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class ConstantGate(nn.Module):
-    """Weights the channels of a map by a learned gate that is the same for every image."""
+    """Multiplies the channels of a map by a learned gate that is the same for every image."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()

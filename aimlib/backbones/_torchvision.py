@@ -41,7 +41,8 @@ class TorchvisionBackbone(Backbone):
 
         Raises
         ------
-        UsageError: torchvision has no such classification network, or it cannot take images of this shape.
+        UsageError: torchvision has no classification network with this name, or the network cannot take images of this
+            shape.
         """
         import torchvision  # noqa: PLC0415 -- takes seconds
 
@@ -49,8 +50,8 @@ class TorchvisionBackbone(Backbone):
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise UsageError(f"backbone.architecture: {unknown_name('torchvision network', name, known)}")
-        # With auxiliary heads, the outputs differ between training and evaluation. Torchvision's initialization of
-        # these networks takes a minute.
+        # With auxiliary heads, a network returns different outputs in training and in evaluation. Torchvision's own
+        # initialization of these networks takes a minute.
         options: dict[str, Any] = (
             {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
         )
@@ -60,7 +61,7 @@ class TorchvisionBackbone(Backbone):
         except NotImplementedError:  # regnet computes its widths with tensors, which have no values on the meta device
             with torch.device("cpu"):
                 network = torchvision.models.get_model(name, **options)
-            network.to(torch.empty(0).device)  # get_default_device in torch 2.7 ignores `with`
+            network.to(torch.empty(0).device)  # in torch 2.7, get_default_device ignores a device set with `with`
         if shape.channels != 3:
             _take_channels(network, shape.channels)
         leave_out_idle_pooling(network)

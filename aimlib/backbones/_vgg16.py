@@ -34,9 +34,9 @@ class KerasVgg16(nn.Sequential):
 class Vgg16Backbone(Backbone):
     """Thirteen 3 x 3 convolutions without batch norm, followed by a flatten layer, a batch norm and three dense layers.
 
-    As run: with 120 classes at 224 px, the network has 134,852,536 parameters as Keras counts them. Trained as the
-    author trained it (Adam at 1e-2), it stayed at chance level; `vgg16_bn` is the variant that can be trained. The
-    features that enter the dense head are in Keras's order: rows, columns, channels.
+    As run, with 120 classes at 224 px, the network has 134,852,536 parameters by Keras's count. Trained as the author
+    trained it (Adam with a learning rate of 1e-2), the network stayed at chance level; `vgg16_bn` is the variant that
+    can be trained. The features that enter the dense head are in Keras's order: rows, columns, channels.
     """
 
     source = "keras.applications.VGG16 with the head of github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb"

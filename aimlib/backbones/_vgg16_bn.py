@@ -46,7 +46,7 @@ class Vgg16BnBackbone(Backbone):
         features: nn.Sequential = make_layers(plan, batch_norm=True)
         if shape.channels != 3:
             features[0] = nn.Conv2d(shape.channels, options.widths[0], kernel_size=3, padding=1)
-        with torch.device("meta"):  # its dense layers, which take 0.5 GB at their usual size, are replaced below
+        with torch.device("meta"):  # the dense layers, which take 0.5 GB at their usual size, are replaced below
             network: nn.Module = VGG(nn.Sequential(), num_classes=shape.classes, init_weights=False)
         network.features = features
         leave_out_idle_pooling(network)

@@ -13,8 +13,8 @@ from aimlib.datasets.base import ImageShape
 from aimlib.memory.structure import Block, Layout
 
 BottleneckWidths = Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of)]
-"""Inner widths of bottlenecks. With widths below 4, the strided shortcuts have fewer than 16 channels; for these, the
-backward pass of oneDNN's strided 1 x 1 convolution is faulty (see `aimlib.memory.readers`)."""
+"""Inner widths of bottlenecks. With widths below 4, the strided shortcuts would have fewer than 16 channels. For so few
+channels, the backward pass of oneDNN's strided 1 x 1 convolution is faulty (see `aimlib.memory.readers`)."""
 
 
 class Backbone(ABC):
@@ -30,9 +30,9 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network for images with `shape`, from [batch, channels, height, width] to logits [batch, classes].
+        """Return a network that maps images [batch, channels, height, width] with `shape` to logits [batch, classes].
 
-        Under ``torch.device("meta")`` it must not allocate memory.
+        Under ``torch.device("meta")``, `build` must not allocate RAM or device memory.
         """
 
     @abstractmethod

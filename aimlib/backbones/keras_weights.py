@@ -1,14 +1,14 @@
-"""Conversion of the author's Keras weights to state dicts for this package's networks, with the same outputs.
+"""Conversion of the author's Keras weights to state dicts with which this package's networks have the same outputs.
 
-The networks of the two arms as run are `resnet50_keras` without and with memory; `vgg16` is the author's other control,
-which can also have memory here. These networks are channels first and read the memory as a sum; the original is
-channels last and concatenates. The results are the same: kernels are transposed, and a kernel over ``[input; memory]``
-is split into the layer's own part and the reading part.
+The author's two arms are `resnet50_keras` without and with memory; `vgg16` is the author's other control, which can
+also have memory here. This package's networks keep channels first and read the memory as a sum; the originals keep
+channels last and concatenate. The results are the same, because kernels are transposed, and a kernel over ``[input;
+memory]`` is split into the layer's own part and the reading part.
 
 The names are those used in the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
-convolution in the first block of stage 2, here ``layer1.0.conv1``; ``mem_conv2a_branch_a`` is the first convolution of
-the update after that block. The control came from ``keras.applications``; the names used there
-(``conv2_block1_1_conv``) are also accepted.
+convolution in the first block of stage 2, called ``layer1.0.conv1`` here; ``mem_conv2a_branch_a`` is the first
+convolution of the update after that block. The author took the control from ``keras.applications``; the layer names
+used there (``conv2_block1_1_conv``) are also accepted.
 """
 
 from __future__ import annotations
@@ -53,15 +53,16 @@ def from_keras(
         memory as run (update conv_sigmoid or none, memory conv_ones). The network is not changed. The author had no
         VGG16 with memory; the update layers of such a network are expected under the number of the stage
         (``mem_conv1_branch_a``).
-    static_memory : Keras's name for the second memory layer of the routing ``as_run``. Keras generated the name, which
-        depends on the layers that the author's process had built before.
+    static_memory : Keras's name for the second memory layer of the routing ``as_run``. Keras generated this name; it
+        depends on the layers that the author's process had built earlier.
     head : Keras's names for the batch norm and the two hidden dense layers of VGG16. Keras generated these names as
         well; the defaults are the names in the author's notebook.
     unused : names or patterns of layers that the network does not have (an update block whose output is not used).
 
     Raises
     ------
-    UsageError: a layer is missing, has a different shape, or is left over; the message has one line per problem.
+    UsageError: a layer is missing, has a different shape, or is not in the network; the message has one line per
+        problem.
     """
     problems: list[str] = []
     state: dict[str, Tensor] = {}
@@ -91,7 +92,7 @@ def from_keras(
 
 
 class _Update:
-    """An update's first convolution, stored here as two: one over the features and one over the memory."""
+    """An update's first convolution, stored here as two convolutions: one over the features and one over the memory."""
 
     def __init__(self, update: ConvSigmoid) -> None:
         self.see, self.read = update.see, update.read
@@ -100,7 +101,7 @@ class _Update:
 def _layers(
     network: nn.Module, static_memory: str, head: tuple[str, str, str]
 ) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Yield, for every layer with weights, its name here, the layer, and its possible names in Keras."""
+    """Yield, for every layer with weights, its name in this package, the layer, and its possible names in Keras."""
     aim = network if isinstance(network, AimNetwork) else None
     inside = "" if aim is None else "network."
     for name, module in (network if aim is None else aim.network).named_modules():

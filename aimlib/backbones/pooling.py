@@ -12,8 +12,8 @@ from aimlib.memory.structure import replace_module, trace
 class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
     """torch's adaptive average pooling, skipped for maps that already have its output size.
 
-    Pooling would return these maps unchanged. However, on CUDA its backward pass is nondeterministic if it pools to
-    more than one value per channel, because the order of summation varies.
+    Pooling would return such maps unchanged. However, the backward pass of a pooling to more than one value per channel
+    is nondeterministic on CUDA, because the order of summation varies.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- torch's name
@@ -22,7 +22,7 @@ class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
 
 
 def leave_out_idle_pooling(network: nn.Module) -> None:
-    """Make a network skip every adaptive average pooling that would have no effect. Names do not change."""
+    """Make a network skip every adaptive average pooling that would have no effect. The layers keep their names."""
     for name, module in list(network.named_modules()):
         if type(module) is nn.AdaptiveAvgPool2d:
             replace_module(network, name, AdaptiveAveragePool(module.output_size))

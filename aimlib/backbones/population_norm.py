@@ -1,4 +1,4 @@
-"""Batch norm of features with a running variance computed as in Keras."""
+"""Batch norm for features, with a running variance that is computed as in Keras."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.nn import functional
 class PopulationBatchNorm1d(nn.BatchNorm1d):
     """`nn.BatchNorm1d` whose running variance averages the unmodified variances of the batches.
 
-    PyTorch first multiplies them by n / (n - 1), for batches of n. Keras does the same for maps (fused batch norm), but
-    not for features; with a batch of 64, the difference is 1.6 %. During training, both normalize a batch by the same
-    value.
+    PyTorch first multiplies each variance by n / (n - 1), where n is the size of the batch. Keras does so for maps
+    (fused batch norm), but not for features; with a batch of 64, the difference is 1.6 %. During training, both
+    libraries normalize a batch by the same variance.
     """
 
     running_mean: Tensor

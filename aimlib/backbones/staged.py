@@ -51,8 +51,8 @@ class StagedResNet(nn.Module):
         Parameters
         ----------
         in_channels : output channels of the stem.
-        block : creates a block from its input channels, inner width and stride, and whether it is the first in its
-            stage.
+        block : function that creates a block, given its input channels, its inner width, its stride, and whether it is
+            the first block in its stage.
         expansion : ratio between a block's output channels and its inner width.
         """
         self.stages = len(widths)

@@ -1,4 +1,4 @@
-"""Controls: transformations that remove from an AiM arm what is to be explained; one private file per control.
+"""Controls: transformations that remove one suspected cause of an effect from an AiM arm; one private file per control.
 
 The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """

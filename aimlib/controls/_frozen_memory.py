@@ -17,9 +17,9 @@ from aimlib.registry import controls
 class FrozenMemory(Control):
     """The same network, but the memory source and the updates keep their initial parameters; the readers are trained.
 
-    The batch norms in updates still normalize and track statistics. The statistics are not learned parameters, and
-    without them the control would also differ from AiM in the scale of its memory. A memory that is carried across
-    batches still changes, because that memory is not a parameter either.
+    The batch norms in updates still normalize and track statistics. The statistics are not learned parameters; without
+    normalization, the control would also differ from AiM in the scale of its memory. A memory that is carried across
+    batches also keeps changing, because it is not a parameter.
     """
 
     source = "control for: is it what the memory learns, or that there are more inputs to read?"

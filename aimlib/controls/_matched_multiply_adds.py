@@ -20,8 +20,9 @@ from aimlib.registry import controls
 class MatchedMultiplyAdds(Matching):
     """The baseline without memory, widened until it needs as many multiply-adds per image as the AiM model.
 
-    The convolutions and dense layers of the forward pass are counted. Computations that the AiM model performs once per
-    batch are divided by `batch_size`. Widened layers do not share their initial values with the other arms.
+    The count covers the convolutions and dense layers of the forward pass. The multiply-adds that the AiM model
+    performs once per batch are divided by `batch_size`. Widened layers do not share their initial values with the other
+    arms.
     """
 
     source = "control for: is it the memory, or the arithmetic that comes with it?"
@@ -41,7 +42,7 @@ class MatchedMultiplyAdds(Matching):
         return summarize(model, shape, self.config.batch_size).multiply_adds
 
     def cost(self, model: ModelConfig, shape: ImageShape) -> int:
-        """Return the multiply-adds of a baseline, computed from the shapes in one forward pass."""
+        """Return the multiply-adds of a baseline, counted from the tensor shapes in one forward pass."""
         network = skeleton(model, shape)
         modules = dict(network.named_modules())
         total = 0

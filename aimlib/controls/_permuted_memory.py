@@ -30,10 +30,10 @@ class _Neighbour:
 class PermutedMemory(Control):
     """The same network, in which every layer reads a different image's memory, in training and in evaluation.
 
-    The capacity is the same, so any loss in accuracy compared with AiM is due to the memory's information about the
-    image. The updates still use each image's own memory. Images are evaluated in one fixed order that mixes the
-    classes, so the other image belongs to the same class only as often as expected by chance. If a batch contains only
-    one image, that image reads its own memory.
+    The capacity is the same as in AiM, so any loss in accuracy is due to the missing information about the image. The
+    updates still use each image's own memory. Images are evaluated in one fixed order that mixes the classes, so two
+    neighboring images belong to the same class only as often as expected by chance. If a batch contains only one image,
+    that image reads its own memory.
     """
 
     source = "control for: is it the memory's content about the image?"

@@ -61,10 +61,10 @@ def as_position_biases(network: AimNetwork) -> nn.Module:
 class PositionBias(Control):
     """A network without memory: every layer that would read it has a learned bias per position, initially zero.
 
-    AiM without updates cannot express anything else (`as_position_biases` converts any AiM network without updates);
-    only the parameters differ. If this control is as accurate as AiM without updates, the memory is therefore
-    equivalent to biases. The layers have the same initial values as in the other arms. The memory's size and source
-    have no effect; its placement determines the layers.
+    AiM without updates computes the same functions as this control, with different parameters: `as_position_biases`
+    converts any AiM network without updates. If the control is as accurate as AiM without updates, the memory has no
+    advantage over biases. The layers have the same initial values as in the other arms. The memory's size and source
+    have no effect; its placement determines which layers have biases.
     """
 
     source = "control for: is it a memory, or a bias for every position?"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # reading a study must not import torch
 
 
 class Control(ABC):
-    """Base class of `aimlib.controls`: a transformation that removes from an AiM arm what is to be explained.
+    """Base class of `aimlib.controls`: a transformation that removes one suspected cause of an effect from an AiM arm.
 
     Attributes
     ----------
@@ -36,17 +36,17 @@ class Control(ABC):
 
         Raises
         ------
-        UsageError: this model cannot have the control; the message says why.
+        UsageError: the control is not possible for this model; the message says why.
         """
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Return the control's network, created from the built and initialized AiM network, which may be modified.
+        """Return the control's network, created from the built and initialized AiM network; `network` may be modified.
 
-        It is called if `ModelConfig.control` names this control, including on the meta device.
+        This method is called if `ModelConfig.control` names this control, also for networks on the meta device.
 
         Raises
         ------
-        UsageError: the control changes only the configuration but was set in the model, or it would not change anything
+        UsageError: the control changes only the configuration but is set in the model, or it would not change anything
             in this network.
         """
         raise UsageError(

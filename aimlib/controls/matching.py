@@ -1,4 +1,4 @@
-"""Widening a baseline until it costs as much as an AiM model; the code shared by the matched controls."""
+"""Widen a baseline until it costs as much as an AiM model; the matched controls share this code."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Matching(Control):
 
         Raises
         ------
-        UsageError: the model starts from weights, the backbone has no widths, or there are no widths within the
-            tolerance.
+        UsageError: the model starts from pretrained weights, the backbone has no widths, or no widths match the cost
+            within the tolerance.
         """
         if model.weights is not None:
             raise UsageError(
@@ -89,7 +89,7 @@ class Matching(Control):
 
 
 _widened: dict[tuple[Any, ...], ModelConfig] = {}
-"""Results found by this process; kept because the search takes seconds and a session expands its study several
+"""The widened models that this process has found; the search takes seconds, and a session expands its study several
 times."""
 
 
@@ -107,7 +107,7 @@ def baseline_at(model: ModelConfig, widths: tuple[int, ...]) -> ModelConfig:
 
 
 def match_widths(widths: tuple[int, ...], target: int, count: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:
-    """Return the widths, at least as large as the given ones, with the cost nearest to `target` that the search finds.
+    """Return widths, none smaller than the given ones, whose cost is the nearest to `target` that the search finds.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class Digits(DatasetPlugin):
         return ImageShape(self.config.channels, self.config.size, self.config.size, classes=10)
 
     def load(self) -> DataSet:
-        """Return the digits; their names are their positions in scikit-learn's order."""
+        """Return the digits; an image's name is its position in scikit-learn's order."""
         table = _table()
         labels = table[:, 64].astype(np.int64)
         values = (table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.float32)

@@ -70,7 +70,7 @@ class FashionMnist(DatasetPlugin):
         return ImageShape(self.config.channels, self.config.size, self.config.size, len(CLASSES))
 
     def load(self) -> DataSet:
-        """Return the images; their names are their positions in the files."""
+        """Return the images; an image's name is its position in the file of its split."""
         return with_fingerprint(self._split("train", self.config.train_images), self._split("test", None), CLASSES)
 
     def folders(self) -> tuple[Path, ...]:

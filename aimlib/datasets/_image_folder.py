@@ -40,8 +40,8 @@ class ImageFolder(PhotoPlugin):
     """``<root>/train/<class>/*`` and ``<root>/test/<class>/*``, with classes in ascending order of their names.
 
     With `split`, the layout is ``<root>/<class>/*``, and `aimlib.datasets.splitting` splits the photos. Images are
-    recognized by their suffix (jpg, png, ...), also in subfolders of a class; hidden files are ignored. The names of
-    images are their paths below the root.
+    recognized by their suffix (jpg, png, ...), also in subfolders of a class; hidden files are ignored. An image's name
+    is its path below the root.
     """
 
     source = "the user's own"
@@ -84,7 +84,7 @@ class ImageFolder(PhotoPlugin):
         return {"train": options.train, **own, "test": options.test}
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the root, and a name for the folders of all splits or for the way in which photos are split."""
+        """Return the root, and a text that identifies the folders of all splits or how photos are split."""
         split = self.config.split
         variant = "/".join(self.folders().values()) if split is None else f"split {split.model_dump_json()}"
         return data_folder("image_folder", self.config.root), variant
@@ -122,7 +122,7 @@ class ImageFolder(PhotoPlugin):
         oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
         if self.config.split is not None:
             refuse_splits_as_classes(self.config.name, root, trees["all"].photos)
-            refuse(self.config.name, root, oddities)  # names that are not valid text cannot be split
+            refuse(self.config.name, root, oddities)  # photos whose names are not valid text cannot be split
             splits = divided(splits["all"], self.config.split, classes)
         else:
             oddities += beside(root, list(folders.values()))
@@ -131,7 +131,7 @@ class ImageFolder(PhotoPlugin):
 
 
 def split_of(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> PhotoSplit:
-    """Return the photos of all classes as a split, sorted by path."""
+    """Return the photos of all classes as one split, sorted by path."""
     number = {name: index for index, name in enumerate(classes)}
     pairs = sorted((path, number[name]) for name, paths in by_class.items() for path in paths)
     labels = np.array([label for _, label in pairs], dtype=np.int64)
@@ -139,7 +139,7 @@ def split_of(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> Photo
 
 
 def divided(photos: PhotoSplit, split: SplitConfig, classes: Sequence[str]) -> dict[str, PhotoSplit]:
-    """Return the two splits into which a configuration divides photos that are not split yet."""
+    """Return the training and test photos into which a configuration divides `photos`."""
     test = is_test(split, photos.paths, photos.labels, classes)
     return {"train": photos.chosen(~test), "test": photos.chosen(test)}
 
@@ -172,7 +172,7 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
 
 
 def _tree(data: str, root: Path, folder: str) -> Tree:
-    """Return the content of a split's folder; raise DataError if it has no class folders."""
+    """Return the content of a split's folder; raise DataError if the folder does not contain class folders."""
     top = root / folder
     try:
         if not top.is_dir():
@@ -201,7 +201,7 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
 
 
 def _nested(root: Path, folder: str) -> Path | None:
-    """Return the only folder in `root` that contains a split's folder, because archives often have an extra level."""
+    """Return the folder in `root` that contains the split's folder, as in many archives; None unless it is unique."""
     if folder == "." or not root.is_dir():
         return None
     found = [root / name for name in _folders(root) if (root / name / folder).is_dir()]
@@ -209,7 +209,7 @@ def _nested(root: Path, folder: str) -> Path | None:
 
 
 def _missing(data: str, root: Path, folder: str) -> str:
-    """Return the message about a missing folder; it also says what seems to be there instead."""
+    """Return the message about a missing folder; the message also says what seems to be there instead."""
     top = root / folder
     if (file := next((place for place in (root, top) if place.exists() and not place.is_dir()), None)) is not None:
         return (

@@ -50,7 +50,7 @@ class Columns(Frozen):
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: its place and its values; `split` and `group` are empty if the table has no such column."""
+    """A row of the table: its place and its values; `split` and `group` are empty if the table lacks these columns."""
 
     place: str
     path: str
@@ -87,7 +87,7 @@ class ImageIndex(PhotoPlugin):
         """How photos are split if the table has no split column."""
 
         def with_absolute_paths(self) -> Self:
-            """Return the options with absolute paths; the path of a table below `root` stays relative to `root`."""
+            """Return the options with absolute paths; only the path of a table below `root` stays relative."""
             own: dict[str, Any] = {"delimiter": self.delimiter}
             if self.root is not None and (data_folder("image_index", self.root) / self.file).is_file():
                 own["file"] = self.file
@@ -96,7 +96,7 @@ class ImageIndex(PhotoPlugin):
     config: Config
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the folder to which paths are relative, and the table with the columns that are read."""
+        """Return the folder to which paths are relative, and a text with the table and the columns that are read."""
         root, file = self._places()
         options = self.config
         split = "" if options.split is None else f" split {options.split.model_dump_json()}"
@@ -183,7 +183,7 @@ class ImageIndex(PhotoPlugin):
 
 
 def _rows(table: Table, columns: Columns, root: Path) -> list[Row]:
-    """Check all rows one by one and return them; an error reports the first fault and its place."""
+    """Check all rows one by one and return them; the error for an invalid row says what is wrong and where."""
     found = [_row(table, place, values, columns, root) for place, values in table.rows]
     if not found:
         raise DataError(f"{table.path}: has no rows; list the photos")

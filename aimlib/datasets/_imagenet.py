@@ -1,7 +1,7 @@
 """ImageNet (ILSVRC 2012): 1,281,167 training photos of 1,000 classes; the 50,000 validation photos are the test set.
 
 Source: O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015. The labels of the official
-test set are not published, so results are reported on the validation set, as is usual.
+    test set are not published, so results are usually reported on the validation set, as here.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _OF_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
 class ImageNet(PhotoPlugin):
     """``<root>/train/<wnid>/*`` and ``<root>/val/<wnid>/*``, as torchvision unpacks ImageNet, or a flat ``val``.
 
-    A flat ``val`` (ILSVRC2012_val_00000001.JPEG, ...) needs the development kit, or the meta.bin that torchvision
-    creates from it, in the root. The classes are the WordNet ids in ascending order, which is the order used by
-    torchvision's weights. The tree may contain only a subset of the classes.
+    With a flat ``val`` (ILSVRC2012_val_00000001.JPEG, ...), the root must also contain the development kit, or the
+    meta.bin that torchvision creates from it. The classes are the WordNet ids in ascending order, which is the order
+    used by torchvision's weights. The tree may contain only a subset of the classes.
     """
 
     source = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
@@ -84,7 +84,7 @@ class ImageNet(PhotoPlugin):
         return PhotoListing(self.config.name, variant, root, ("train", "val"), classes, splits)
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Compare a tree of all classes with the published numbers; no numbers are published for a subset."""
+        """Compare the numbers of photos with the published numbers, which exist only for the tree of all classes."""
         if len(listing.classes) != CLASSES:
             return []
         counts = {name: len(split.paths) for name, split in listing.splits.items()}
@@ -152,7 +152,7 @@ def _wnids_of_validation(root: Path) -> list[str]:
     try:
         if (root / META).is_file():
             return _listed(imagenet.load_meta_file(str(root)))
-        with tempfile.TemporaryDirectory() as folder:  # torchvision writes a file; the root may be read-only
+        with tempfile.TemporaryDirectory() as folder:  # torchvision writes a file, and the root may be read-only
             (Path(folder) / DEVKIT).symlink_to(kit.resolve())
             imagenet.parse_devkit_archive(folder)
             return _listed(imagenet.load_meta_file(folder))

@@ -31,9 +31,9 @@ _SHOWN = 80
 class Labels(DatasetPlugin):
     """A table of examples: ``name``, ``label`` and ``split`` (train or test), as CSV or Parquet.
 
-    Only your training code knows what an example looks like: text, tables, sounds. Here, every example has one pixel,
-    which is 0. The fingerprint covers names, labels and splits; it does not detect changes to the files that the names
-    refer to.
+    Only your training code knows what an example is, such as a text, a table or a sound. To this package, every example
+    has one pixel with the value 0. The fingerprint covers names, labels and splits; it does not detect changes to the
+    files that the names refer to.
     """
 
     source = "the user's own"
@@ -82,7 +82,7 @@ def _images(rows: list[tuple[str, str, str]], split: str, numbers: Mapping[str, 
 
 
 def _tell_shared(path: Path, train: Images, test: Images) -> None:
-    """Warn about names that are in both splits; they are allowed, because each split may number its examples from 0."""
+    """Warn about names in both splits; such names are allowed, because each split may number its examples from 0."""
     if shared := sorted(set(train.names).intersection(test.names)):
         log.warning(
             "%s: %s both in train and in test, such as %s; if they are the same examples, keep each in one split, "

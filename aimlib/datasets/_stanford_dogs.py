@@ -29,7 +29,7 @@ TEST_PHOTOS = 8580
 class StanfordDogs(PhotoPlugin):
     """The official layout: ``Images/<wnid>-<Breed>/*.jpg`` and ``lists/{train,test}_list.mat``.
 
-    The list files may also be next to ``Images``. The names of images are their paths below ``Images``.
+    The list files may also be next to ``Images``. An image's name is its path below ``Images``.
     """
 
     source = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
@@ -70,7 +70,7 @@ class StanfordDogs(PhotoPlugin):
         return download_stanford_dogs(self.root(), base_url or BASE_URL, progress)
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Compare a tree of all 120 breeds with the published numbers; no numbers are published for a subset."""
+        """Compare the numbers of photos with the published numbers, which exist only for the tree of all 120 breeds."""
         if len(listing.classes) != BREEDS:
             return []
         problems = []

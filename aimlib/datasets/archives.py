@@ -1,4 +1,4 @@
-"""Data archives as users have them: each is unpacked once into the cache, into a folder named by its hash."""
+"""Data archives in common formats; each archive is unpacked once, into a cache folder named by the archive's hash."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COMPRESSED: dict[str, Any] = {
 SUFFIXES = (".tar", ".zip", *_COMPRESSED)
 _MOST_MEMBERS = 20_000_000
 _SPARE_BYTES = 1_000_000_000
-"""Number of bytes to leave free on the disk; an unpacked archive may occupy the rest."""
+"""Number of bytes to leave free on the disk; an unpacked archive may fill all other free space."""
 _OF_MAC = "__MACOSX"
 """Folder in zip files made on a Mac; none of its files belong to the user's data."""
 
@@ -54,13 +54,13 @@ def is_archive(name: str) -> bool:
 def unpacked(archive: Path) -> Path:
     """Return the folder with an archive's content; the archive is unpacked first if necessary.
 
-    The folder's name is the SHA-256 of the archive, which is computed again whenever the archive's size or modification
-    time has changed. If everything is in one subfolder, that subfolder is returned.
+    The folder's name is the archive's SHA-256, which is computed again if the archive's size or modification time has
+    changed. If everything is in one subfolder, that subfolder is returned.
 
     Raises
     ------
-    DataError: the archive is damaged, encrypted or too large for the disk; or a member is a link, a device or a
-        duplicate, or its path leads out of the folder.
+    DataError: the archive is damaged, encrypted or too large for the disk; a member is a link, a device or a duplicate;
+        or a member's path leads out of the folder.
     """
     from filelock import FileLock  # noqa: PLC0415 -- needed only for archives
 
@@ -84,7 +84,7 @@ def unpacked(archive: Path) -> Path:
 
 
 def _known(archive: Path, record: Path) -> Path | None:
-    """Return the folder into which an archive of this size and modification time was unpacked, if it still exists."""
+    """Return the folder with the unpacked archive; None if the archive has changed or the folder is missing."""
     try:
         known = json.loads(record.read_bytes())
         folder = record.parent / str(known["folder"])
@@ -173,7 +173,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
         with opener(archive, "rb") as source, expanded.open("xb") as out:
             _copied(archive, source, out, limits.bytes)
         unpack(expanded, folder, limits)
-    except DataError as error:  # `unpack` sees only the decompressed file
+    except DataError as error:  # `unpack` reports the path of the decompressed file
         raise DataError(str(error).replace(str(expanded), str(archive))) from error
     finally:
         expanded.unlink(missing_ok=True)
@@ -196,7 +196,7 @@ def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Warn about names for which the archive declares no encoding, so some letters may be wrong."""
+    """Warn about names whose encoding the archive does not declare, because some letters may be wrong."""
     if guessed := [each.filename for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]:
         log.warning(
             "%s: %s not marked as UTF-8, read as CP437: %s; if letters are wrong, unpack it yourself and use the "
@@ -210,7 +210,7 @@ def _tell_encoding(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
 def _write_member(
     archive: Path, content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, seen: set[str], most: int
 ) -> int:
-    """Write one member; return its length in bytes."""
+    """Write one member; return the member's length in bytes."""
     name = member.filename
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

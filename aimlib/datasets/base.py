@@ -1,4 +1,4 @@
-"""The interface for data set plugins: images are decoded once to uint8, at the size used for training.
+"""The interface for data set plugins, which provide images decoded once, at the size used for training.
 
 >>> from aimlib.registry import datasets
 >>> digits = datasets.create(datasets.parse("digits")).load()
@@ -42,10 +42,10 @@ class Images:
 
     Attributes
     ----------
-    pixels : [images, height, width, channels], uint8, 0 to 255; or uint16 in steps of 1/256 (255 is 65,280). The array
-        may be a read-only memory map.
+    pixels : [images, height, width, channels], uint8, 0 to 255; or uint16 in steps of 1/256 (255 is stored as 65,280).
+        The array may be a read-only memory map.
     labels : [images], int64, class numbers from 0.
-    names : one per image: the image's path below the data's root, or a number as text.
+    names : for each image, its path below the data's root, or a number as text.
     """
 
     pixels: npt.NDArray[np.uint8 | np.uint16]
@@ -62,7 +62,7 @@ class DataSet:
     train, test : the official splits; the training loop holds validation images out of `train`.
     classes : names of the classes, in the order of the class numbers.
     fingerprint : 20 hexadecimal digits that change if any pixel, label, name or split changes, or if the order changes.
-    validation : the data's own validation images, which replace held-out ones; None if the data has none.
+    validation : the data's own validation images, used instead of held-out training images; None if there are none.
     """
 
     train: Images
@@ -72,7 +72,7 @@ class DataSet:
     validation: Images | None = None
 
     def splits(self) -> dict[str, Images]:
-        """Return the images of every split that the data has, by name."""
+        """Return the images of every existing split, keyed by the split's name."""
         own = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **own, "test": self.test}
 
@@ -106,13 +106,13 @@ class DatasetPlugin(ABC):
         """
 
     def notes(self) -> list[str]:
-        """Return sentences that a user should read before training; `ablate check` prints them. Default: none."""
+        """Return sentences that a user should see before training; `ablate check` prints them. Default: none."""
         return []
 
     def load_known(self, fingerprint: str) -> DataSet:
         """Return data that was loaded before with this fingerprint, without checking it again.
 
-        Data whose fingerprint has changed is returned all the same; the caller compares the fingerprints.
+        Data whose fingerprint has changed is also returned; the caller compares the fingerprints.
 
         Raises
         ------
@@ -121,10 +121,10 @@ class DatasetPlugin(ABC):
         return self.load()
 
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8 | np.uint16]:
-        """Return an image file of any size as this data set would store it, for predictions on other images.
+        """Return an image file's pixels as this data set would store them, for predictions on other images.
 
-        By default, the image is resized bilinearly to the data set's shape, without keeping its aspect ratio, and
-        becomes gray if the data set has one channel.
+        The image may have any size. By default, it is resized bilinearly to the data set's shape, without keeping its
+        aspect ratio, and becomes gray if the data set has one channel.
 
         Parameters
         ----------

@@ -1,8 +1,9 @@
 """The common base of CIFAR-10 and CIFAR-100, which torchvision's own classes read.
 
-A batch file is a pickle, and unpickling a file can run arbitrary code. Before it opens any batch, torchvision compares
-the MD5 of every batch with that of the published file, and it does the same for the file of class names. Therefore,
-only the authors' own files are unpickled, because there is no known way to create a different file with a given MD5.
+A batch file is a pickle, and unpickling a file can run arbitrary code. Before torchvision opens any batch, it compares
+the MD5 hashes of all batches with the published hashes, and it does the same before it opens the file of class names.
+Only the authors' own files are therefore unpickled, because there is no known way to create a different file with a
+given MD5.
 
 Source: A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; Python version, as torchvision
 stores it.
@@ -68,7 +69,7 @@ class CifarPlugin(DatasetPlugin):
         return ImageShape(3, self.config.size, self.config.size, self.classes)
 
     def load(self) -> DataSet:
-        """Return the images; their names are their positions in the files."""
+        """Return the images; an image's name is its position among the images of its split."""
         from torchvision import datasets as of_torchvision  # noqa: PLC0415 -- imports torch
 
         kind = getattr(of_torchvision, self.of_torchvision)
@@ -108,7 +109,7 @@ class CifarPlugin(DatasetPlugin):
         return Images(pixels, labels[numbers], tuple(map(str, numbers.tolist())))
 
     def _message(self, kind: Any, root: Path) -> str:
-        """Return what is wrong with the files, because torchvision does not say which file it refuses."""
+        """Return a message about missing or changed files, because torchvision does not say which file it refuses."""
         from torchvision.datasets.utils import check_integrity  # noqa: PLC0415 -- imports torch
 
         folder = root / kind.base_folder

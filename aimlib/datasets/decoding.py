@@ -2,7 +2,8 @@
 
 * The EXIF orientation is ignored, except in TIFF files, which Pillow rotates when it reads them.
 * An alpha channel is dropped, not blended: the stored colors are used.
-* Gray is repeated, palettes are looked up, and CMYK is converted. Only the high byte of 16-bit values is used.
+* Gray values are repeated, palette indices are looked up, and CMYK is converted. Only the high byte of 16-bit values is
+  used.
 * Only the first frame of an animation is used.
 
 The format is determined from the content, not from the name: some photos in Stanford Dogs are PNG files with names
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DECODE_VERSION = 1
-"""Part of every pack's key; increase it when a file no longer decodes to the same pixels as before."""
+"""Part of every pack's key; must be raised whenever a change to this module changes the pixels of any file."""
 
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats, with Pillow's names. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
+"""Formats, by Pillow's names. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
 MOST_PIXELS = 178_956_970
 """Maximum number of pixels in a photo: even a small file can declare a size that would fill the RAM."""
 MOST_BYTES = 1_000_000_000
@@ -61,7 +62,7 @@ class DecodeError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """What a file stored before it was decoded to RGB.
+    """What an image file contained before it was decoded to RGB.
 
     Attributes
     ----------
@@ -143,10 +144,10 @@ def read(path: Path) -> bytes:
 
 
 def jpeg_damage(content: bytes) -> str:
-    """Return what a strict decoder reports about a JPEG file that Pillow decodes, or an empty string.
+    """Return what a strict decoder reports about a JPEG file that Pillow can decode; empty if it reports nothing.
 
-    libjpeg fills damaged parts with gray, and Pillow does not report this. The photo is decoded at an eighth of its
-    size.
+    libjpeg fills damaged parts with gray, and Pillow does not report the damage. To save time, the photo is decoded at
+    an eighth of its size.
     """
     import simplejpeg  # noqa: PLC0415 -- needed only for decoding
 
@@ -158,7 +159,7 @@ def jpeg_damage(content: bytes) -> str:
 
 
 def _unknown(content: bytes) -> str:
-    """Return the message about a file in an unknown format; it says what the file seems to be."""
+    """Return the message about a file in an unknown format; the message says what the file seems to be."""
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if content[4:8] == b"ftyp":
         return "a HEIC or AVIF file, or a video; convert the photo to JPEG or PNG"

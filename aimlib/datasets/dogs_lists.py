@@ -31,7 +31,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         content = loadmat(io.BytesIO(read_file(path)), variable_names=["file_list", "labels"])
         files = [str(cell.item()) for cell in content["file_list"].ravel()]
         labels = np.asarray(content["labels"]).ravel()
-    except Exception as error:  # for damaged files, loadmat passes on errors from struct and zlib, and index errors
+    except Exception as error:  # for damaged files, loadmat raises errors of struct and zlib, and index errors
         cause = f"{type(error).__name__}: {error}"
         raise DataError(f"{path}: not a readable list of Stanford Dogs ({cause}); fetch lists.tar again") from error
     if len(files) != len(labels) or not files or labels.dtype.kind not in "iuf" or (labels % 1).any():

@@ -27,7 +27,7 @@ class Archive:
     file : the archive's address, size and hash.
     folder : the folder below the data's root into which the archive is unpacked.
     inside : the folder in the archive that becomes `folder`; empty if the entire archive becomes `folder`.
-    extra : True if nothing in this package needs the archive; it is then fetched only along with others.
+    extra : True if nothing in this package needs the archive; it is then fetched only together with other archives.
     """
 
     file: RemoteFile
@@ -77,13 +77,13 @@ def download_stanford_dogs(
 ) -> Path:
     """Download Stanford Dogs into `root` and return that folder; parts that exist are not fetched again.
 
-    Archives found in `root` are checked, used, and kept; fetched ones are removed after unpacking. A folder gets its
-    final name only when it is complete. If a call is interrupted, the next call resumes it.
+    Archives that are already in `root` are checked, used and kept; fetched archives are removed after unpacking. A
+    folder gets its final name only when it is complete. If a call is interrupted, the next call continues the download.
 
     Parameters
     ----------
     root : folder for the data; created if it does not exist.
-    base_url : where the archives are, http or https.
+    base_url : address of the folder with the archives, http or https.
     progress : called as progress("downloading images.tar", bytes done, total bytes), and similarly for unpacking.
     archives : archives to use instead of the official ones; `base_url` then has no effect.
     retry_policy : timeout, number of attempts, and pauses between them.
@@ -116,7 +116,7 @@ def download_stanford_dogs(
 
 
 def _absent(folder: Path, archives: Sequence[Archive]) -> list[Archive]:
-    """Return the archives whose folders do not exist; none if only extras are missing."""
+    """Return the archives whose folders do not exist; an empty list if only folders of extras are missing."""
     flat = all((folder / name).is_file() for name in LISTS.values())
     absent = [
         archive

@@ -1,8 +1,8 @@
 """Lists of photos that a study leaves out, each with its reason: `data.exclude`.
 
-A list is a CSV file in UTF-8 with the columns ``path`` and ``reason``. Lines at its beginning that start with ``#`` say
-how it was made. A path is an image's path below the data set's root. The kind of a reason is the text before its first
-colon; reports count the photos of each kind.
+A list is a CSV file in UTF-8 with the columns ``path`` and ``reason``. It may begin with lines that start with ``#``
+and say how the list was made. A path is an image's path below the data set's root. The kind of a reason is the text
+before the reason's first colon; reports count the photos of each kind.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Exclusions:
     reasons: dict[str, str]
 
     def __str__(self) -> str:
-        """Return the list's path, and what the list leaves out."""
+        """Return the list's path, and how many photos the list leaves out and why."""
         return f"{self.file}: {self.summary()}"
 
     def summary(self) -> str:
@@ -119,7 +119,7 @@ def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequ
     Parameters
     ----------
     rows : the path and the reason for each photo; both must be valid UTF-8 text.
-    comments : lines at the beginning, which say how the list was made.
+    comments : lines for the beginning of the file, which say how the list was made.
 
     Raises
     ------

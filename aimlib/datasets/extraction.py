@@ -78,7 +78,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str
 
 
 def _check_end(archive: Path, offset: int) -> None:
-    """Refuse an archive that has no end mark at `offset`, where tarfile stopped reading without an error."""
+    """Refuse an archive without an end mark at `offset`, where tarfile stopped reading without an error."""
     with archive.open("rb") as file:
         file.seek(offset)
         if file.read(len(END)) != END:
@@ -86,7 +86,7 @@ def _check_end(archive: Path, offset: int) -> None:
 
 
 def safe_path(archive: Path, name: str) -> PurePosixPath:
-    """Return a member's path, or refuse it if it leads out of the folder.
+    """Return a member's path; refuse a path that leads out of the folder.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def safe_path(archive: Path, name: str) -> PurePosixPath:
 
 
 def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixPath:
-    """Return the member's path below the folder, or refuse it."""
+    """Return the member's path below the folder; refuse a member that must not be unpacked."""
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
         kind = "a link" if member.issym() or member.islnk() else f"type {member.type!r}"
         raise DataError(
@@ -115,7 +115,7 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
 
 
 def twice(archive: Path, name: str) -> str:
-    """Return the message about a member that is in an archive twice; names that differ only in case count as equal."""
+    """Return the message about a name that is in an archive twice; names that differ only in case count as equal."""
     return (
         f"{archive}: {name!r} is in the archive twice, perhaps with names that differ only in case, which some "
         f"disks cannot distinguish; fetch it again, or, if it is your own, create it again with every file only once"

@@ -1,8 +1,8 @@
 """Decode JPEG files with the fast DCT, as TensorFlow's `decode_jpeg` does by default.
 
-Two JPEG decoders may differ in the last bits. Pillow uses libjpeg-turbo's accurate integer DCT; TensorFlow uses the
-fast one (``dct_method=INTEGER_FAST``) and smooth color upsampling. Two thirds of a photo's values differ, on average by
-1 out of 255. `simplejpeg` contains libjpeg-turbo and computes the same values as TensorFlow.
+Two JPEG decoders may return values that differ in the last bits. Pillow uses libjpeg-turbo's accurate integer DCT;
+TensorFlow uses the fast DCT (``dct_method=INTEGER_FAST``) and smooth color upsampling. Two thirds of a photo's values
+differ, on average by 1 out of 255. `simplejpeg` contains libjpeg-turbo and computes the same values as TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COLOURS = ("RGB", "YCbCr", "Gray")
 
 
 def decode_fast(content: bytes) -> tuple[npt.NDArray[np.uint8], str]:
-    """Return the image in `content` as [height, width, 3], and why Pillow decoded it (empty if it did not).
+    """Return the image in `content` as [height, width, 3], and why Pillow decoded it (empty if Pillow did not).
 
     Pillow decodes files that are not JPEG, are in CMYK, or are damaged.
 

@@ -1,4 +1,4 @@
-"""The identity of data: a hash of all pixels, labels and names, their order, the splits and the class names."""
+"""The fingerprint of a data set: a hash of pixels, labels, names, their order, the splits and the class names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def split_digest(pixels: str, shape: object, labels: npt.NDArray[np.int64], name
     Parameters
     ----------
     pixels : SHA-256 of the pixels' bytes in the order of the images, in hexadecimal digits.
-    shape : the shape needed to read images from those bytes, as plain JSON values.
+    shape : the shape (or shapes) needed to interpret those bytes as images, as plain JSON values.
     labels : [images], class numbers.
     names : the names of the images, one per image.
     """
@@ -37,7 +37,7 @@ def split_digest(pixels: str, shape: object, labels: npt.NDArray[np.int64], name
 
 
 def fingerprint(classes: Sequence[str], splits: Mapping[str, str]) -> str:
-    """Return the fingerprint of a data set from its class names and the digest of each split by name."""
+    """Return the fingerprint of a data set, given its class names and the digest of each split, keyed by name."""
     return _digest({"classes": list(classes), "splits": dict(splits)})[:DIGITS]
 
 

@@ -1,4 +1,4 @@
-"""Splits of small gray images that are enlarged and have one channel or three equal channels."""
+"""Splits of small gray images, enlarged, with one channel or with three equal channels."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from aimlib.errors import DataError
 
 UNSIGNED_BYTES = 0x08
 MOST_BYTES = 2_000_000_000
-"""Maximum number of decompressed bytes in a file: a small file can decompress to any size."""
+"""Maximum number of decompressed bytes in a file; even a small file can decompress to any size."""
 
 
 def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
@@ -27,7 +27,7 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
     Raises
     ------
-    DataError: the file is unreadable, damaged, truncated or too long, or is not of that type.
+    DataError: the file is unreadable, damaged, truncated or too long, or is not an IDX file with that many dimensions.
     """
     data = _content(path)
     if len(data) < 4 or data[:2] != b"\0\0":

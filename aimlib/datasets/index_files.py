@@ -19,12 +19,12 @@ _WORDS = {"train": "train", "validation": "val", "test": "test"}
 def write_index(
     plugin: DatasetPlugin, out: Path, validation_fraction: float | None = None, seed: int = 0
 ) -> list[tuple[str, int]]:
-    """Write every photo's path, label and split; return the number of photos by the split's name in the table.
+    """Write every photo's path, label and split; return each split's name in the table and number of photos.
 
     Parameters
     ----------
-    out : the table: Parquet if its suffix is .parquet or .pq, else CSV in UTF-8; it must not exist.
-    validation_fraction : share of the training photos in each class that become validation photos; None: no photos.
+    out : path of the table, which must not exist; Parquet if the suffix is .parquet or .pq, else CSV in UTF-8.
+    validation_fraction : share of each class's training photos that become validation photos; None: none of them.
     seed : seed for choosing validation photos, which are chosen as `aimlib.datasets.splitting` chooses test photos.
 
     Raises

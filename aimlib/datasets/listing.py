@@ -47,9 +47,9 @@ class PhotoListing:
     Attributes
     ----------
     name : the data set's name.
-    variant : distinguishes several listings below one root, e.g. by the folder of the lists.
+    variant : text that distinguishes several listings below one root, such as the name of the lists' folder.
     root : the folder that contains all paths.
-    folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
+    folders : folders below `root` whose files should all be listed; ``"."`` is `root` itself.
     classes : names of the classes, in the order of the class numbers.
     splits : ``train``, ``test`` and, if the data has its own validation images, ``validation``.
     lines : where each photo is listed, such as ``line 7``, by the photo's path; empty if photos are not listed in a
@@ -69,16 +69,16 @@ class PhotoListing:
         return tuple(path for split in self.splits.values() for path in split.paths)
 
     def content(self) -> str:
-        """Return a hash of the listing: its classes, splits, paths and labels, but not the content of any file."""
+        """Return a hash of the listing's classes, splits, paths and labels; file contents do not affect it."""
         splits = {name: [list(split.paths), split.labels.tolist()] for name, split in self.splits.items()}
         text = json.dumps({"classes": list(self.classes), "splits": splits}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def first_stamp(self) -> str:
-        """The stamp, computed only once, because one listing is compared with packs from several recipes.
+        """The result of `stamp`, computed once, because a listing is compared with packs from several recipes.
 
-        DataError: see `stamp`.
+        Raises DataError like `stamp`.
         """
         return self.stamp()
 
@@ -112,7 +112,7 @@ class PhotoListing:
         return stamp.hexdigest()
 
     def _spelled(self, missing: str) -> str:
-        """Return a hint that a photo exists with a different Unicode form of its name, or an empty string."""
+        """Return a hint if a photo exists under a different Unicode form of its name, or an empty string."""
         path = missing.rpartition(" (")[0] if self.lines else missing
         forms = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
         if any((self.root / other).is_file() for other in forms):

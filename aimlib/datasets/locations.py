@@ -12,7 +12,7 @@ DATA_VARIABLE = "AIM_DATA_ROOT"
 CACHE_VARIABLE = "AIM_CACHE_DIR"
 
 _compares: ContextVar[bool] = ContextVar("compares", default=True)
-"""Whether copies of data are compared with the object storage from which they were fetched."""
+"""Whether local copies of data are compared with the originals in object storage."""
 
 
 def data_folder(name: str, root: str | None = None) -> Path:
@@ -53,7 +53,7 @@ def cache_folder(cache: str | None = None) -> Path:
 
 
 def cache_of(what: str) -> Path:
-    """Return the folder of a different cache, which may be deleted whenever nothing is running.
+    """Return the folder of the cache for `what`, which may be deleted whenever no process is using it.
 
     This is ``$AIM_CACHE_DIR/<what>``, else ``~/.cache/aim-ablations/<what>``.
     """

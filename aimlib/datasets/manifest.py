@@ -39,15 +39,15 @@ class PackedSplit(Frozen):
 
 
 class Manifest(Frozen):
-    """The description that shows that a store is the requested one and is complete."""
+    """The description of a store, which shows whether the store is the requested one and is complete."""
 
     format: int
     build: str
-    """Random; distinguishes two builds in the same folder."""
+    """A random text that distinguishes builds in the same folder."""
     data: str
     recipe: dict[str, Any]
     root: str
-    """Folder in which the photos were; information for users only."""
+    """Folder that contained the photos when they were packed; only for the user's information."""
     listing: str
     stamp: str
     """Hash of the photos' sizes and modification times when they were packed."""
@@ -58,7 +58,7 @@ class Manifest(Frozen):
     files: dict[str, PackedFile]
     fingerprint: str
     decoder: str
-    """Versions of the libraries that decoded the photos; information for users only."""
+    """Versions of the libraries that decoded the photos; only for the user's information."""
 
     def whole(self, folder: Path) -> bool:
         """Return whether all files in `folder` have their original length."""
@@ -84,8 +84,8 @@ class Manifest(Frozen):
 def write_checksums(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Write and return a fast checksum (XXH3) of every file in a store, so that processes can verify what they map.
 
-    The checksums are stored next to the manifest, because earlier versions refuse a manifest with additional fields.
-    The recipe is stored with the checksums; all other parts of the manifest that matter are checked in other ways.
+    The checksums are stored in a file next to the manifest, because earlier versions refuse a manifest with additional
+    fields. That file also contains the recipe; all other important parts of the manifest are checked in other ways.
     """
     files = {name: _fast_digest(folder / name) for name in sorted(manifest.files)}
     content = {"build": manifest.build, "files": files, "recipe": manifest.recipe}
@@ -97,9 +97,9 @@ def write_checksums(folder: Path, manifest: Manifest) -> dict[str, str]:
 
 
 def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
-    """Read all files and return the names of those whose content is not what was packed.
+    """Read all files, and return the names of the files whose content is not what was packed.
 
-    A store from an earlier version has no checksums: its files are compared with their SHA-256 hashes, and checksums
+    If a store from an earlier version has no checksums, its files are compared with their SHA-256 hashes, and checksums
     are added.
     """
     known = _checksums(folder, manifest)
@@ -108,13 +108,13 @@ def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
         return [*found, MANIFEST] if known.get("recipe", manifest.recipe) != manifest.recipe else found
     damaged = [name for name, file in manifest.files.items() if file_digest(folder / name) != file.sha256]
     if not damaged:
-        with suppress(OSError):  # a cache in which only other users may write
+        with suppress(OSError):  # only other users may write to the cache
             write_checksums(folder, manifest)
     return damaged
 
 
 def _checksums(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
-    """Return the checksums by file, and the recipe; None if this build has no checksums."""
+    """Return the checksums, keyed by file, and the recipe; None if this build has no checksums."""
     try:
         content = json.loads(read_file(folder / CHECKSUMS, _MOST_BYTES))
         return {**content, "files": dict(content["files"])} if content["build"] == manifest.build else None
@@ -134,7 +134,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Return the manifest in `folder`, or None if it is missing or this version cannot use it."""
     try:
         manifest = Manifest.model_validate_json(read_file(folder / MANIFEST, _MOST_BYTES))
-    except (OSError, ValidationError):  # if the photos are packed again, the error says what is wrong with the folder
+    except (OSError, ValidationError):  # packing the photos again then reports what is wrong with the folder
         return None
     return manifest if manifest.format == FORMAT else None
 

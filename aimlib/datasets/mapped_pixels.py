@@ -1,10 +1,10 @@
 """Memory-mapped pixels, even from files that are larger than the RAM.
 
-Batches are drawn at random. When a process accesses a page that is not in the RAM, the kernel also reads the pages
-around it, up to several megabytes. This helps if the entire file will soon be in the RAM. If the file does not fit,
-most of those pages are dropped before they are used. Files that do not fit are therefore read image by image: the
-kernel is told not to read around a page (MADV_RANDOM), and which images a batch will need (MADV_WILLNEED), so that it
-reads each image completely and several at the same time. No pixel depends on this.
+Batches are drawn at random. When a process accesses a page that is not in the RAM, the kernel also reads the
+surrounding pages, up to several megabytes. This helps if the entire file fits into the RAM. If the file does not fit,
+most of those pages are dropped before they are used. Such a file is therefore read image by image: the kernel is told
+not to read surrounding pages (MADV_RANDOM), and is told which images a batch will need (MADV_WILLNEED). It then reads
+complete images, several at the same time. The values of the pixels do not depend on this.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def mapped(path: Path, stored: str) -> Pixels:
 def announce(pixels: npt.NDArray[Any], indices: npt.NDArray[np.int64]) -> None:
     """Tell the kernel to read images [images, height, width, channels] that are about to be used.
 
-    This does nothing for pixels that are not mapped, or are mapped from a file that fits into the RAM.
+    The function does nothing for pixels that are not mapped, or are mapped from a file that fits into the RAM.
     """
     found = _map_of(pixels)
     if found is None or found not in _by_image or not pixels.flags.c_contiguous or not len(indices):
@@ -62,7 +62,7 @@ def announce(pixels: npt.NDArray[Any], indices: npt.NDArray[np.int64]) -> None:
 
 
 def ram_bytes() -> float:
-    """Return the RAM that this process may use: all of the machine's RAM, or less if its control group has a limit."""
+    """Return how much RAM this process may use: all of the machine's RAM, or less if its control group has a limit."""
     limits = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
     with suppress(OSError, ValueError):
         for line in _GROUPS_OF_THIS_PROCESS.read_text(encoding="ascii").splitlines():
@@ -93,7 +93,7 @@ def _ranges(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[
 
 
 def _map_of(pixels: npt.NDArray[Any]) -> mmap.mmap | None:
-    """Return the memory map of which an array is a view, or None."""
+    """Return the memory map behind an array; None if the array is not a view of a memory map."""
     found: Any = pixels
     while isinstance(found, np.ndarray):
         found = found.base

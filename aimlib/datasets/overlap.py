@@ -1,4 +1,4 @@
-"""Images that are in more than one split: accuracy on them says nothing about new images."""
+"""Images that are in more than one split; accuracy on such images says nothing about new images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _IN_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 def shared_images(data: DataSet) -> Iterator[str]:
     """Yield, for each later split, how many of its images have the same pixels as an image in an earlier split.
 
-    The middle row of every image is read, and the entire image only if an image in another split has the same row,
-    because a data set may be larger than the RAM. Photos are compared as they are stored, after resizing, so a copy in
-    a different file format may differ; `ablate data verify` compares the photos themselves, and lists them.
+    Because a data set may be larger than the RAM, only the middle row of every image is read at first. An entire image
+    is read only if an image in another split has the same middle row. Photos are compared as they are stored, after
+    resizing, so a copy in a different file format may differ. `ablate data verify` compares the original photos and
+    lists the copies.
     """
     earlier: dict[str, tuple[Images, dict[bytes, list[int]]]] = {}
     for split, images in data.splits().items():
@@ -48,7 +49,7 @@ def _by_middle_row(images: Images) -> dict[bytes, list[int]]:
 def _shared(
     images: Images, own: Mapping[bytes, list[int]], others: Images, known: Mapping[bytes, list[int]]
 ) -> Iterator[int]:
-    """Yield the positions of the images whose pixels are also in another split, in no particular order."""
+    """Yield the positions of the images that also occur in the other split, in no particular order."""
     for row in own.keys() & known.keys():
         whole = {_digest(others.pixels[place]) for place in known[row]}
         yield from (place for place in own[row] if _digest(images.pixels[place]) in whole)

@@ -1,9 +1,10 @@
 """The journal of a build: which parts of a packed store are safely on the disk, so an interrupted build can continue.
 
-Each line describes one block of photos: the content of the pixel files, and facts that the pixel files do not contain,
-namely the hash of each photo's bytes, its shape, and why it is broken or was decoded by Pillow. A line is written after
-its pixels are on the disk. Every line starts with a checksum of itself and all lines before it. If a line is torn,
-damaged, out of order or from a different build, that line and all later lines are ignored.
+Each line describes one block of photos. The line contains a checksum of the block's pixels, and facts that are not in
+the pixel files: the hash of each photo's bytes, each photo's shape, and why photos are broken or were decoded by
+Pillow. A line is written only when the block's pixels are on the disk. Every line starts with a checksum of its own
+text and all lines before it. If a line is incomplete, damaged, out of order or from a different build, that line and
+all later lines are ignored.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class Block:
     photos : number of listed photos, including broken ones.
     bytes : number of bytes of pixels.
     checksum : XXH3 hash of the pixels, in hexadecimal digits.
-    content : SHA-256 of the bytes of every photo that could be read, one after another, in hexadecimal digits.
+    content : the SHA-256 of every photo's bytes, for all photos that could be read, concatenated as hexadecimal digits.
     shapes : [height, width] of every photo that was decoded.
     broken : why each broken photo cannot be decoded, by path.
-    by_pillow : why the recipe's decoder did not decode each photo that Pillow decoded, by path.
+    by_pillow : for each photo that Pillow decoded instead, why the recipe's decoder did not, by path.
     """
 
     split: str
@@ -84,18 +85,18 @@ class Journal:
         return next((text for text, _ in self._lines()), None) == self._head
 
     def begin(self) -> None:
-        """Start the file again, without blocks.
+        """Start a new file without blocks; an existing file is overwritten.
 
         Raises
         ------
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
         """
         with self.path.open("wb") as file:
             self._write(file, self._head, Place("", 0))
         share(self.path)
 
     def blocks(self) -> Iterator[tuple[Block, Place]]:
-        """Yield every block that can be trusted, and the place after it; the first line is not a block."""
+        """Yield every block whose line can be trusted, and the place after that line; the first line is not a block."""
         for number, (text, place) in enumerate(self._lines()):
             if number:
                 yield Block(**json.loads(text)), place
@@ -111,7 +112,7 @@ class Journal:
 
         Raises
         ------
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
         """
         with self.path.open("r+b") as file:
             file.truncate(self._place.end)
@@ -127,9 +128,9 @@ class Journal:
         self._place = Place(chain, after.end + len(line))
 
     def _lines(self) -> Iterator[tuple[str, Place]]:
-        """Yield the text of each line, up to the first one that cannot be trusted, and the place after it."""
+        """Yield each line's text and the place after the line, up to the first line that cannot be trusted."""
         place = Place("", 0)
-        if not self.path.is_file():  # opening a pipe would block
+        if not self.path.is_file():  # if the path were a pipe, opening it would block
             return
         with suppress(OSError), self.path.open("rb") as file:
             while line := file.readline(_MOST_BYTES):

@@ -1,7 +1,7 @@
-"""The lock for a packed store: of the processes that share the cache, one packs, and the others wait and report it.
+"""The lock for a packed store: one of the processes that share the cache packs; the others wait and report this.
 
-The lock is an operating system lock (`flock`), so it is released when its holder dies. A file next to it identifies the
-holder; the file only serves to inform processes that wait.
+The lock is an operating system lock (`flock`), so it is released when the process that holds it dies. A file next to
+the lock identifies that process, but only to inform the processes that wait.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_NOTICE_S = 2.0
-"""Waiting time, in seconds, after which a line is printed."""
+"""Waiting time, in seconds, after which a process first reports that it is waiting."""
 NOTICE_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds the lock of a store, or held it until the process was killed.
+    """The process that holds the lock of a store, or that held the lock when it was killed.
 
     Attributes
     ----------
@@ -51,8 +51,8 @@ class Holder:
         return f"process {self.pid} on {self.host} since {when}"
 
     def is_gone(self) -> bool:
-        """Return whether the holder was a process on this machine and has ended."""
-        if self.host != socket.gethostname() or sys.platform == "win32":  # where signal 0 would interrupt the process
+        """Return whether the process is known to have ended; always False for a process on another machine."""
+        if self.host != socket.gethostname() or sys.platform == "win32":  # on Windows, signal 0 would interrupt it
             return False
         try:
             os.kill(self.pid, 0)
@@ -65,7 +65,7 @@ class Holder:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Wait for the lock of the store `folder` and hold it, also against other machines that share the parent folder.
+    """Wait for the lock of the store `folder` and hold it; other machines that share the parent folder also wait.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Estimate what packing a photo data set will take, from its listing and a sample of its photos; nothing is written."""
+"""Estimate the time and space that packing a photo data set will take, without writing anything."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from aimlib.datasets.recipe import Recipe
 from aimlib.seeding import seed_for
 
 SAMPLE = 64
-"""Number of photos that are decoded for the estimate; four per thread if that is more."""
+"""Number of photos that are decoded for the estimate, or four photos per thread if that is more."""
 _INDEX_BYTES = 24
 """Number of bytes that a photo takes up in the index, in addition to its name."""
 
 
 @dataclass(frozen=True)
 class PackPlan:
-    """What packing a photo data set will take.
+    """The estimated time and space that packing a photo data set will take.
 
     Attributes
     ----------
@@ -37,16 +37,16 @@ class PackPlan:
     size : height and width of a packed photo, in pixels.
     splits : number of photos in each split.
     folder : where the pack is, or will be.
-    state : ``packed``: the pack exists and is up to date; ``unfinished``: an interrupted pack will be continued;
-        ``outdated``: a pack exists, but the photos have changed since; it remains until the new pack replaces it;
-        ``missing``: there is no pack.
+    state : ``packed``: the pack exists and is up to date. ``unfinished``: an interrupted pack will be continued.
+        ``outdated``: a pack exists, but the photos have changed since; the old pack remains until a new one replaces
+        it. ``missing``: there is no pack.
     bytes : approximate size of the entire pack.
     bytes_left : approximate number of bytes still to be written.
     bytes_free : number of free bytes on the disk with `folder`.
     photos_left : number of photos still to be decoded.
     seconds : estimated time to decode and resize the remaining photos, based on `sampled`; 0 if none are left.
     sampled : number of photos decoded for the estimate.
-    undecodable : the sampled photos that could not be decoded: the reason, by path.
+    undecodable : why sampled photos could not be decoded, by path.
     threads : number of threads that decode in parallel, in the sample and when the photos are packed.
     holder : the process that is packing these photos now; None if there is none.
     """
@@ -73,7 +73,7 @@ class PackPlan:
 
 
 def plan_pack(plugin: PhotoPlugin) -> PackPlan:
-    """Return an estimate of what `plugin.pack` will take.
+    """Return an estimate of the time and space that `plugin.pack` will take.
 
     The photos are listed and compared with an existing pack, and some of them are decoded: `SAMPLE` of the remaining
     photos, evenly spread and the same in every call.
@@ -109,7 +109,7 @@ def plan_pack(plugin: PhotoPlugin) -> PackPlan:
 
 
 def _sampled(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> tuple[int, dict[str, str], float]:
-    """Decode a sample of a list of photos: one from each of several equal parts.
+    """Decode a sample of a list of photos: one photo from each of several equal parts of the list.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def _sampled(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> tup
     edges = np.linspace(0, len(paths), count + 1).astype(int)
     draw = np.random.default_rng(seed_for(0, "sample of photos to pack"))
     chosen = [paths[draw.integers(first, end)] for first, end in pairwise(edges)]
-    for _ in decoded(listing, chosen[:1], recipe):  # this imports the decoder
+    for _ in decoded(listing, chosen[:1], recipe):  # imports the decoder before time is measured
         pass
     began = time.perf_counter()
     broken = {photo.path: photo.cause for photo in decoded(listing, chosen, recipe) if photo.pixels is None}

@@ -1,9 +1,9 @@
-"""Packed stores: photos are decoded once, stored as one pixel file per split, and mapped read-only by every process.
+"""Packed stores: photos are decoded once into one pixel file per split, which every process maps read-only.
 
-The first process that needs a store builds it in a cache folder from a listing of photos and a recipe; other processes
-wait for the lock and then map the store. A store is identified by its data set, the photos' folder and the recipe. It
-is used only if the lists and photos are unchanged and the store's files have their full length; otherwise, it is
-rebuilt.
+The first process that needs a store builds it in a cache folder, from a listing of photos and a recipe. Other processes
+wait for the lock and then map the store. A store is identified by its data set, the photos' folder, the listing's
+variant and the recipe. It is used only if the lists and photos are unchanged and the store's files have their full
+length; otherwise, it is rebuilt.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Pack:
     folder : the store's folder.
     manifest : the store's description.
     index : per split, the names, labels and shapes ([height, width]) of the photos.
-    pixels : per split, the mapped values, read-only: uint8, or uint16 if the recipe keeps fine pixels.
+    pixels : per split, the memory-mapped pixel values, read-only: uint8, or uint16 if the recipe's `pixels` is
+        ``fine``.
     """
 
     folder: Path
@@ -86,11 +87,11 @@ class Pack:
         return RaggedDataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
 
     def by_pillow(self) -> dict[str, str]:
-        """Return the photos that the fast decoder left to Pillow: the reason for each, by path."""
+        """Return, by path, why photos were decoded by Pillow instead of the fast decoder; empty if none were."""
         return dict(self.index.get(BY_PILLOW, {}))
 
     def damages(self) -> list[str]:
-        """Read all files and return how they differ from those that were packed."""
+        """Read all files, and return the differences from what was packed."""
         return self.manifest.damages(self.folder)
 
     def _images(self, split: str) -> Images:
@@ -132,13 +133,14 @@ def pack_once(
 ) -> Pack:
     """Return the store in `folder` with the known fingerprint; if there is none, list and pack the photos.
 
-    If several processes call this, one lists and packs the photos; the others wait for it and do not read any photos.
+    If several processes call this function, one of them lists and packs the photos; the others wait and do not read
+    photos.
 
     Parameters
     ----------
-    folder : folder of the store for that listing and recipe.
-    known : expected fingerprint; a store with a different fingerprint is returned all the same if it matches the
-        existing photos.
+    folder : folder of the store for the photos and the recipe.
+    known : expected fingerprint. A store with a different fingerprint is also returned if it matches the existing
+        photos.
     listing : lists the photos; called only by the process that packs.
 
     Raises
@@ -150,7 +152,7 @@ def pack_once(
     with ExitStack() as stack:
         try:
             stack.enter_context(held(folder))
-        except OSError:  # a cache in which only other users may write
+        except OSError:  # only other users may write to the cache
             return pack(listing(), recipe, str(folder.parent), progress)
         if (found := open_known(folder, known)) is not None:
             return found
@@ -171,7 +173,7 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
 
 @contextmanager
 def _told(folder: Path, listing: PhotoListing) -> Iterator[None]:
-    """Add what to do to the error if a photo cannot be read or a store cannot be written."""
+    """If a photo cannot be read or a store cannot be written, raise an error that also says what to do."""
     try:
         yield
     except OSError as error:
@@ -229,16 +231,16 @@ def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | 
 def open_known(folder: Path, known: str) -> Pack | None:
     """Return the store in `folder` if it is complete and has the known fingerprint, without opening any photos.
 
-    The photos were compared with the store when the study was planned. If each of 32 workers compared 20,580 photos
-    again, a file server would receive 660,000 requests.
+    The photos were compared with the store when the study was planned. If 32 workers each compared 20,580 photos again,
+    a file server would receive 660,000 requests.
     """
     return _open_if(folder, lambda manifest: manifest.fingerprint == known)
 
 
 def _open(folder: Path, recipe: Recipe, content: str, stamp: str | None) -> Pack | None:
-    """Return the store in `folder` if it is complete and was built from these photos with this recipe.
+    """Return the store in `folder` if it is complete and was built from the listed photos with `recipe`.
 
-    The name of the folder proves neither, because the folder may be a copy of a different store. If `stamp` is None,
+    The folder's name does not prove this, because the folder may be a copy of a different store. If `stamp` is None,
     modification times are not compared.
     """
     made_from = (recipe.key(), content)
@@ -260,7 +262,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
         index = _read_index(folder, manifest)
         stored = stored_type(manifest.recipe.get("pixels", "whole"))
         pixels = {split: mapped(folder / f"{split}.pixels", stored) for split in manifest.splits}
-    except (OSError, ValueError, RecursionError):  # another process replaced the store between two of these lines
+    except (OSError, ValueError, RecursionError):  # for example, another process replaced the store meanwhile
         return None
     again = read_manifest(folder)
     if index is None or again is None or again.build != manifest.build:
@@ -269,7 +271,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
 
 
 def _describes_itself(manifest: Manifest) -> bool:
-    """Return whether the fingerprint matches the classes and splits next to it."""
+    """Return whether the fingerprint in a manifest matches the manifest's classes and splits."""
     digests = {name: split.digest for name, split in manifest.splits.items()}
     return manifest.fingerprint == fingerprint(manifest.classes, digests)
 

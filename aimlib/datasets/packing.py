@@ -39,17 +39,18 @@ from aimlib.paths import share
 log = logging.getLogger(__name__)
 
 BY_PILLOW = "by_pillow"
-"""Key in the index of a store built with the fast decoder: why Pillow decoded a photo, by its path."""
+"""Key in the index of a store built with the fast decoder; its value says why Pillow decoded a photo, by path."""
 PENDING, REPLACED = ".building-", ".replaced-"
 UNFINISHED = "unfinished"
-"""Suffix of the folder name of a build that can continue after an interruption."""
+"""Suffix of the folder name of a build that can be continued after an interruption."""
 
 
 def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progress: Progress | None) -> None:
-    """Build the store `folder`, replacing an existing one; the caller holds its lock.
+    """Build the store `folder`, replacing an existing store; the caller holds the lock.
 
-    All files are written into a folder next to `folder`, which is renamed when it is complete. An interrupted build
-    leaves that folder behind, and the next build with the same photos and recipe continues after the last intact block.
+    All files are written into a temporary folder next to `folder`, which becomes `folder` when it is complete. An
+    interrupted build leaves the temporary folder behind, and the next build with the same photos and recipe continues
+    after the last intact block.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
 
     Raises
     ------
-    DataError: a photo is missing, cannot be decoded, or changed during the build; or the disk is too small.
+    DataError: a photo is missing, cannot be decoded, or changed during the build; or the disk has too little free
+        space.
     """
     remove_leftovers(folder)
     unfinished = unfinished_folder(folder)
@@ -73,7 +75,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progr
     try:
         _write(unfinished, listing, recipe, stamp, journal, progress)
         _refuse_changed(listing, stamp)
-    except DataError:  # the error is about photos, so nothing that was written can be used
+    except DataError:  # the photos are unusable, and so is everything that was written
         with suppress(OSError):
             _remove(unfinished)
         raise
@@ -92,7 +94,7 @@ def journal_of(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) 
 
 
 def resumable(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -> int:
-    """Return how many photos an interrupted build of the store `folder` has packed, without reading their pixels."""
+    """Return how many photos an interrupted build of the store `folder` has packed; no pixels are read."""
     journal, unfinished = journal_of(folder, listing, recipe, stamp), unfinished_folder(folder)
     if not journal.is_of_this_build():
         return 0
@@ -106,7 +108,7 @@ def resumable(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str) -
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what is left from builds of `folder` that cannot continue; the caller holds its lock."""
+    """Remove the leftovers of builds of `folder` that cannot be continued; the caller holds the store's lock."""
     for mark in (PENDING, REPLACED):
         for path in folder.parent.glob(f"{folder.name}{mark}*"):
             if path != unfinished_folder(folder):
@@ -114,7 +116,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, or anything else with that path; the target of a link is never removed."""
+    """Remove the folder, file or link at a path; the target of a link is never removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -162,7 +164,7 @@ def _resumed(folder: Path, listing: PhotoListing, recipe: Recipe, journal: Journ
 
 
 def _is_mended(listing: PhotoListing, recipe: Recipe, block: Block) -> bool:
-    """Return whether a photo that was broken in a block is now intact, for instance because it is now readable."""
+    """Return whether a photo that was broken when the block was packed can now be decoded."""
     return any(photo.pixels is not None for photo in decoded(listing, list(block.broken), recipe))
 
 
@@ -213,7 +215,7 @@ def _refuse_changed(listing: PhotoListing, stamp: str) -> None:
 
 
 def _refuse_overwritten(folder: Path, files: Sequence[SplitFile], found: Mapping[str, str]) -> None:
-    """Refuse files that do not contain what was written to them."""
+    """Refuse files that no longer contain what this process wrote to them."""
     if wrong := [file.path.name for file in files if found[file.path.name] != file.checksum()]:
         raise DataError(
             f"{folder}: {', '.join(wrong)} was overwritten while it was being packed, or the disk is damaged; if "
@@ -244,7 +246,7 @@ def _say_what_pillow_decoded(listing: PhotoListing, tally: Tally) -> None:
 
 
 def decoded(listing: PhotoListing, paths: Sequence[str], recipe: Recipe) -> Iterator[Decoded]:
-    """Yield photos in order; they are read and converted by as many threads as there are cores."""
+    """Yield photos in order; one thread per available core reads and converts them."""
 
     def read(path: str) -> Decoded:
         content = b""
@@ -270,7 +272,7 @@ def _write_index(path: Path, index: dict[str, Any]) -> PackedFile:
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
-    """Rename `temporary` to `folder`; processes that have mapped the old files keep them."""
+    """Rename `temporary` to `folder`; processes that have mapped the old files can continue to use them."""
     if os.path.lexists(folder):
         replaced = folder.with_name(f"{folder.name}{REPLACED}{uuid.uuid4().hex[:8]}")
         folder.rename(replaced)
@@ -286,13 +288,13 @@ def _forget(journal: Path) -> None:
 
 
 def pixel_bytes(photos: int, recipe: Recipe) -> int:
-    """Return how many bytes the pixels of this many packed photos take up; an estimate if photos differ in shape."""
+    """Return the size in bytes of the pixels of `photos` packed photos; an estimate if photos differ in shape."""
     each = recipe.size * recipe.size * 3 * np.dtype(recipe.stored).itemsize
     return int(photos * each * (1.5 if recipe.ragged else 1))
 
 
 def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe, unfinished: Path) -> None:
-    """Refuse to begin if the disk has no room for what is not yet in the build's folder."""
+    """Raise DataError if the disk has too little space for the pixels that have not been packed yet."""
     photos = len(listing.paths())
     there = sum(_length(unfinished / f"{name}.pixels") for name in listing.splits)
     needed = int(pixel_bytes(photos, recipe) * 1.01) - there

@@ -1,4 +1,4 @@
-"""A parallel map with ordered results; only a limited number of results are in memory at a time."""
+"""A parallel map with ordered results; only a limited number of results are in the RAM at a time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
 
     Parameters
     ----------
-    function : called from several threads at once; its exceptions are raised here.
-    items : consumed no faster than the results are.
+    function : called from several threads simultaneously; its exceptions are raised in the calling thread.
+    items : the arguments; only slightly more items are consumed than results have been yielded.
     workers : number of threads; None: one per available core.
     """
     workers = workers or cores()

@@ -1,7 +1,7 @@
-"""Find the photos in class folders, and report everything else that is there, with the reason it is not used.
+"""Find the photos in class folders, and report everything else in these folders and why it is not used.
 
 Nothing is left out silently: everything that cannot be used becomes an `Oddity`. Some oddities make the data unusable,
-because a photo would be lost unnoticed or a class would be split in two; the others are only reported.
+because a photo would otherwise be lost unnoticed or a class would be split in two; the others are only reported.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Oddity:
     kind : see `aimlib.datasets.verification.findings.Finding`.
     path : path below the root.
     text : what was found, and what to do.
-    refused : whether it makes the data unusable.
-    grave : whether it is an error although the data can be used.
+    refused : whether the oddity makes the data unusable.
+    grave : whether the oddity is an error although the data can be used.
     """
 
     kind: Literal["name", "link", "unreadable", "misplaced", "stray"]
@@ -93,7 +93,7 @@ def listed(names: Sequence[str], most: int = _SHOWN) -> str:
 
 
 def read_tree(root: Path, folder: str) -> Tree:
-    """Return the photos in the class folders in `root/folder`, and everything else that is there.
+    """Return the photos in the class folders in `root/folder`, and everything else that was found there.
 
     A class folder may be a link. Its subfolders are also read unless they are links; hidden files and folders are not
     read. No photo is opened.
@@ -140,7 +140,7 @@ class _Walk:
             return []
 
     def leads_back(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Record a class that is a link to a folder that contains the link."""
+        """Return whether a class folder is a link to a folder that contains the link; if so, record it."""
         if not entry.is_symlink():
             return False
         target, here = resolved(Path(entry.path)), resolved(Path(entry.path).parent)
@@ -172,7 +172,7 @@ class _Walk:
                 photos.append(path)
 
     def _is_file(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Return whether an entry with a photo's suffix is a file; record anything else."""
+        """Return whether an entry with a photo's suffix is a file; if not, record the entry."""
         try:
             if entry.is_file():
                 return True
@@ -188,7 +188,7 @@ class _Walk:
         return False
 
     def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
-        """Record everything next to the class folders that is not a folder."""
+        """Record an entry next to the class folders that is not a folder."""
         if entry.is_symlink() and not Path(entry.path).exists():
             self.odd("link", path, "is a broken link; restore its target or remove the link")
         elif _suffix(entry.name) in SUFFIXES:
@@ -235,7 +235,7 @@ def _suffix(name: str) -> str:
 
 
 def odd_names(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield oddities in the names of classes and photos, given the tree of every split by its folder."""
+    """Yield oddities in the names of classes and photos, given each split's tree, keyed by the split's folder."""
     classes = [(folder, name) for folder, tree in trees.items() for name in sorted(tree.photos)]
     paths = [path for tree in trees.values() for found in tree.photos.values() for path in found]
     every = [*(f"{folder}/{name}" for folder, name in classes), *paths]
@@ -252,14 +252,14 @@ def odd_names(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
 
 
 def label_twins(labels: Sequence[str]) -> Iterator[Oddity]:
-    """Yield labels in a table that a reader would take for the same class."""
+    """Yield labels in a table that differ, but that a reader would take for the same class."""
     for odd in _twins((".", label) for label in labels):
         in_table = odd.text.partition(";")[0]
         yield replace(odd, text=f"{in_table}; if they are the same class, use one spelling in the table")
 
 
 def group_twins(groups: Iterable[str]) -> Iterator[Oddity]:
-    """Yield groups in a table that a reader would take for the same; they may be in different splits."""
+    """Yield groups in a table that differ, but that a reader would take for one group (perhaps in two splits)."""
     for odd in _twins((".", group) for group in groups):
         in_table = odd.text.partition(";")[0].replace(" classes ", " groups ", 1)
         text = (
@@ -269,7 +269,7 @@ def group_twins(groups: Iterable[str]) -> Iterator[Oddity]:
 
 
 def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
-    """Yield classes that a reader would take for the same."""
+    """Yield classes that differ, but that a reader would take for the same class."""
     spelled: defaultdict[str, dict[str, str]] = defaultdict(dict)
     alike: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for folder, name in classes:
@@ -297,7 +297,7 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
 
 
 def inner_folders(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield photos in subfolders of class folders, given the tree of every split by its folder."""
+    """Yield photos in subfolders of class folders, given each split's tree, keyed by the split's folder."""
     found: dict[str, str] = {}
     for folder, tree in trees.items():
         depth = 1 if folder == "." else 2
@@ -331,11 +331,11 @@ def part_of_name(name: str) -> str | None:
 
 
 def refuse_splits_as_classes(data: str, root: Path, photos: Mapping[str, list[str]]) -> None:
-    """Refuse split folders in place of class folders: their names are those of splits, or photos are in subfolders.
+    """Refuse split folders in place of class folders, recognized by their names or by photos in subfolders.
 
     Raises
     ------
-    DataError: there are such folders.
+    DataError: there are split folders in place of class folders.
     """
     parts = {name: part for name, paths in photos.items() if _only_inside(paths) and (part := part_of_name(name))}
     if {"train", "test"} <= set(parts.values()):
@@ -352,7 +352,7 @@ def _only_inside(paths: Sequence[str]) -> bool:
 
 
 def shared_folders(root: Path, trees: Mapping[str, Tree]) -> Iterator[Oddity]:
-    """Yield class folders that, because of links, are the same folder in two splits, given the tree of every split."""
+    """Yield class folders that are the same folder in two splits because of links, given the tree of every split."""
     seen: dict[str, str] = {}
     for folder, tree in trees.items():
         for name in tree.photos:
@@ -391,7 +391,7 @@ def refuse(data: str, root: Path, oddities: Iterable[Oddity]) -> None:
 
     Raises
     ------
-    DataError: there are such oddities; the message lists the first ones and counts the rest.
+    DataError: there are oddities that make the data unusable; the message lists the first ones and counts the rest.
     """
     refused = [oddity for oddity in oddities if oddity.refused]
     if refused:

@@ -23,16 +23,16 @@ from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 from aimlib.errors import DataError
 
 _NOT_OF_LISTING = {"size", "resize", "antialias", "decoder", "pixels", "cache"}
-"""Options that determine how photos are packed, but not which photos."""
+"""Options that determine how photos are packed, but not which photos are packed."""
 _listed: ContextVar[dict[str, PhotoListing] | None] = ContextVar("listed", default=None)
 
 
 @contextmanager
 def listed_once() -> Iterator[None]:
-    """List every set of photos only once, even if it is loaded several times or with several recipes.
+    """List every set of photos only once, even if the photos are loaded several times or with several recipes.
 
-    Without this context manager, a study with arms at several sizes would list the same tree, and compare its photos,
-    for every size. Inside another `listed_once`, it does nothing.
+    Without this context manager, a study whose arms use several sizes would list the same tree, and compare its photos,
+    for every size. Inside another `listed_once`, the context manager does nothing.
     """
     if _listed.get() is not None:
         yield
@@ -90,12 +90,13 @@ class PhotoConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class Survey:
-    """The parts of a data set that were found, even if the data cannot be used unchanged.
+    """The photos and oddities found in a data set, even if the data cannot be used unchanged.
 
     Attributes
     ----------
     listing : the photos found.
-    oddities : everything else that was found; None if the photos come from a list, with which the files are compared.
+    oddities : everything else that was found; None if a list names the photos, because the files are then compared with
+        the list.
     labels : oddities in the labels of a list.
     """
 
@@ -123,7 +124,7 @@ class PhotoPlugin(DatasetPlugin):
 
         Raises
         ------
-        DataError: there is nothing that could be listed.
+        DataError: there are no photos that could be listed.
         """
         return Survey(self.listing())
 
@@ -140,7 +141,7 @@ class PhotoPlugin(DatasetPlugin):
         return exclude(listing, read_exclusions(self.config.exclude))
 
     def checked(self) -> PhotoListing:
-        """Return the photos to pack; within `listed_once`, data that differs only in the recipe is not listed again.
+        """Return the photos to pack; within `listed_once`, data sets that differ only in the recipe are listed once.
 
         Raises
         ------
@@ -161,11 +162,11 @@ class PhotoPlugin(DatasetPlugin):
         return [] if self.config.exclude is None else [str(read_exclusions(self.config.exclude))]
 
     def whereabouts(self) -> tuple[Path, str] | None:
-        """Return `root` and `variant` of the listing, or None if they are unknown before the photos are listed."""
+        """Return the listing's `root` and `variant`; None if they are unknown before the photos are listed."""
         return None
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Return how the numbers of photos differ from the published numbers; by default, nothing."""
+        """Return how the numbers of photos differ from the published numbers; by default, an empty list."""
         return []
 
     def shape(self) -> ImageShape:
@@ -197,7 +198,7 @@ class PhotoPlugin(DatasetPlugin):
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data with this fingerprint; if it is already packed here, no photos are read.
+        """Return the data with this fingerprint; if it is already packed on this machine, no photos are read.
 
         Otherwise, one of the processes that share the cache lists and packs the photos, while the others wait. The
         fingerprint covers every pixel, so it does not matter to the caller whether the photos have changed since.
@@ -214,7 +215,7 @@ class PhotoPlugin(DatasetPlugin):
 
 
 def _refuse_cache_among_photos(listing: PhotoListing, cache: str | None) -> None:
-    """Refuse a cache in a folder of classes, because the next listing would take the cache for a class."""
+    """Refuse a cache inside a folder of classes, because the next listing would take the cache for a class."""
     place = cache_folder(cache).absolute()
     for folder in listing.folders:
         top = (listing.root / folder).absolute()

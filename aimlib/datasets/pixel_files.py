@@ -19,12 +19,12 @@ from aimlib.datasets.recipe import Pixels
 from aimlib.paths import share
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(name of the task, amount done, total amount)."""
+"""A function that is called as progress(name of the task, amount done, total amount)."""
 
 BLOCK_PHOTOS = 256
 """Maximum number of photos in a block; after an interruption, at most this many are decoded again."""
 BLOCK_BYTES = 1 << 26
-"""Number of bytes of pixels at which a block ends."""
+"""Number of bytes of pixels at which a block ends before it contains `BLOCK_PHOTOS` photos."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class SplitFile:
         return [known.setdefault(pair, list(pair)) for pair in pairs]
 
     def take(self, block: Block) -> bool:
-        """Continue after a block that was written before; if the block is not intact, do nothing and return False."""
+        """Continue after a block that was written earlier and return True; if the block is damaged, return False."""
         sha256, whole, checksum = self._sha256.copy(), self._checksum.copy(), xxhash.xxh3_128()
         with suppress(OSError), self.path.open("rb") as file:
             file.seek(self.bytes)
@@ -128,7 +128,7 @@ class SplitFile:
         ------
         OSError: the pixels cannot be written.
         """
-        with self.path.open("ab") as file:  # not a memory map: a full disk would kill the process instead of raising
+        with self.path.open("ab") as file:  # with a memory map, a full disk would kill the process instead of raising
             file.truncate(self.bytes)
             for block in self._blocks(file, photos, tally):
                 file.flush()

@@ -1,4 +1,4 @@
-"""The recipe: how a photo of any size becomes an array. It is part of a packed store's key."""
+"""The recipe, which says how a photo of any size becomes an array; part of a packed store's key."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Recipe:
         return stored_type(self.pixels)
 
     def key(self) -> dict[str, Any]:
-        """Return, as plain JSON, everything that determines the pixels of a file.
+        """Return everything that determines a photo's pixels, as plain JSON values.
 
-        Options added since the first version are left out if they have their default values, so older stores keep their
-        names.
+        Options that were added after the first version are left out if they have their default values, so older stores
+        keep their names.
         """
         found = {"decode": DECODE_VERSION, **asdict(self)}
         return {name: value for name, value in found.items() if (name, value) not in _DEFAULTS}

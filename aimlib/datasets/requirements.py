@@ -13,16 +13,16 @@ _FINGERPRINT_DIGITS = 20
 
 
 def problems(data: DataSet, shape: ImageShape) -> list[str]:
-    """Return the problems of a loaded data set, as sentences with remedies; an empty list if it can be used.
+    """Return the problems of a loaded data set, as sentences with remedies; an empty list if the data can be used.
 
-    This reads labels and names, but no pixels.
+    The function reads labels and names, but no pixels.
 
     Parameters
     ----------
     shape : the shape that the plugin returns without reading the data.
     """
     by_split = (list(_of_split(name, images, shape)) for name, images in data.splits().items())
-    found = next(filter(None, by_split), [])  # the other splits usually have the same problems
+    found = next(filter(None, by_split), [])  # other splits usually have the same problems
     digits = data.fingerprint
     if len(digits) != _FINGERPRINT_DIGITS or not set(digits) <= set("0123456789abcdef"):
         found.append(

@@ -23,15 +23,15 @@ def bilinear(pixels: npt.NDArray[np.uint8] | Floats, height: int, width: int) ->
 
     Returns
     -------
-    [..., height, width, channels], float32, in the range of the input, not rounded. The operations are in the same
-    order as in TensorFlow: first along the columns, then along the rows, in float32.
+    [..., height, width, channels], float32, in the range of the input, not rounded. The order of the float32 operations
+    is that of TensorFlow: first along the columns, then along the rows.
     """
     channels = pixels.shape[-1]
     top, bottom, down = _weights(height, pixels.shape[-3])
     left, right, across = _weights(width, pixels.shape[-2])
     used = np.unique(np.concatenate([top, bottom]))
     rows = np.take(pixels, used, axis=-3).astype(np.float32)
-    rows = rows.reshape(*pixels.shape[:-3], len(used), -1)  # one axis is faster to index
+    rows = rows.reshape(*pixels.shape[:-3], len(used), -1)  # indexing is faster along one merged axis
     start = np.take(rows, _spread(left, channels), axis=-1)
     end = np.take(rows, _spread(right, channels), axis=-1)
     lines = _between(start, end, np.repeat(across, channels))
@@ -41,18 +41,18 @@ def bilinear(pixels: npt.NDArray[np.uint8] | Floats, height: int, width: int) ->
 
 
 def to_uint8(values: Floats) -> npt.NDArray[np.uint8]:
-    """Return `values` from 0 to 255, rounded to the nearest integer (halves to the nearest even one)."""
+    """Return `values` from 0 to 255, rounded to the nearest integer (halves to the nearest even integer)."""
     return np.rint(values).astype(np.uint8)
 
 
 def to_fine(values: Floats) -> npt.NDArray[np.uint16]:
-    """Return `values` from 0 to 255 in steps of 1/256 (`aimlib.training.pixel_format.FINE`), rounded to the nearest."""
+    """Return `values` from 0 to 255, rounded to steps of 1/256 (`aimlib.training.pixel_format.FINE`)."""
     fine: npt.NDArray[np.uint16] = np.rint(values * np.float32(256)).astype(np.uint16)
     return fine
 
 
 def _weights(out: int, given: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
-    """Return, for each of `out` positions, its two neighbors among `given` positions and the second one's weight."""
+    """Return, for each of `out` positions, two neighbors among `given` positions and the second neighbor's weight."""
     scale = np.float32(given) / np.float32(out)
     position = (np.arange(out, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     floor = np.floor(position)
@@ -62,12 +62,12 @@ def _weights(out: int, given: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np
 
 
 def _spread(index: npt.NDArray[np.intp], channels: int) -> npt.NDArray[np.intp]:
-    """Return the positions of all values of the pixels `index`, given that each pixel has `channels` values."""
+    """Return the positions of all values of the pixels at `index`, where each pixel has `channels` values."""
     return (index[:, None] * channels + np.arange(channels)).ravel()
 
 
 def _between(start: Floats, end: Floats, share: Floats) -> Floats:
-    """Return ``start + (end - start) * share``, stored in the memory of `end`."""
+    """Return ``start + (end - start) * share``, stored in the array `end`."""
     end -= start
     end *= share
     end += start

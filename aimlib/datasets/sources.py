@@ -1,8 +1,8 @@
 """Data that is not a folder on this machine: an archive, or a folder or archive in object storage.
 
 The data is copied once into the cache (`aimlib.datasets.locations.cache_of`, ``unpacked`` and ``fetched``) and used
-from there. Every process that lists the data compares the objects with the storage once, by size and time; new and
-changed objects are fetched. Processes that know the data's fingerprint do not query the storage.
+from there. Every process that lists the data compares its copy with the object storage once, by the size and time of
+each object; new and changed objects are fetched. Processes that know the data's fingerprint do not query the storage.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _STATE = ".objects.json"
 """File next to the copies: the size and time of every fetched object, by its path."""
 _THREADS = 8
 _BETWEEN_STATES = 500
-"""Number of objects after which the state is written, so that an interrupted copy can continue from there."""
+"""Number of objects after which the state is written, so that an interrupted copy can be continued."""
 _BLOCK = 2**20
 
 _compared: set[str] = set()
-"""Data that this process has compared with the storage."""
+"""URLs of the data that this process has compared with the object storage."""
 
 
 def is_source(root: str) -> bool:
@@ -78,7 +78,7 @@ def _name_of(address: ObjectPath) -> str:
 
 
 def _fetch(address: ObjectPath, folder: Path, *, is_one_file: bool) -> None:
-    """Make the folder a copy of the content at the address."""
+    """Copy what is at the address into the folder; remove and replace what is out of date."""
     from filelock import FileLock  # noqa: PLC0415 -- needed only for object storage
 
     listed = dict(_entry(address) if is_one_file else _entries(address))

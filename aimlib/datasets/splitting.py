@@ -1,4 +1,4 @@
-"""Splits for data that comes without one: stratified, seeded, and determined by names alone.
+"""Splits for data that is not split yet: stratified, seeded, and determined by names alone.
 
 Every image has a key: its path below the root, with ``/`` between parts, in Unicode form NFC. The image's rank is
 ``sha256(f"{seed}/{key}")``. The split does not depend on the order of directory entries or on a library's random
@@ -8,12 +8,13 @@ generator, so it is the same on every machine and with every version.
 2. ``test_fraction``: in every class, the first ``round(test_fraction * images)`` images are test images (halves are
    rounded up; at least one image and at most all but one).
 3. ``folds``: the image at place i in a class is in fold ``(i + images in the preceding classes) % folds``. Therefore,
-   the folds differ by at most one image per class, and by at most one image in total. Fold `fold` is the test set.
+   any two folds differ by at most one image per class, and by at most one image in total. The fold with the number
+   `fold` is the test set.
 
 Images in the same group (such as images of one patient, animal or video) stay together. Groups are sorted by size, with
-the largest first, and then by the rank of their names. Each group in turn is assigned to the part for which the class
-counts then come closest to the intended shares. The distance is the sum of squared differences, each relative to the
-size of its class.
+the largest first, and then by the rank of their names. The groups are assigned one after another, each to the part that
+brings the class counts closest to the intended shares. The distance is the sum of squared differences, each divided by
+the size of the class.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def is_test(
 
 
 def rank(seed: int, key: str) -> bytes:
-    """Return the value by which images and groups are sorted."""
+    """Return the value by which images and groups are sorted: a hash of the seed and the key."""
     return hashlib.sha256(f"{seed}/{unicodedata.normalize('NFC', key)}".encode()).digest()
 
 
@@ -168,7 +169,8 @@ def _assigned(counts: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], 
     part = np.zeros(len(counts), dtype=np.int64)
     for group in order:
         own = counts[group]
-        # A part's squared difference decreases by own * (2 * lacking - own); those of the other parts do not change.
+        # A part's squared difference decreases by own * (2 * lacking - own); the other parts' differences do not
+        # change.
         gain = ((2 * lacking - own) * own / total).sum(axis=1)
         part[group] = int(np.argmax(np.round(gain, 9)))
         lacking[part[group]] -= own

@@ -16,7 +16,7 @@ from aimlib.datasets.photos import PhotoPlugin
 
 @dataclass(frozen=True)
 class ClassCount:
-    """One class: its name and its number of images in each split; `validation` is None if there is no such split."""
+    """One class: its name and its number of images per split; `validation` is None if there is no such split."""
 
     name: str
     train: int
@@ -32,12 +32,12 @@ class DataSummary:
     ----------
     name, shape : name and shape of the data set as configured.
     train, test : numbers of training and test images.
-    validation : number of the data's own validation images; None if it has no such split.
+    validation : number of the data's own validation images; None if the data has no validation split.
     classes : one entry per class, in the order of the class numbers.
     fingerprint : fingerprint of the data; None if the photos are not packed yet.
     cache : folder for the packed photos, which need not exist yet; None for data that is not packed.
-    by_pillow : packed photos that the fast decoder left to Pillow, with the reasons.
-    excluded : how many photos `data.exclude` leaves out and why, in words; None if it is not set.
+    by_pillow : packed photos that Pillow decoded instead of the fast decoder, with the reasons.
+    excluded : how many photos `data.exclude` leaves out and why, in words; None if this option is not set.
     """
 
     name: str

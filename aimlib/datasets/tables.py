@@ -1,4 +1,4 @@
-"""User-written tables in CSV or Parquet, read with the place of every row for use in messages."""
+"""Tables written by users, in CSV or Parquet; every row is returned with its place, for use in messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Table:
     Attributes
     ----------
     path : path of its file.
-    columns : names of the columns.
+    columns : the names of the table's columns.
     rows : for each row, its place, such as ``line 7``, and its values by column; can be iterated only once.
     delimiter : separator between the fields of a CSV file; empty for Parquet.
     """
@@ -44,7 +44,7 @@ class Table:
     delimiter: str = ""
 
     def at(self, place: str) -> str:
-        """Return the beginning of a message about a row."""
+        """Return the beginning of a message about the row at `place`."""
         return f"{self.path}, {place}"
 
 
@@ -58,8 +58,8 @@ def read_table(path: Path, remedy: str, delimiter: str | None = None) -> Table:
 
     Raises
     ------
-    DataError: the file cannot be read, has a different encoding, or has no columns; or, while `rows` are being read, a
-        row has more or fewer fields than there are columns.
+    DataError: the file cannot be read, is not in UTF-8, or has no columns. Reading `rows` raises it if the number of
+        fields in a row differs from the number of columns.
     """
     try:
         content = read_file(path, MOST_BYTES)
@@ -136,7 +136,7 @@ def _csv(path: Path, text: str, delimiter: str) -> Table:
 
 
 def lacking(table: Table, column: str, option: str) -> DataError:
-    """Return the error about a missing column, with the likely cause.
+    """Return the error about a missing column; its message gives the likely cause.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
 
     Raises
     ------
-    DataError: the folder is of this kind.
+    DataError: the folder is for a different task.
     """
     words = {folder.casefold(): folder for folder in folders}
     masks = [words[word] for word in sorted(_MASK_FOLDERS & set(words))]
@@ -83,7 +83,7 @@ def refuse_other_task_of_folder(where: Path, folders: Iterable[str]) -> None:
 
 
 def _boxes_in(folder: Path) -> str:
-    """Return what kind of box or mask files a folder contains, or an empty string."""
+    """Return the kind of box or mask files that a folder contains; an empty string if there are none."""
     first = next((path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".xml", ".txt", ".json")), None)
     if first is None:
         return ""
@@ -103,7 +103,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _several(kinds: Sequence[str]) -> str | None:
-    """Return a label that is a list of classes; a separator counts if one of the classes also occurs on its own."""
+    """Return a label that lists several classes, or None; a separator counts if a part occurs in another label."""
     listed = next((kind for kind in kinds if kind[:1] in "[({" and kind[-1:] in "])}" and "," in kind), None)
     if listed is not None:
         return listed

@@ -39,7 +39,7 @@ class RetryPolicy:
     ----------
     timeout : number of seconds without data after which an attempt is abandoned.
     attempts : number of consecutive attempts without progress after which the download fails.
-    pause : pause before the second attempt, in seconds; it doubles for each further attempt, up to 60.
+    pause : pause before the second attempt, in seconds; the pause doubles for each further attempt, up to 60 s.
     sleep : function that waits for a number of seconds.
     """
 
@@ -49,7 +49,7 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
 
 
-class Interrupted(Exception):  # noqa: N818 -- not yet an error: the next attempt continues from here
+class Interrupted(Exception):  # noqa: N818 -- not yet an error: the next attempt continues the download
     """An attempt ended early; the bytes received so far are kept."""
 
 
@@ -136,7 +136,7 @@ def _answer(request: urllib.request.Request, file: RemoteFile, part: Path, timeo
 
 
 def _start_of(answer: Any, file: RemoteFile, wanted: int) -> int:
-    """Return the position in `file` at which the answer starts."""
+    """Return the position in `file` of the first byte of the server's response."""
     if answer.status == 206:
         given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if given is None or int(given[1]) != wanted or given[2] not in {"*", str(file.size)}:

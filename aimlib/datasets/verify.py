@@ -28,11 +28,11 @@ __all__ = ["Finding", "Kind", "verify"]
 
 
 def verify(plugin: DatasetPlugin, progress: Progress | None = None, *, near_duplicates: bool = False) -> list[Finding]:
-    """Return the findings about the data of `plugin`, errors first; an empty list if there is nothing to report.
+    """Return the findings about the data of `plugin`, with errors first; an empty list if there is nothing to report.
 
-    All photos are read and fully decoded. Photos with the same pixels are found within and across splits and classes.
-    If a store was packed from the photos, it is read and compared with its hashes. Photos that the configuration
-    excludes are not read. Nothing is written.
+    All photos, except those that the configuration excludes, are read and fully decoded. Photos with the same pixels
+    are found within and across splits and classes. If the photos are already packed, the packed files are read and
+    compared with their hashes. Nothing is written.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def _of_arrays(plugin: DatasetPlugin) -> Iterator[Finding]:
 
 
 def _same_arrays(data: DataSet) -> Iterator[Finding]:
-    """Yield the groups of images with the same pixels; images without files are identified by split and number."""
+    """Yield a finding for each group of images with the same pixels; images are identified by split and name."""
     photos, members = [], []
     for split, images in data.splits().items():
         for number, label in enumerate(images.labels.tolist()):
@@ -159,7 +159,7 @@ def _packs(plugin: PhotoPlugin, listing: PhotoListing, contents: Mapping[str, by
 
 
 def _is_of_others(manifest: Manifest, listing: PhotoListing, contents: Mapping[str, bytes]) -> bool:
-    """Return whether a store that counts as up to date was packed from files whose content was different."""
+    """Return whether a store that counts as up to date was packed from photos with different content."""
     paths = listing.paths()
     if manifest.listing != listing.content() or not all(contents.get(path) for path in paths):
         return False

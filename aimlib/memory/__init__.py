@@ -1,4 +1,4 @@
-"""Memory: the shape rule, the layers that read, and the structure of a network as placements see it.
+"""Memory: the shape rule, the layers that read the memory, and the structure of a network as placements see it.
 
 `aimlib.memory.attach.attach_memory` attaches a memory to a network.
 """

@@ -1,4 +1,4 @@
-"""Attaching a memory to an existing network."""
+"""Attach a memory to an existing network."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _NAMED = 12
 
 @dataclass(frozen=True)
 class Reading:
-    """One layer that reads memory: its name, its input map's size, and the channels (or features) that memory adds.
+    """One layer that reads memory: its name, its input map's size, and how many channels (or features) memory adds.
 
-    `memory` is ``current``, or ``static`` if the layer reads the second memory of the routing ``as_run``.
+    The field `memory` is ``current``, or ``static`` if the layer reads the second memory of the routing ``as_run``.
     """
 
     layer: str
@@ -50,7 +50,7 @@ class Attachment:
     ----------
     readers : the layers that read memory, in the order of the forward pass.
     updates : modules after which the memory is updated, in the same order.
-    skipped : layers that the placement chose but that cannot read, with the reason.
+    skipped : layers that the placement chose but that cannot read a memory, with the reason.
     unread_updates : places where no update is built, because no later layer would read its result.
     """
 
@@ -66,9 +66,10 @@ class AimNetwork(nn.Module):
     Attributes
     ----------
     network : the given network, with its chosen layers replaced by readers.
-    source : initial memory of every forward pass.
-    static_source : second memory of the routing ``as_run``, which no update changes; None otherwise.
-    updates : the updates, keyed by the name in `attachment.updates` of the module they follow, with / for every dot.
+    source : module that returns the memory at the start of every forward pass.
+    static_source : source of the second memory of the routing ``as_run``, which no update changes; otherwise None.
+    updates : the updates, each keyed by the name of the module that it follows (see `attachment.updates`), with / in
+        place of every dot.
     carry : the running memory across batches; None if no memory is passed on between batches.
     attachment : the layers that read memory, and the updates.
     """
@@ -171,21 +172,21 @@ def attach_memory(
     network : any network of convolutions and dense layers.
     source : returns the memory at the start of every forward pass.
     placement : chooses the layers that read the memory.
-    update : creates the update for a module's features; None: the source's memory does not change.
-    input_shape : channels, height, width of the images; other sizes are refused afterwards.
+    update : function that creates the update for a module's features; None: the source's memory does not change.
+    input_shape : channels, height and width of the images; the returned network refuses images of other sizes.
     layout : stages and blocks; needed by some placements, and by all updates except those after named modules. None:
-        they are inferred, see `aimlib.memory.inference`.
+        stages and blocks are inferred, see `aimlib.memory.inference`.
     update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update is not built if its
         result is not read by any later layer or, with `carry`, by a later batch.
     static_source : provides a second memory of the same size for the layers outside the first block of each stage. This
         is the routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
     carry : configuration of a running memory that is passed on from batch to batch.
-    calls : the module calls in the network's forward pass, as `trace` returns them; None: one image is sent through the
-        network.
+    calls : the module calls in the network's forward pass, as `trace` returns them; None: `trace` is called, which
+        sends one image through the network.
 
     Raises
     ------
-    UsageError: no layer reads the memory, no update's result is read, or no layer would read the second memory.
+    UsageError: no layer reads the memory, no layer reads the result of an update, or no layer reads the second memory.
     """
     calls = trace(network, input_shape) if calls is None else calls
     layout = infer_layout(network, calls) if layout is None else layout

@@ -1,6 +1,6 @@
 """A running memory that is passed from batch to batch.
 
-This is the post's third goal: "the new updated memory should be passed on to next batches". In the author's code, only
+The post's third goal is that "the new updated memory should be passed on to next batches". In the author's code, only
 the weights change between batches; this module passes on the memory itself.
 """
 
@@ -18,8 +18,8 @@ class Carry(nn.Module):
 
     The average is part of the state dict, and therefore of checkpoints. It is detached, so no gradient flows through
     it; the source's gradient comes only from its share of the mix. During evaluation, the average is read but never
-    written. With a share of 1, the source is used only in the first batch and is not trained, and an update that adds
-    to the memory accumulates forever.
+    written. With a share of 1, the source is used only in the first batch and is not trained afterwards. An update that
+    adds to the memory then accumulates without limit.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ class Carry(nn.Module):
         """Return the memory that a forward pass starts from: a mix of the source's memory and the carried memory."""
         share = torch.where(self.batches > 0, self.config.share, 0.0).to(
             start_NCHW.dtype
-        )  # does not wait for the device
+        )  # unlike an `if`, this does not wait for the device
         return torch.lerp(start_NCHW, self.carried_1CHW.to(start_NCHW.dtype), share)
 
     @torch.no_grad()
     def keep(self, memory_NCHW: Tensor) -> None:
-        """Update the average with the memory at the end of a forward pass; the memory is averaged over the batch.
+        """Update the average with the memory at the end of a forward pass, averaged over the batch.
 
-        In evaluation mode, it does nothing.
+        In evaluation mode, this method does nothing.
         """
         if not self.training:
             return

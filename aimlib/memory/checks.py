@@ -1,4 +1,4 @@
-"""Checks of what the memory sources and updates of plugins return, made before anything is trained."""
+"""Checks, before any training, of what plugins' memory sources and updates return."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IMAGES = 2
 
 
 def refuse_wrong_memory(network: AimNetwork, input_shape: tuple[int, int, int]) -> None:
-    """Send images through a network on the meta device, and check each memory that a plugin's code returns.
+    """Send images through a network on the meta device, and check every memory that a source or an update returns.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def _refuse_wrong_count(count: Any, what: str) -> None:
 
 
 def _comparing(what: str, size: MemoryConfig) -> Callable[..., None]:
-    """Return a hook that refuses any output other than a memory of this size."""
+    """Return a hook that refuses any output that is not a memory of the given size."""
     wanted = size.channels, size.rows, size.columns
 
     def compare(_module: nn.Module, _arguments: Any, output: object) -> None:

@@ -17,8 +17,8 @@ class MemoryView(Protocol):
 class CurrentMemory:
     """Contains one network's current memory [1 or batch, channels, rows, columns].
 
-    Readers deep inside a network share this object with the surrounding network, so the signatures of the forward
-    methods in between need not change. The object is empty between forward passes.
+    The surrounding network shares this object with readers deep inside it, so the forward methods in between do not
+    need an additional argument. The object is empty between forward passes.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Finding the parameters of a network that training cannot change, without computing values."""
+"""Find the parameters of a network that training cannot change, without computing any values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _IMAGES = 2
 
 
 def untrained(network: nn.Module, input_shape: tuple[int, int, int]) -> list[str]:
-    """Return the trainable parameters on which the logits do not depend, in the order of the network.
+    """Return the names of trainable parameters on which the logits do not depend, in the network's order.
 
-    Such a parameter is not used in the forward pass, its result is detached, or it is created anew in every pass.
+    The forward pass does not use such a parameter, detaches the result of using it, or creates it anew every time.
 
     Parameters
     ----------
-    network : on the meta device; its state does not change.
+    network : the network, on the meta device; the function does not change its state.
     input_shape : channels, height, width.
 
     Raises

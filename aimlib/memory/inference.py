@@ -1,4 +1,4 @@
-"""Inferring the stages and blocks of a network that does not declare them from its modules and one forward pass.
+"""Infer the stages and blocks of a network without a declared layout, from its modules and one forward pass.
 
 The rule visits the network's children in order, and descends into every `nn.Sequential` that contains more than one
 layer (a convolution or a dense layer). Each visited module that returns a map is a unit. A unit with two or more layers
@@ -7,9 +7,9 @@ transition).
 
 * In a network that has blocks, single layers do not belong to any block. The stages are sequences of consecutive blocks
   whose outputs have the same height and width.
-* In a network of single layers only (AlexNet, VGG), a block is a sequence of layers whose inputs have the same height
-  and width. It ends with the last module of the same parent before the next sequence, usually a pooling layer. Every
-  block is a stage.
+* In a network that consists only of single layers (AlexNet, VGG), a block is a sequence of layers whose inputs have the
+  same height and width. A block ends with the last module of the same parent before the next sequence, usually a
+  pooling layer. Every block is a stage.
 
 A block's layers are on its main path unless they are inside a child called downsample, shortcut or proj.
 """

@@ -1,8 +1,8 @@
 """Initial values that depend only on the run's seed and on a parameter's own name.
 
-Adding a memory layer therefore does not change the initial values of other layers: layers that two arms share start
-identically. All rules draw the same uniform numbers for a name and transform them by an inverse distribution function,
-so even arms with different rules (Glorot and He) share the underlying draws.
+Adding a memory layer therefore does not change the initial values of other layers, and layers that two arms share start
+identically. For a given name, all rules draw the same uniform numbers, and transform them by an inverse distribution
+function. Even arms with different rules (Glorot and He) therefore share the underlying draws.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Rule:
     kind : ``he_normal`` (truncated normal, variance 2 / fan-in), ``glorot_uniform`` (variance 2 / (fan-in + fan-out)),
         ``normal`` (standard deviation `value`) or ``constant`` (`value`).
     value : see `kind`; for ``he_normal`` and ``glorot_uniform``, a factor by which the drawn values are multiplied.
-    fan_in, fan_out : the fans to use if they differ from those of the parameter's own shape.
+    fan_in, fan_out : the fan-in and fan-out to use instead of those that follow from the parameter's shape.
     """
 
     kind: Literal["he_normal", "glorot_uniform", "normal", "constant"]
@@ -46,7 +46,7 @@ class Rule:
 
 
 def declare(module: nn.Module, **rules: Rule) -> None:
-    """Declare the initial values of the direct parameters of `module`, by name; this overrides the type's rule.
+    """Declare the initial values of the direct parameters of `module`, by name; this overrides the rule for its type.
 
     Raises
     ------
@@ -74,16 +74,17 @@ def initialize(
 
     Parameters
     ----------
-    network : the network. If it has an attribute `baseline_prefix`, parameters with this prefix start like the
-        parameter of the baseline whose name follows the prefix.
+    network : the network. If it has an attribute `baseline_prefix`, a parameter whose name begins with this prefix
+        starts like the baseline's parameter with the rest of the name.
     seed : the run's seed.
-    conv_init : rule for convolutions without a declaration.
+    conv_init : rule for convolutions whose initial values are not declared.
     read_init : how reading weights start; see `aimlib.config.ModelConfig.read_init`.
 
     Returns
     -------
-    Names of parameters that no rule covers. These parameters keep the values that their module set. So do all
-    parameters of modules that keep their own initial values (`aimlib.memory.own_start`) and do not declare a rule.
+    Names of parameters that no rule covers; these parameters keep the values that their module set. Parameters of
+    modules that keep their own initial values (`aimlib.memory.own_start`) and do not declare a rule also keep their
+    values.
     """
     left: list[str] = []
     added = getattr(network, "baseline_prefix", "")
@@ -158,6 +159,6 @@ def draw(rule: Rule, shape: torch.Size, seed: int) -> Tensor:
 
 
 def _normal(u: Tensor, bound: float) -> Tensor:
-    """Convert uniform numbers, in place, to standard normal numbers truncated at +-`bound`."""
+    """Convert uniform numbers, in place, to standard normal numbers truncated at ±`bound`."""
     inside = math.erf(bound / math.sqrt(2))
     return u.mul_(2 * inside).sub_(inside).erfinv_().mul_(math.sqrt(2))

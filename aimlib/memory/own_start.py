@@ -1,9 +1,9 @@
-"""Keeping the initial values that a class sets itself, with each random draw from a stream named after its target.
+"""Keep the initial values that a class sets itself, with each random draw from a stream named after what it fills.
 
 Constants stay unchanged. Normally, all draws come one after another from one stream, so an additional layer would
-change all later draws. Here, a class is constructed twice. The first construction shows which parameter, or else which
-module, each draw fills. In the second construction, each draw uses the stream with that name. Layers that two arms
-share therefore start identically, even if one of the arms has additional layers.
+change all later draws. Here, a class is constructed twice. The first construction shows which parameter each draw
+fills, or, if that cannot be determined, which module. In the second construction, each draw comes from the stream with
+that name. Layers that two arms share therefore start identically, even if one of the arms has additional layers.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def constructed(config: ComponentConfig, make: Callable[[], Made], seed: int | N
     ----------
     config : configuration of the plugin that constructs the module.
     make : constructs the module; called twice.
-    seed : the run's seed; None: values do not matter, and the module is constructed once.
-    prefix : prefix of the names that its parameters have in streams.
+    seed : the run's seed; None: the values do not matter, so the module is constructed only once.
+    prefix : prefix of the parameters' names in the names of random streams.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def keeps_own_start(module: nn.Module) -> bool:
 
 
 def take_over(module: nn.Module, replaced: nn.Module) -> None:
-    """Make a module keep the values of the parameters that it takes over from the module it replaces."""
+    """Make a module keep the values of the parameters that it takes over from the module that it replaces."""
     if keeps_own_start(replaced):
         setattr(module, _KEPT, True)
 
@@ -72,8 +72,8 @@ class _Draw:
     ----------
     operator, shape : the operator that drew, and the shape of the draw.
     tensor : the tensor that was filled.
-    target : the tensor for which a function in ``torch.nn.init`` was called, if the draw came from such a function.
-    modules : modules whose methods were running, innermost first.
+    target : the tensor that was passed to a function in ``torch.nn.init``; None if no such function made the draw.
+    modules : the modules whose methods were executing, innermost first.
     """
 
     operator: str
@@ -121,7 +121,7 @@ def _storage(tensor: Tensor | None) -> int:
 
 
 class _Recorder(TorchDispatchMode):
-    """Records every draw from torch's global generator. It keeps the drawn tensors, so that no storage is reused."""
+    """Records every draw from torch's global generator, and keeps the drawn tensors, so that no storage is reused."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -168,7 +168,7 @@ def _is_draw(func: Any, kwargs: Any) -> bool:
 
 
 def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, ...]]:
-    """Return the tensor for which ``torch.nn.init`` was called, and the modules whose methods are running."""
+    """Return the tensor passed to a function in ``torch.nn.init``, and the modules whose methods are executing."""
     target, modules = None, []
     while frame is not None:
         if target is None and frame.f_globals.get("__name__") == _INIT:
@@ -190,7 +190,7 @@ def _seed_all(seed: int, prefix: str) -> None:
 
 @contextmanager
 def _global_generators() -> Iterator[None]:
-    """Restore all global generators when the context ends."""
+    """Restore the state of all global generators when the context ends."""
     numpy, python = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -23,7 +23,7 @@ from aimlib.memory.current import MemoryView
 from aimlib.memory.shape_rule import flatten, lay_out
 
 _MANY_WEIGHTS = 2**19
-"""Number of weights above which a wide memory is read by a matrix product."""
+"""Number of reading weights above which a wide memory may be read by a matrix product."""
 
 
 class ConvReader(nn.Conv2d):
@@ -38,8 +38,8 @@ class ConvReader(nn.Conv2d):
 
     Raises
     ------
-    UsageError: the convolution is grouped. A group sees only a part of the input, so "concatenated to its input" has no
-        unique meaning.
+    UsageError: the convolution is grouped. Each group sees only a part of the input, so it is not defined which group
+        would see the memory.
     """
 
     read_weight: nn.Parameter
@@ -93,14 +93,15 @@ class ConvReader(nn.Conv2d):
         if self.kernel_size != (1, 1) or self.padding not in ((0, 0), "valid", "same"):
             read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
             return read
-        # For a 1 x 1 kernel, subsampling first is exactly equivalent. It avoids a bug in oneDNN, which PyTorch uses on
-        # CPUs: the backward pass of a strided 1 x 1 convolution over few channels writes beyond its workspace
-        # (github.com/uxlfoundation/oneDNN, issue 6035). Memories have few channels, unlike the feature maps here.
+        # For a 1 x 1 kernel, subsampling first gives exactly the same result. It avoids a bug in oneDNN, which PyTorch
+        # uses on CPUs: the backward pass of a strided 1 x 1 convolution over few channels writes beyond its workspace
+        # (github.com/uxlfoundation/oneDNN, issue 6035). Memories laid out on a map have few channels, unlike feature
+        # maps.
         rows, columns = cast("tuple[int, int]", self.stride)
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
 
     def _has_few_windows(self, memory_NCHW: Tensor) -> bool:
-        """Return whether there are no more windows than weights; the product needs a copy of the windows."""
+        """Return whether a copy of the memory's windows, which the product needs, is no larger than the weights."""
         rows, columns = cast("tuple[int, int]", self.stride)
         images, _, height, width = memory_NCHW.shape
         return images * -(-height // rows) * -(-width // columns) <= self.out_channels
@@ -228,8 +229,8 @@ Reader = ConvReader | LinearReader
 def _for_every_image(read_1CHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """Return `read` expanded to the shape of `output`.
 
-    The rows have the memory order of `output`, so the gradient is summed over images along entire rows. With
-    broadcasting, torch sums channels-last maps position by position, which can be sixty times slower.
+    The result has the memory format of `output`, so the gradient is summed over images along entire rows. With
+    broadcasting, torch sums channels-last maps position by position, which can take sixty times as long.
     """
     last = output_BCHW.is_contiguous(memory_format=torch.channels_last)
     read = read_1CHW.permute(0, 2, 3, 1) if last else read_1CHW

@@ -1,10 +1,10 @@
-"""How a memory is laid out for the layer that reads it: one rule for all sizes.
+"""How a memory is laid out for the layer that reads it; one rule covers all sizes.
 
 The post: "the memory is reshaped to the spatial size of the input of the layer that reads it and concatenated
-to that input along the channels. Where rows x columns of that input exceed the total number of memory values,
-the memory becomes one channel padded with zeros." The author's code defines the layout if the number of values is a
-multiple of rows x columns. It also does so if the map has more rows than the square root of the number of values. For
-all other sizes, this module completes the rule:
+to that input along the channels. Where rows x columns of that input exceed the total number of memory values, the
+memory becomes one channel padded with zeros." The author's code defines the layout if the number of values is a
+multiple of rows x columns, or if the map has more rows than the square root of the number of values. For all other
+sizes, this module completes the rule:
 
 * If there are at least as many values as positions, zeros are appended up to the next multiple of the positions. The
   values become ``ceil(values / positions)`` channels, in the order rows, columns, channels (as in the original, which
@@ -56,7 +56,7 @@ def lay_out(memory_NCHW: Tensor, height: int, width: int) -> Tensor:
 def read_map(memory_NCHW: Tensor, x_BCHW: Tensor) -> Tensor:
     """Return the concatenation described in the post: `x` followed by the memory's channels.
 
-    The readers never build this tensor; it serves updates, and comparisons with the readers.
+    The readers never build this tensor; updates use it, and tests compare the readers with it.
     """
     memory = lay_out(memory_NCHW, x_BCHW.shape[2], x_BCHW.shape[3])
     return torch.cat([x_BCHW, memory.to(x_BCHW.dtype).expand(x_BCHW.shape[0], -1, -1, -1)], dim=1)

@@ -56,8 +56,8 @@ class Layer:
     height, width : size of the input map; 1 and 1 for a dense layer.
     stage, block : index of the stage within the network and of the block within the stage, starting at 0; None outside
         stages.
-    first_in_block, first_in_stage : whether it is the first layer on the main path of its block, and of its stage.
-    obstacle : the reason why it cannot read a memory; empty if it can read one.
+    first_in_block, first_in_stage : whether the layer is the first on the main path of its block, and of its stage.
+    obstacle : the reason why the layer cannot read a memory; empty if the layer can.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one module in a forward pass: its order, and the shapes of its first input and its output."""
+    """One call of one module in a forward pass: the call's order, and the shapes of the first input and the output."""
 
     name: str
     order: int
@@ -144,7 +144,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]:
     """Return the network's convolutions and dense layers in the order of the forward pass.
 
-    Layers that the forward pass does not call come last, with this as their obstacle.
+    Layers that the forward pass does not call come last; their `obstacle` says that they are not called.
     """
     modules = dict(network.named_modules())
     places = _places(network, layout)
@@ -202,7 +202,7 @@ def _places(network: nn.Module, layout: Layout) -> dict[str, tuple[int, int, int
     places: dict[str, tuple[int, int, int | None]] = {}
     for stage, blocks in enumerate(layout.stages):
         for block, content in enumerate(blocks):
-            for name in names:  # shortcuts are inside the block, but not on its main path
+            for name in names:  # layers in shortcuts are inside the block, but not on its main path
                 if name.startswith(f"{content.end}."):
                     places[name] = (stage, block, None)
             for position, name in enumerate(content.layers):
@@ -223,8 +223,8 @@ def matching(patterns: Iterable[str], names: Sequence[str], what: str) -> list[s
 
     Parameters
     ----------
-    names : in the order in which they are returned.
-    what : plural noun for the message.
+    names : the names to choose from; the result keeps their order.
+    what : plural noun for the names, used in the message.
 
     Raises
     ------

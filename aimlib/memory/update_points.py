@@ -8,7 +8,7 @@ from aimlib.memory.structure import Call, Layer, Layout, matching
 
 
 def static_readers(chosen: list[Layer]) -> set[str]:
-    """Return the layers that read the static memory: all layers except those in the first block of a stage."""
+    """Return which of the reading layers read the static memory: all except those in the first block of a stage."""
     static = {layer.name for layer in chosen if layer.block != 0}
     if not static or len(static) == len(chosen):
         which = "no layer outside" if not static else "no layer inside"
@@ -44,7 +44,7 @@ def wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: 
 def read_points(
     points: list[str], order: dict[str, int], readers: list[Layer], *, carried: bool
 ) -> tuple[list[str], list[str]]:
-    """Split the update points into those with a later reader (with `carried`, the next batch counts) and the others."""
+    """Split the update points into those whose result is read later (if `carried`, all of them) and the others."""
     if carried:
         return points, []
     last_read = max(order[layer.name] for layer in readers)

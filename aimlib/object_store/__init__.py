@@ -1,14 +1,14 @@
 """The basic requests to object storage: get, head, list, put and delete.
 
-The store needs conditional puts. A conditional put creates an object only if none exists, so the first writer wins, or
-it replaces exactly the version that was read. S3 and Azure compare ETags (``If-None-Match: *``, ``If-Match``); Google
-compares generations (``ifGenerationMatch``). For each storage service there is one module with a client, which requires
-an optional extra of this package. All clients accept the same requests (`aimlib.object_store.client.Client`). This
-module contains what they have in common: handling of lost responses, conflicts and listings with many pages, and errors
-with a remedy.
+The store of results needs conditional puts. Such a put either creates an object only if none exists, so that the first
+writer wins, or replaces only the version that was read before. S3 and Azure compare ETags (``If-None-Match: *``,
+``If-Match``); Google compares generations (``ifGenerationMatch``). Each storage service has its own module with a
+client, which requires an optional extra of this package. All clients accept the same requests
+(`aimlib.object_store.client.Client`). This module contains the common code: it handles lost responses, conflicts and
+listings with many pages, and raises errors with a remedy.
 
 Credentials and endpoints come from the environment and the standard credential chain of the provider's own clients.
-They are never part of an address, and anything that looks like a credential is removed from every message.
+Credentials are never part of an address, and anything that looks like a credential is removed from every message.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from aimlib.errors import StoreError
 from aimlib.object_store.client import Client
 
 _CONFLICTS = 20
-"""Maximum number of attempts while the server asks to retry: S3 answers 409 while another conditional request is in
+"""Maximum number of attempts if the server asks to retry: S3 responds with 409 while another conditional request is in
 progress."""
 
 _MODULES = {"s3": "s3", "gs": "google", "az": "azure"}
@@ -92,7 +92,7 @@ class Address:
 
     Attributes
     ----------
-    scheme : the storage service, one of `SCHEMES`; what S3 and Google call a bucket is a container on Azure.
+    scheme : the storage service, one of `SCHEMES`; on Azure, the bucket is called a container.
     """
 
     bucket: str
@@ -109,10 +109,10 @@ class Entry:
 
     Attributes
     ----------
-    age : seconds since it was written, according to the storage's own clock; 0 for a folder.
-    folder : whether it is a folder.
+    age : seconds since the object was written, according to the storage service's clock; 0 for a folder.
+    folder : whether the entry is a folder.
     size : length in bytes; 0 for a folder.
-    written : when it was written, in seconds since 1970 according to the storage's own clock; 0 for a folder.
+    written : when the object was written, in seconds since 1970 by the storage service's clock; 0 for a folder.
     """
 
     name: str
@@ -128,9 +128,9 @@ class Version:
 
     Attributes
     ----------
-    tag : its ETag, or its generation on Google; changes whenever different content is written.
-    age : seconds since it was written, according to the storage's own clock.
-    writer : mark of the put request that wrote it; empty if another program wrote it.
+    tag : the object's ETag, or its generation on Google; changes whenever different content is written.
+    age : seconds since the object was written, according to the storage service's clock.
+    writer : mark of the put request that wrote the object; empty if another program wrote it.
     """
 
     tag: str
@@ -145,7 +145,7 @@ def get(address: Address) -> tuple[bytes, str]:
 
 
 def get_start(address: Address, size: int) -> tuple[bytes, bool]:
-    """Return, with one request, the first `size` bytes of an object, and whether they are the entire object."""
+    """Return the first `size` bytes of an object and whether they are the entire object, using one request."""
     try:
         answer = _call(address, "get_object", doing="read", Range=f"bytes=0-{size - 1}")
     except _Refused as refused:
@@ -198,8 +198,8 @@ def listing(address: Address) -> list[Entry]:
 def put(address: Address, content: bytes, *, create: bool = False, match: str | None = None) -> str | None:
     """Write a complete object; return its new tag, or None if the condition is not met.
 
-    If a response is lost, the client repeats the request, which then fails because of its own first attempt. Every put
-    therefore has a unique mark, and a put that finds its own mark on the object has succeeded.
+    If a response is lost, the client repeats the request; the repetition then fails if the first attempt succeeded.
+    Every put therefore has a unique mark. If an object has the mark of a refused put, that put has succeeded.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def delete(address: Address) -> None:
 
 
 def opened(address: Address) -> IO[bytes]:
-    """Return a large object, of which only a small part is needed, as a file that is read in ranges."""
+    """Return an object as a file that is read in ranges; for large objects of which only a small part is needed."""
     with _explained(address, "read"):
         return _client(os.getpid(), address.scheme).opened(address.bucket, address.key)
     raise AssertionError("unreachable: the context manager passes every error on")
@@ -294,7 +294,7 @@ class _explained:  # noqa: N801 -- a context manager
         advice = _advice(self.address.scheme, code, status)
         told = " ".join(_without_secrets(str(error)).split())
         message = f"{self.address}: cannot be {self.doing}: {code}: {told}; {advice}"
-        # `from None`: the cause contains the request with its signature.
+        # `from None`, because the original exception contains the request with its signature.
         raise _Refused(message, status, code) from None
 
 
@@ -348,21 +348,21 @@ def _without_secrets(text: str) -> str:
 
 
 def _now(answer: Mapping[str, Any]) -> float:
-    """Return the storage's own time when it responded, in seconds since 1970."""
+    """Return the storage service's own time when it responded, in seconds since 1970."""
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     found: datetime | None = parsedate_to_datetime(date) if date else None
     return found.timestamp() if found is not None else time.time()
 
 
 def renew_credentials() -> None:
-    """Make the next request read the credential files again, because clients read keys without expiry only once."""
+    """Make the next request read the credential files again; clients read keys that do not expire only once."""
     for scheme in SCHEMES:
         _clients.pop((os.getpid(), scheme), None)
 
 
 _clients: dict[tuple[int, str], Client] = {}
-"""Clients, keyed by process and storage service. A child process also keeps its parent's client, because closing it
-would unregister the parent's connections.
+"""Clients, keyed by process and storage service. A child process also keeps its parent's client, because closing that
+client would unregister the parent's connections.
 """
 
 

@@ -131,7 +131,7 @@ def _refusal(error: Any) -> RequestError:
     code, status = _code(error), int(error.status_code or 0)
     if code in _UNFULFILLED:
         status = 412
-    message = str(error.message).strip().partition("\n")[0]  # the other lines contain request ids or advice
+    message = str(error.message).strip().partition("\n")[0]  # the other lines contain only request ids or advice
     return RequestError(message, code, status)
 
 
@@ -179,5 +179,5 @@ def _credential() -> Any:
         return given
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 -- the extra
 
-    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # its warnings are repeated in the error
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # the error message repeats the library's warnings
     return DefaultAzureCredential()

@@ -1,4 +1,4 @@
-"""What the store needs from an object storage client, and code that the clients share."""
+"""The requests that every object storage client must support, and code that the clients share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import IO, Any, Protocol
 
 BLOCK = 2**20
-"""Number of bytes requested at once from an object that is read in ranges."""
+"""Number of bytes per request if an object is read in ranges."""
 CONNECT_S, READ_S = 10, 30
 """Timeouts of a request, in seconds."""
 CONNECTIONS = 32
@@ -18,8 +18,8 @@ class Client(Protocol):
 
     The requests are ``get_object`` (with ``Range``), ``head_object``, ``list_objects_v2`` (with ``Prefix``,
     ``Delimiter``, ``MaxKeys`` and ``ContinuationToken``), ``put_object`` (with ``Body``, ``Metadata``, and
-    ``IfNoneMatch`` or ``IfMatch``) and ``delete_object``, which succeeds if no object exists. ``Body`` is bytes in both
-    directions. ``ResponseMetadata`` contains the header ``date``.
+    ``IfNoneMatch`` or ``IfMatch``) and ``delete_object``, which succeeds if no object exists. ``Body`` is bytes, in
+    requests and in responses. ``ResponseMetadata`` contains the header ``date``.
 
     A refused request raises an exception with an attribute ``response``, like `RequestError`; if a condition is not
     met, the HTTP status is 412.

@@ -1,8 +1,8 @@
 """Google Cloud Storage, accessed through its JSON API with google-auth.
 
-Google's own library and gcsfs send large objects in several requests, and not every server checks the conditions of an
-upload in several requests. Here, each object is sent with its condition in one request, ``uploadType=multipart``. The
-tag of a version is its generation, a number that changes with every put.
+Google's own library and gcsfs send large objects in several requests, and not every server then checks the condition.
+Here, each object is sent in one request, together with its condition (``uploadType=multipart``). The tag of a version
+is its generation, a number that changes with every put.
 
 `STORAGE_EMULATOR_HOST` is the address of an emulator, which is used without credentials.
 """
@@ -25,7 +25,7 @@ PACKAGE = "google-auth"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _HOST = "https://storage.googleapis.com"
 _REPEATED = 2
-"""Number of times a request is repeated; a request without a response fails after a minute and a half."""
+"""Maximum number of times a request is repeated; a request without a response fails after a minute and a half."""
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _NEVER = "1"
 """A generation that no object has, because generations are microseconds since 1970."""
@@ -179,5 +179,5 @@ def client() -> _Google:
     )
     for kind in ("http://", "https://"):
         session.mount(kind, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retries))
-    session.headers["Accept-Encoding"] = "identity"  # the bytes exactly as they were written
+    session.headers["Accept-Encoding"] = "identity"  # return the bytes exactly as they were written
     return _Google(session, host)

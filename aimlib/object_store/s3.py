@@ -1,7 +1,7 @@
 """S3, and servers with the S3 API, accessed through s3fs.
 
 pyarrow's ``S3FileSystem`` has no conditional put: its output streams overwrite existing objects. fsspec's own
-``mode="create"`` creates exclusively, but does not replace a version and does not return the new ETag. Requests
+``mode="create"`` creates objects exclusively, but cannot replace a version and does not return the new ETag. Requests
 therefore go through ``S3FileSystem.call_s3``, which passes on all parameters of the protocol and returns the server's
 complete response.
 """
@@ -20,7 +20,8 @@ _SETTINGS = {
     "max_pool_connections": CONNECTIONS,
     "retries": {"mode": "standard", "total_max_attempts": 3},
 }
-"""With the client's own retries, a request without a response fails after a minute and a half."""
+"""With these settings, and including the client's own retries, a request without a response fails after a minute and a
+half."""
 
 
 class _S3:
@@ -51,8 +52,8 @@ class _S3:
 def client() -> _S3:
     """Return a client with credentials from the standard AWS chain; raise ImportError if the extra is not installed.
 
-    By default, the client asks for permission before it sends content (``Expect: 100-continue``) and waits for the
-    response without a timeout, so a put to a server that hangs would never fail.
+    Without the change made here, the client would ask for permission before it sends content (``Expect: 100-continue``)
+    and wait for the response without a timeout. A put to a server that hangs would then never fail.
     """
     from aiobotocore.session import AioSession  # noqa: PLC0415 -- the extra
     from botocore.handlers import add_expect_header  # noqa: PLC0415

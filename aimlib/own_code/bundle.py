@@ -1,9 +1,10 @@
-"""The classes that a file or session registers, what these classes reach, and the hashes of both.
+"""The classes that a file or session registers, the code that these classes reach, and the hashes of this code.
 
-The hash of a class is part of run ids. It covers the normal form of everything that the class reaches, and the meaning
-of every name in that code. For the user's own code, the meaning is its normal form; for anything installed, the full
-name. It does not cover the names of files and folders, or the decorator that registers the class; the registered name
-and version are part of run ids anyway.
+The hash of a class is part of run ids. The hash covers the normal form of everything that the class reaches, and the
+meaning of every name in that code. The meaning of a name that refers to the user's own code is the normal form of that
+code; the meaning of a name that refers to something installed is its full name. The hash does not cover the names of
+files and folders, or the decorator that registers the class; the registered name and version are part of run ids
+anyway.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aimlib.own_code.registrations import TRAINERS, Registered, Root
 from aimlib.own_code.sources import Find, Module, Piece, Source, Statement
 
 _FORMAT = 1
-"""Hashed together with everything else; frozen."""
+"""A frozen number that is hashed together with the code."""
 
 
 @dataclass
@@ -33,12 +34,12 @@ class Bundle:
     Attributes
     ----------
     main : name of the module that registers the classes.
-    label : the name of the module's file without the folder, or a label for a session.
+    label : name of the module's file without the folder, or a label if the module is a session.
     registered : the classes, in the order in which the source defines them.
     hash : the hash of all classes together, which a user approves.
     codes : the hash of each class, keyed by the class's key.
     reach : what the classes reach.
-    refusals : why a class cannot be used, keyed by the class's key.
+    refusals : for each class that cannot be used, the reason, keyed by the class's key.
     """
 
     main: str
@@ -70,11 +71,11 @@ class Bundle:
 
     @cached_property
     def text_hash(self) -> str:
-        """A hash of the unmodified text, including comments and file names; generated modules are named after it."""
+        """A hash of the unmodified text, with comments and file names; the names of generated modules contain it."""
         return _sha256(self.payload)
 
     def pruned(self, module: Module) -> list[Piece]:
-        """Return the pieces of a module, with everything that is not reached replaced by blanks."""
+        """Return the pieces of a module, with everything that the classes do not reach replaced by blanks."""
         kept: dict[int, list[tuple[int, str]]] = {}
         registered = {each.where for each in self.registered}
         for each in module.statements:
@@ -98,7 +99,7 @@ class Bundle:
         return found
 
     def unused(self) -> list[str]:
-        """Return sentences about statements in the file that no worker runs, because they do not define anything."""
+        """Return sentences about statements that workers do not execute, because no registered class reaches them."""
         return [
             f"{each.place}: `{_first_line(each.text)}` is not run: only code that a registered class reaches is run"
             for each in self.reach.module(self.main).statements
@@ -146,13 +147,13 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, f
 
     Parameters
     ----------
-    wanted : keys of the requested classes, whose problems are then recorded in `refusals`; None: all classes, and a
-        problem is raised.
-    functions : names of functions that are training code; functions listed in `wanted` are found without it.
+    wanted : keys of the requested classes, whose problems are recorded in `refusals`. None: all classes are requested,
+        and a problem raises an error.
+    functions : names of functions that are training code, apart from those that `wanted` lists.
 
     Raises
     ------
-    PluginError: something cannot be resolved.
+    PluginError: a name in the code cannot be resolved.
     """
 
     def found(name: str) -> Source | None:
@@ -189,7 +190,7 @@ def _defined(names: Iterable[str], source: Source) -> list[str]:
 
 
 def _once(registered: list[Registered], source: Source) -> list[Registered]:
-    """Return one registration per name: the last one in a session; two in a file are refused."""
+    """Return one registration per name: in a session, the last one; a file with two registrations is refused."""
     found: dict[str, Registered] = {}
     for each in registered:
         other = found.get(each.root.key)
@@ -221,7 +222,7 @@ def _problem(new: Callable[[], Reach], source: Source, number: int, *, is_file: 
 
 
 def unresolved(suspect: Suspect) -> str:
-    """Return the message about a statement that may change an object."""
+    """Return the message about a statement that may change an object that a class uses."""
     statement = suspect.statement
     return (
         f"{statement.place}: `{_first_line(statement.text)}` may change {suspect.name}, but no worker runs it, "
@@ -231,7 +232,7 @@ def unresolved(suspect: Suspect) -> str:
 
 
 def reached_from(reach: Reach, roots: list[Statement]) -> dict[Statement, int]:
-    """Return statements and everything that they reach, numbered in a stable order."""
+    """Return the given statements and everything that they reach, numbered in a stable order."""
     numbers: dict[Statement, int] = {}
     waiting = list(reversed(roots))
     while waiting:
@@ -244,7 +245,7 @@ def reached_from(reach: Reach, roots: list[Statement]) -> dict[Statement, int]:
 
 
 def digest(reach: Reach, roots: list[Statement]) -> str:
-    """Return the hash of statements and everything that they reach."""
+    """Return the hash of the given statements and everything that they reach."""
     numbers = reached_from(reach, roots)
     content = [[_normal(statement, reach), _meanings(reach.refs[statement], numbers)] for statement in numbers]
     return _sha256([_FORMAT, content])

@@ -1,4 +1,4 @@
-"""What import statements in the user's own code mean: modules in the same folder, or installed modules."""
+"""Find out what import statements in the user's own code refer to: modules in the same folder, or installed modules."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Imported:
 
     Attributes
     ----------
-    bound : the name that it binds.
-    module : the absolute name of the module that it is imported from.
+    bound : the name that the statement binds.
+    module : the absolute name of the module from which it is imported.
     name : the name in that module; None: the module itself.
     own : whether the module is the user's own code.
     full : the module that an ``import`` names, although it may bind only the first part of the name.
@@ -72,7 +72,7 @@ def _module(alias: ast.alias, find: Find, place: str) -> Imported:
 
 
 def _absolute(node: ast.ImportFrom, source: Source, place: str) -> str:
-    """Return the module of a ``from`` import, relative to the folder."""
+    """Return the name of the module in a ``from`` import, relative to the folder of the code."""
     if node.level == 0:
         return node.module or ""
     package = source.name.split(".") if source.is_package else source.name.split(".")[:-1]
@@ -133,7 +133,7 @@ def is_installed(module: str) -> bool:
 
 @cache
 def _origin(top: str) -> str | None:
-    """Return the file of a module that is not part of Python or a distribution; None otherwise. Does not import it."""
+    """Return a module's file, without importing it; None if the module is part of Python or a distribution."""
     if top in sys.stdlib_module_names or top in sys.builtin_module_names or top in _OURS or top == "__main__":
         return None
     try:

@@ -75,7 +75,7 @@ class _Lexer:
         return not self.found or self.found[-1] in (NEWLINE, INDENT, DEDENT)
 
     def _indentation(self) -> None:
-        """Compare the indentation of a line with that of the lines before it; lines without tokens are ignored."""
+        """Compare a line's indentation with that of the preceding lines; lines without tokens are ignored."""
         column = 0
         while self.at < len(self.text) and (sign := self.text[self.at]) in " \t\f":
             column = {" ": column + 1, "\t": (column // _TAB + 1) * _TAB, "\f": 0}[sign]
@@ -190,7 +190,7 @@ class _Lexer:
             pass
 
     def _part_of_field(self) -> None:
-        """Consume one token of an expression in braces; there, ``:=`` is a format that begins with ``=``."""
+        """Consume one token of an expression in braces; in braces, ``:=`` is a format that begins with ``=``."""
         if string := _STRING.match(self.text, self.at):
             self._string(string)
         elif name := _NAME.match(self.text, self.at):

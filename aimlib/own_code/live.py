@@ -1,4 +1,4 @@
-"""Whether the definitions in a session still match its source."""
+"""Check whether the objects in a session still match the session's source."""
 
 from __future__ import annotations
 import __future__
@@ -20,7 +20,7 @@ Namespaces = Mapping[str, Mapping[str, Any]]
 
 
 def differences(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
-    """Return the classes that reach something that the session changed after its definition, and what was changed.
+    """Return the classes that reach an object that the session changed after defining it, and what was changed.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def differences(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
 
 
 def _differing(statement: Statement, bundle: Bundle, namespaces: Namespaces) -> Iterator[str]:
-    """Yield the differences between the session and a statement that can be found from the statement's text alone."""
+    """Yield the differences between a statement and the session, as far as the statement's text alone shows them."""
     if statement.module not in namespaces:
         return
     namespace, node = namespaces[statement.module], statement.node
@@ -95,7 +95,7 @@ def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: s
         if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) or inner.decorator_list:
             continue
         value = getattr(cls, "__dict__", {}).get(inner.name)
-        value = getattr(value, "__func__", value)  # __init_subclass__ and __class_getitem__
+        value = getattr(value, "__func__", value)  # of the class methods __init_subclass__ and __class_getitem__
         if not isinstance(value, FunctionType) or not any(
             _is_same_code(value.__code__, code) for code in _codes(statement, value.__code__, text)
         ):
@@ -122,7 +122,7 @@ def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType
 
 
 def _is_same_code(one: CodeType, other: CodeType) -> bool:
-    """Return whether two functions were compiled from the same text, regardless of where the text was."""
+    """Return whether two functions were compiled from the same text, regardless of the text's location."""
     names = ("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars")
     if any(getattr(one, name) != getattr(other, name) for name in names) or len(one.co_consts) != len(other.co_consts):
         return False
@@ -136,7 +136,7 @@ def _is_same_constant(one: Any, other: Any) -> bool:
 
 
 def _changed_objects(bundle: Bundle, namespaces: Namespaces) -> dict[str, str]:
-    """Return the classes that reach an object whose value differs from what its statements compute."""
+    """Return the classes that reach an object whose value differs from what its defining statements compute."""
     try:
         modules.imported(bundle)
     except Exception as error:  # noqa: BLE001 -- the user's code may raise anything

@@ -1,7 +1,7 @@
-"""Modules generated from the user's own code, importable in drivers and workers under a name with the code's hash.
+"""Modules generated from the user's own code; drivers and workers import them by a name with the code's hash.
 
-A module contains only what the registered classes reach, on the same lines as in the original file. It runs as if it
-began with ``from __future__ import annotations``. Tracebacks, `inspect` and torch.compile find the source in
+A module contains only what the registered classes reach, on the same lines as in the original file. It behaves as if it
+began with ``from __future__ import annotations``. Tracebacks, `inspect` and torch.compile find its source in
 `linecache`.
 """
 
@@ -40,7 +40,7 @@ def package_of(bundle: Bundle) -> str:
 
 
 def imported(bundle: Bundle) -> ModuleType:
-    """Return the generated module that contains the bundle's classes; it is generated on the first call."""
+    """Return the module that contains the bundle's classes; the first call generates it."""
     with _lock:
         package = package_of(bundle)
         if package not in _importer.bundles:
@@ -93,7 +93,8 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         if own is None:
             return
         for piece in bundle.pruned(own):
-            # If no time is stored, `linecache.checkcache` keeps the lines of a file that does not exist.
+            # `linecache.checkcache` keeps the lines of a file that does not exist only if no modification time is
+            # stored.
             filename = _filename(bundle, piece.label)
             linecache.cache[filename] = (len(piece.text), None, piece.text.splitlines(keepends=True), filename)
         for code in _codes(bundle, own, package):
@@ -138,7 +139,7 @@ def classes(bundle: Bundle) -> dict[str, Any]:
 
 
 def where(error: Exception, bundle: Bundle) -> str:
-    """Return which line of the user's own code failed, and how."""
+    """Return a text that says which line of the user's own code failed, and with which error."""
     told = f"{type(error).__name__}: {shortened(text_of(error), LONGEST_LINE // 2)}"
     own = [
         (frame.f_code.co_filename.partition(_MARK)[0], line)

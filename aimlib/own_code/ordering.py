@@ -1,6 +1,6 @@
 """The order in which a session's definitions run: each definition runs after the definitions that it needs.
 
-Cells can run in any order and several times, so their order carries no information.
+A user can run cells in any order and several times, so the order of the cells says nothing about what they need.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Order:
         self.known, self.found, self.begun = set(wanted), list[Statement](), set[Statement]()
 
     def add(self, statement: Statement) -> None:
-        """Add a statement after what it needs immediately, and after what those definitions need when called."""
+        """Add a statement after the definitions that it needs when it runs, and after what those need when called."""
         if statement in self.begun:
             return
         self.begun.add(statement)

@@ -32,7 +32,7 @@ def read(path: Path, functions: Iterable[str] = ()) -> Bundle:
 
     Raises
     ------
-    PluginError: the file cannot be read, it does not register anything, or something in it cannot be resolved.
+    PluginError: the file cannot be read, does not register anything, or uses a name that cannot be resolved.
     """
     found = bundle_of(of_file(path), in_folder(path.parent), functions=functions)
     if not found.roots:
@@ -91,7 +91,7 @@ def adopt(bundle: Bundle) -> None:
 
 
 def _as_class(found: Any, place: str) -> type:
-    """Return a class unchanged, and a function converted to the class that registries expect."""
+    """Return a class unchanged; convert a function to the class that registries expect."""
     if isinstance(found, type):
         return found
     from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- needed only for training code
@@ -100,7 +100,7 @@ def _as_class(found: Any, place: str) -> type:
 
 
 def payloads(config: Frozen) -> list[dict[str, Any]]:
-    """Return the user's own code that a configuration needs, for a worker; empty if it does not need any."""
+    """Return the user's own code that a configuration needs, in the form that workers receive."""
     found: dict[str, dict[str, Any]] = {}
     for registry, component in components_of(config):
         origin = registry.origin(component.name) if type(component).code else None
@@ -119,7 +119,7 @@ def bundles(config: Frozen) -> dict[str, Bundle]:
 
 
 def distributions(component: ComponentConfig) -> str:
-    """Return text, to follow a component's origin, that lists the distributions that its own code imports.
+    """Return a text, to follow a component's origin, with the distributions that the component's own code imports.
 
     The text is empty if there are none. Distributions whose versions are stored in every row are left out.
     """
@@ -133,7 +133,7 @@ def distributions(component: ComponentConfig) -> str:
 
 
 def outside(bundle: Bundle) -> set[str]:
-    """Return the full names of what the user's own code uses from other packages."""
+    """Return the full names of everything that the user's own code uses from other packages."""
     return {
         each
         for refs in bundle.reach.refs.values()
@@ -169,7 +169,7 @@ def install(given: Iterable[Mapping[str, Any]]) -> None:
 
     Raises
     ------
-    PluginError: its hash differs from the stated hash. In this case, none of the code was run.
+    PluginError: the hash of the code differs from the stated hash. In this case, none of the code was run.
     """
     for payload in given:
         bundle = _adopted.get(str(payload.get("hash")))

@@ -1,4 +1,4 @@
-"""Where an exception was raised in code outside this package, for messages."""
+"""Find out where in code outside this package an exception was raised, for messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _last(frames: list[tuple[FrameType, int]]) -> str:
 
 
 def told(error: BaseException, remedy: str) -> str:
-    """Return the error that torch raised while a network was checked, where in a plugin it occurred, and what to do.
+    """Return a text with an error that torch raised while a network was checked, its place in a plugin, and a remedy.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ Ref = Statement | str
 
 @dataclass(frozen=True)
 class Suspect:
-    """A statement that is not part of the reached code but may change an object that this code uses.
+    """A statement that is not part of the reached code, but may change an object that the reached code uses.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Suspect:
 
 
 class Reach:
-    """The statements that are reached from given statements.
+    """The statements that given statements reach, directly or through other statements.
 
     Parameters
     ----------
@@ -77,15 +77,15 @@ class Reach:
         return self.modules[name]
 
     def meaning(self, module: Module, use: scopes.Use, statement: Statement) -> list[Ref]:
-        """Return what a name refers to where a statement uses it."""
+        """Return what a name refers to at the place where a statement uses it."""
         return self.resolve(module, use.name, use.chain, _Context(statement, use))[1]
 
     def follow(self, roots: Iterable[Statement]) -> None:
-        """Add everything that the statements reach.
+        """Add the statements `roots`, and everything that they reach.
 
         Raises
         ------
-        PluginError: something cannot be resolved.
+        PluginError: a name in the code cannot be resolved.
         """
         waiting = list(roots)
         while waiting:
@@ -126,7 +126,7 @@ class Reach:
             yield f"import {each.bound}", self.meaning(self.module(each.module), use, statement)
 
     def resolve(self, module: Module, name: str, chain: tuple[str, ...], context: _Context) -> tuple[int, list[Ref]]:
-        """Return what a name in a module refers to, and how many attributes in the chain belong to the name."""
+        """Return how many attributes in the chain belong to a name in a module, and what the name refers to."""
         defining = module.defining(name)
         if not any(name in each.binds for each in defining):
             return 0, self._unbound(module, name, context)
@@ -202,7 +202,7 @@ class Reach:
                     yield each.dotted
 
     def suspects(self) -> list[Suspect]:
-        """Return statements that the reached code does not include but that may change objects it uses."""
+        """Return statements that are not part of the reached code, but may change objects that it uses."""
         return [
             Suspect(statement, name)
             for module in self.modules.values()
@@ -219,12 +219,12 @@ class Reach:
         ]
 
     def _is_reached_module(self, module: Module, name: str) -> bool:
-        """Return whether a name is one of the user's own modules from which reached code uses a name."""
+        """Return whether a name refers to one of the user's own modules from which the reached code uses a name."""
         taken = [alias for each in module.defining(name) for alias in self.aliases.get(each, ())]
         return any(each.own and each.name is None and each.bound == name for each in taken)
 
     def _is_reached_object(self, module: Module, name: str) -> bool:
-        """Return whether a name is an object that reached code uses and a function could change."""
+        """Return whether a name refers to an object that the reached code uses and that a function could change."""
         values = [
             each.node.value
             for each in module.defining(name)
@@ -240,7 +240,7 @@ def is_immutable(value: ast.expr) -> bool:
 
 @dataclass(frozen=True)
 class _Context:
-    """Where a name is used."""
+    """The place where a name is used."""
 
     statement: Statement
     use: scopes.Use

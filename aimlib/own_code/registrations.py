@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REGISTRIES = "aimlib.registry", "ablations.spec.search_families"
 """Modules whose registries are open to the user's own code."""
 TRAINERS = "trainers"
-"""The family of training code; a plugin in it can be a function."""
+"""The family of training code; its plugins can be functions."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Root:
     registry : full name of the registry, e.g. ``aimlib.registry.placements``.
     name, version : as set in the decorator.
     qualname : name of the class or function within its module.
-    place : where it is registered, for messages.
+    place : where the class or function is registered, for messages.
     """
 
     registry: str
@@ -40,7 +40,7 @@ class Root:
 
     @property
     def family(self) -> str:
-        """The registry's plural noun."""
+        """The name of the registry's family, a plural noun."""
         return self.registry.rpartition(".")[2]
 
     @property
@@ -67,11 +67,11 @@ class Registered:
 def mark(module: Module, reach: Reach) -> list[Registered]:
     """Return the classes that a module registers, and mark their decorators, which are not part of the code.
 
-    The requested training code functions follow the classes.
+    In the result, the classes come first, followed by the requested functions with training code.
 
     Raises
     ------
-    PluginError: a name or version is not a literal, what is registered is not a class in the module, or a requested
+    PluginError: a name or version is not a literal, a registered object is not a class in the module, or a requested
         function is not defined.
     """
     found = []
@@ -111,7 +111,7 @@ def _name(definition: Statement) -> str:
 
 
 def _candidates(module: Module) -> Iterator[tuple[ast.Call, Statement]]:
-    """Yield calls of ``register`` methods that decorate a class, or whose result is called, with their statements."""
+    """Yield calls of ``register`` that decorate a class or whose result is called, each with its statement."""
     for statement in module.statements:
         node = statement.node
         if isinstance(node, ast.ClassDef):

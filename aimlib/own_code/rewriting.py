@@ -9,7 +9,7 @@ from aimlib.own_code.imports import Imported
 from aimlib.own_code.sources import Find, Source, Statement, cut
 
 _ANY = "own"
-"""Placeholder, in hashes, for the name of a package and the names of its modules."""
+"""Placeholder for the names of the user's own package and modules in the text that is hashed."""
 
 
 def runnable(statement: Statement, source: Source, find: Find, package: str) -> str:
@@ -27,7 +27,7 @@ def hashed(statement: Statement, source: Source, find: Find) -> str:
 
 
 def import_line(aliases: Iterable[Imported], package: str = "") -> str:
-    """Return an import of names, on one line; without a package, it is relative to the folder of the code."""
+    """Return an import of names, on one line; without a package, the import is relative to the folder of the code."""
     return "; ".join(_text(each, package) for each in aliases)
 
 

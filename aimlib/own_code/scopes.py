@@ -1,8 +1,8 @@
 """The names that a statement in a module binds, changes and uses.
 
 `ast` is used only to find names; no hash depends on what it returns. Annotations of functions are not evaluated,
-because the user's own code runs with ``from __future__ import annotations``. Annotations of class fields are evaluated,
-by pydantic.
+because the user's own code runs with ``from __future__ import annotations``. However, pydantic evaluates annotations of
+class fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MUTATORS = frozenset(
         *("load_state_dict", "register_buffer", "register_module", "register_parameter"),
     }
 )
-"""Methods that change an object; torch methods that do so end in an underscore."""
+"""Methods that change an object; in addition, any method whose name ends in an underscore counts, as in torch."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class Use:
     Attributes
     ----------
     name : the name.
-    chain : the attributes that follow it: ``("nn", "Linear")`` in ``torch.nn.Linear``.
-    deferred : whether the name is used only when a function is called, not immediately.
-    line : the line where it is used.
+    chain : the attributes that follow the name: ``("nn", "Linear")`` in ``torch.nn.Linear``.
+    deferred : whether the name is used only when a function is called, not when the statement runs.
+    line : the line where the name is used.
     stored : whether the name or one of its attributes is assigned or deleted.
-    certain : whether the name is certainly the module's; otherwise the body of a class binds it, and the module may
-        bind it as well.
+    certain : whether the name certainly refers to the module's name; False if the body of a class also binds the name.
     """
 
     name: str
@@ -80,7 +79,7 @@ def _bound_by_itself(node: ast.AST) -> list[str]:
 
 
 def _bound_in_comprehension(part: ast.comprehension) -> Iterator[tuple[str, int]]:
-    """Its targets are local to it; only ``:=`` binds names outside."""
+    """Yield the names that part of a comprehension binds outside it, by ``:=``; the targets are local."""
     for inner in (part.iter, *part.ifs):
         yield from _bound(inner)
 
@@ -91,7 +90,7 @@ def bound_name(alias: ast.alias) -> str:
 
 
 def _at_definition(node: ast.AST) -> list[ast.expr]:
-    """Return what is evaluated when a function or class is defined, except decorators and a class's body."""
+    """Return the expressions evaluated when a function or class is defined, except decorators and a class's body."""
     if isinstance(node, ast.ClassDef):
         return [*node.bases, *(keyword.value for keyword in node.keywords)]
     arguments: ast.arguments = node.args  # type: ignore[attr-defined]
@@ -166,7 +165,7 @@ class _Scope:
 
 
 class _Finder(ast.NodeVisitor):
-    """Walks through scopes in the way in which Python resolves names."""
+    """Visits nested scopes, and resolves names as Python does."""
 
     def __init__(self) -> None:
         self.scopes: list[_Scope] = []
@@ -182,7 +181,7 @@ class _Finder(ast.NodeVisitor):
         return name != "__class__" or not self.scopes
 
     def _is_of_class(self, name: str) -> bool:
-        """Return whether the class body binds a name, which until then still refers to the module-level name."""
+        """Return whether the class body binds a name; until then, the name refers to the module-level name."""
         return bool(self.scopes) and self.scopes[-1].kind == "class" and name in self.scopes[-1].bound
 
     def _note(self, node: ast.AST, name: str, chain: tuple[str, ...], *, stored: bool = False) -> None:

@@ -1,8 +1,8 @@
 """Classes that the calling script or notebook itself registered, treated as the user's own code.
 
-Their source is the file of the script, or the cells that were run. A definition counts only if it matches the process.
-Definitions that were changed since, were injected, or came from elsewhere are refused, because workers would compute
-something different.
+Their source is the file of the script, or the cells that were run. A class is used only if its source matches the
+objects in this process. Classes are refused if their code was changed since, was injected, or came from elsewhere,
+because workers would compute something different.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aimlib.registry import Registry
 NOTEBOOK = "notebook"
 PUT_IN_A_FILE = "put it in a file, and name the file in the study: plugins: [my_idea.py]"
 _adopted: dict[str, set[str]] = {}
-"""Keys of the classes that earlier calls found in a module of the session."""
+"""Keys of the classes that earlier calls found, by the name of the session's module."""
 
 
 def bundles(files: Sequence[Path], registries: Iterable[Registry]) -> list[Bundle]:
@@ -57,7 +57,7 @@ def _by_module(registries: Iterable[Registry]) -> dict[ModuleType, set[str]]:
 
 
 def _place(module: ModuleType) -> tuple[Source, Find] | None:
-    """Return the source of a module in the session, and the location of its own modules; None for other modules."""
+    """Return the source of a session's module, and a function that finds its own modules; None for other modules."""
     shell = _shell()
     if module.__name__ == "__main__":
         if shell is not None and shell.user_module is module:
@@ -96,7 +96,7 @@ def _above(file: Path, name: str) -> Path:
 
 
 def _shell() -> Any:
-    """Return IPython's shell; None outside IPython. Does not import IPython."""
+    """Return IPython's shell, without importing IPython; None outside IPython."""
     module = sys.modules.get("IPython")
     return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
 

@@ -1,4 +1,4 @@
-"""Whether the methods of a plugin accept the arguments with which they are called: those of their base class."""
+"""Check whether a plugin's methods accept the arguments that the base class declares, with which they are called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _OURS = "aimlib", "ablations"
 
 
 def problems(cls: type) -> Iterator[str]:
-    """Yield what is wrong with a plugin's methods that replace methods of one of this package's base classes."""
+    """Yield the problems of a plugin's methods that override methods of this package's base classes."""
     if _is_ours(cls):
         return
     for name in dict.fromkeys(name for each in cls.__mro__ if not _is_ours(each) for name in vars(each)):

@@ -23,8 +23,8 @@ class Piece:
 
     Attributes
     ----------
-    label : its name in messages and tracebacks, without the folder.
-    text : its content, with line feeds as line ends.
+    label : the piece's name in messages and tracebacks, without the folder.
+    text : the piece's content, with line feeds as line ends.
     """
 
     label: str
@@ -37,10 +37,10 @@ class Source:
 
     Attributes
     ----------
-    name : the module's name, relative to the folder; dots separate folders.
+    name : the module's name, relative to the folder of the code; dots separate folders.
     pieces : the file, or the cells of a session in the order in which they were run.
-    is_package : whether it is the ``__init__.py`` of a folder.
-    is_session : whether it is a session, in which the definitions that ran last apply.
+    is_package : whether the module is the ``__init__.py`` of a folder.
+    is_session : whether the module is a session, in which the last definition of a name applies.
     """
 
     name: str
@@ -50,7 +50,8 @@ class Source:
 
 
 Find = Callable[[str], Source | None]
-"""Returns the source of one of the user's own modules by its name; None if there is no such module."""
+"""A function that returns the source of one of the user's own modules, given its name; None if the module does not
+exist."""
 
 
 def of_file(path: Path, name: str | None = None) -> Source:
@@ -58,7 +59,7 @@ def of_file(path: Path, name: str | None = None) -> Source:
 
     Raises
     ------
-    PluginError: the file cannot be read, or is not UTF-8.
+    PluginError: the file cannot be read, or is not in UTF-8.
     """
     is_package = path.name == "__init__.py"
     try:
@@ -101,8 +102,8 @@ class Statement:
     ----------
     module : name of the module.
     piece : number of the piece within the module.
-    text : its source, starting with its first decorator.
-    line : the line in the piece where it begins.
+    text : the statement's source, starting with its first decorator.
+    line : number of the line in the piece in which the statement begins.
     registrations : the decorators that register a class, given by their first and last lines in the piece.
     """
 
@@ -121,12 +122,12 @@ class Statement:
 
     @property
     def is_import(self) -> bool:
-        """Whether it imports modules, or names from modules."""
+        """Whether the statement imports modules, or names from modules."""
         return isinstance(self.node, (ast.Import, ast.ImportFrom))
 
     @property
     def code(self) -> str:
-        """Its source, with the decorators that register a class replaced by empty lines."""
+        """The statement's source, with the decorators that register a class replaced by empty lines."""
         lines = self.text.split("\n")
         for first, last in self.registrations:
             for number in range(first - self.line, last - self.line + 1):
@@ -135,23 +136,23 @@ class Statement:
 
     @cached_property
     def binds(self) -> dict[str, int]:
-        """The names that it binds in the module."""
+        """The names that the statement binds in the module, each with its line."""
         return scopes.bound_by([self.node])
 
     @cached_property
     def changes(self) -> set[str]:
-        """The names whose objects it changes."""
+        """The names whose objects the statement changes."""
         return scopes.changed_by(self.node)
 
     @cached_property
     def uses(self) -> list[scopes.Use]:
-        """The module-level names that it uses, except in decorators that register a class."""
+        """The module-level names that the statement uses, except in decorators that register a class."""
         lines = {number for first, last in self.registrations for number in range(first, last + 1)}
         return [use for use in scopes.uses_of(self.node) if use.line not in lines]
 
     @property
     def is_whole(self) -> bool:
-        """Whether it binds its names regardless of their previous values."""
+        """Whether the statement binds its names regardless of their previous values."""
         if isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or self.is_import:
             return True
         plain = isinstance(self.node, ast.Assign) or (isinstance(self.node, ast.AnnAssign) and bool(self.node.value))
@@ -178,9 +179,10 @@ class Module:
         }
 
     def defining(self, name: str) -> list[Statement]:
-        """Return the statements that bind a name or change its object, in order; empty if the module has no such name.
+        """Return the statements that bind a name or change its object, in order; empty if nothing binds the name.
 
-        In a session, only statements since the name was last completely bound are returned.
+        In a session, only the last statement that binds the name regardless of its previous value, and later
+        statements, are returned.
         """
         found = [each for each in self.statements if name in each.binds or name in each.changes]
         if not any(name in each.binds for each in found):
@@ -214,7 +216,7 @@ def _parsed(source: Source, piece: Piece) -> ast.Module:
     try:
         return ast.parse(piece.text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        if source.is_session:  # such a cell did not define anything
+        if source.is_session:  # a cell that is not valid Python did not define anything
             return ast.Module([], [])
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         told = error.msg if isinstance(error, SyntaxError) else error

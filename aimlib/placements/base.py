@@ -19,7 +19,7 @@ class Placement(ABC):
 
     @abstractmethod
     def reads(self, layers: Sequence[Layer]) -> Iterable[str]:
-        """Return the names of the layers that read, chosen from `layers`, which are listed in forward-pass order.
+        """Return the names of the layers that read the memory, chosen from `layers` (in forward-pass order).
 
         A layer with an `obstacle` may be returned; such a layer is skipped and reported.
         """

@@ -1,4 +1,4 @@
-"""The result of a run: its columns, units and format version, and how it is stored as one Parquet file.
+"""The record of a run: its columns, their units, the format version, and how a record is stored as one Parquet file.
 
 `ablations.store` writes these files and `analysis.load` reads them; both take names and types from this package.
 """

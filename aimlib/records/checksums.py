@@ -4,9 +4,9 @@ A *sealed* file ends with a line that contains the checksum of everything before
 follows the archive, so earlier versions of this package can read sealed files. Files written by earlier versions have
 no seal.
 
-The key-value metadata of a Parquet file contain a checksum of the values of every column in every row group. The
-checksum covers what a reader gets. Damage anywhere in the file (data, page headers, footer) is therefore found, unless
-it does not change any value that is read. Columns that are not read are not checked and need not be.
+The key-value metadata of a Parquet file contain a checksum of the values of every column in every row group. Because a
+checksum covers the values that a reader gets, damage anywhere in the file (data, page headers, footer) is found if it
+changes a value that is read. Columns that are not read are not checked and need not be.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SealedWriter:
 
     Parameters
     ----------
-    file : open for writing, at its start.
+    file : the file, opened for writing and positioned at its start.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -79,7 +79,7 @@ def is_intact(path: Path) -> bool | None:
         file.seek(0)
         while size > 0:
             block = file.read(min(size, _BLOCK_BYTES))
-            if not block:  # the file became shorter meanwhile
+            if not block:  # the file has become shorter meanwhile
                 return False
             digest.update(block)
             size -= len(block)
@@ -118,13 +118,13 @@ def _is_almost_the_key(name: str) -> bool:
 
 
 def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON document with its checksum."""
+    """Return a JSON document to which its checksum has been added."""
     rest = {key: value for key, value in document.items() if key != DOCUMENT_KEY}
     return {**rest, DOCUMENT_KEY: document_checksum(rest)}
 
 
 def intact_document(content: bytes | None) -> dict[str, Any] | None:
-    """Return the JSON document in a file, without its checksum; None if it is damaged or the file does not exist.
+    """Return the JSON document in a file, without its checksum; None if the file is damaged or does not exist.
 
     A file from an earlier version has no checksum; its document is returned if it can be read.
     """
@@ -139,7 +139,7 @@ def intact_document(content: bytes | None) -> dict[str, Any] | None:
 
 
 def sealed_document(content: bytes | None) -> dict[str, Any] | None:
-    """Return `intact_document`, but None without a checksum; for documents that have always had one."""
+    """Return what `intact_document` returns, but None without a checksum; for documents that always had one."""
     try:
         document = json.loads(content or b"")
     except (ValueError, RecursionError):
@@ -148,7 +148,7 @@ def sealed_document(content: bytes | None) -> dict[str, Any] | None:
 
 
 class Damaged(Exception):  # noqa: N818 -- a finding; readers convert it to an error with a remedy
-    """The values that were read differ from those that were written."""
+    """The values in a file differ from the values that were written."""
 
 
 def checksums(table: pa.Table) -> str:
@@ -167,7 +167,7 @@ def has_checksums(file: pq.ParquetFile) -> bool:
 
 
 def verified_group(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
-    """Return columns of one row group, after comparing the values with the checksums, if the file has any.
+    """Return columns of one row group, after comparing their values with the checksums, if the file has checksums.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def verified(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def check_identities(table: pa.Table) -> None:
-    """Compare run ids with the texts that they hash, and these texts with the seeds and data fingerprints of the rows.
+    """Compare run ids with the texts that they hash, and these texts with the seeds and data fingerprints in the rows.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def check_identities(table: pa.Table) -> None:
 
     Raises
     ------
-    Damaged: an id, a text or a row does not match.
+    Damaged: in some row, the run id, the text, the seed and the data fingerprint do not match.
     """
     if "identity" not in table.column_names:
         return
@@ -247,7 +247,7 @@ def _expected(file: pq.ParquetFile, group: int) -> dict[str, str] | None:
 
 
 def _checksum(name: str, column: pa.ChunkedArray) -> str:
-    """Return the checksum of a column's name, type and values; how Arrow stores them does not affect it."""
+    """Return the checksum of a column's name, type and values; it does not depend on how Arrow stores them."""
     import pyarrow as pa  # noqa: PLC0415 -- listing columns must not import pyarrow
 
     kind = column.type
@@ -261,7 +261,7 @@ def _checksum(name: str, column: pa.ChunkedArray) -> str:
 
 
 def _update(digest: Any, values: pa.Array, types: Any) -> None:
-    """Add the number of values and nulls, the positions of the nulls, and the other values."""
+    """Add to a digest the numbers of values and nulls, the positions of the nulls, and all values that are not null."""
     nulls = values.null_count
     digest.update(len(values).to_bytes(8, "little") + nulls.to_bytes(8, "little"))
     if nulls == len(values):
@@ -289,5 +289,5 @@ def _update(digest: Any, values: pa.Array, types: Any) -> None:
 
 
 def _offsets(values: pa.Array, width: str) -> npt.NDArray[Any]:
-    """Return where each value in a list, string or binary array begins, and where the last value ends."""
+    """Return the offsets at which the values in a list, string or binary array begin, and where the last one ends."""
     return np.frombuffer(values.buffers()[1], width, len(values) + 1, np.dtype(width).itemsize * values.offset)

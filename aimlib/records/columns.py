@@ -149,7 +149,7 @@ ADDED = frozenset(
         "scalars",
     }
 )
-"""Columns that rows from earlier versions lack; in these rows, they are null."""
+"""Columns that are missing in rows from earlier versions; readers fill them with null."""
 
 EPOCHS: tuple[Column, ...] = (
     Column("epoch", "integer", "epochs", "number of the epoch, from 1"),

@@ -1,7 +1,7 @@
-"""Escaping text of unknown origin for the place where it is shown, with one function per kind of place.
+"""Escape text of unknown origin for the place where it is shown, with one function per kind of place.
 
-Names of arms, classes and files, and error messages, come from people and programs that this package does not know.
-They are stored unchanged, except for characters that a file cannot contain, and are escaped where they are shown.
+Names of arms, classes and files, and error messages, come from unknown people and programs. Such text is stored
+unchanged, except for characters that a file cannot contain, and is escaped where it is shown.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ _LATEX = {
 
 
 def storable(text: str, limit: int | None = None) -> str:
-    """Return text that UTF-8 can encode; if it has more than `limit` characters, the middle is left out."""
+    """Return text that UTF-8 can encode; if the text has more than `limit` characters, its middle is left out."""
     if limit is not None:
         text = shortened(text, limit)
     return _SURROGATE.sub(REPLACEMENT, text)
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return the beginning and the end of text with more than `limit` characters, and how much was left out."""
+    """Return text; if it has more than `limit` characters, replace its middle by the number of characters left out."""
     if len(text) <= limit:
         return text
     head, tail = limit * 2 // 3, limit - limit * 2 // 3
@@ -95,20 +95,20 @@ def visible(text: str) -> str:
 
 
 def markdown(value: object) -> str:
-    """Return text, on one line, that Markdown and HTML within Markdown show unchanged."""
+    """Return text, escaped and on one line, that Markdown and HTML within Markdown show as it was."""
     text = visible(" ".join(str(value).split())).replace("&", "&amp;")
     return _MARKDOWN.sub(r"\\\1", text).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
 
 
 def latex(text: str) -> str:
-    """Return text that is escaped for LaTeX, with control characters replaced by spaces."""
+    """Return text, escaped for LaTeX, with control characters replaced by spaces."""
     return "".join(_LATEX.get(c, c if c.isprintable() else " ") for c in text)
 
 
 def spreadsheet_cell(value: T) -> T | str:
-    """Return a CSV cell; text that a spreadsheet would execute as a formula gets a leading apostrophe.
+    """Return a value for a CSV cell; text that a spreadsheet would execute as a formula gets a leading apostrophe.
 
-    Numbers, and texts that are only a number, are never changed. `from_spreadsheet_cell` reverses the escaping.
+    Numbers, and texts that consist of a number, are never changed. `from_spreadsheet_cell` reverses the escaping.
     """
     if not isinstance(value, str):
         return value
@@ -118,7 +118,8 @@ def spreadsheet_cell(value: T) -> T | str:
 def csv_line(cells: Iterable[object]) -> str:
     """Return a line of a CSV file, including its line feed.
 
-    If lines end with a line feed, Python does not quote a carriage return, and readers then see two rows.
+    If lines end with a line feed, Python's `csv` module does not quote a carriage return, and readers then see two
+    rows.
     """
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(cells)

@@ -27,8 +27,9 @@ from __future__ import annotations
 import re
 
 SCHEMA_VERSION, OLDEST_VERSION = 3, 2
-"""Version of the store's format, and the oldest version that is read. The version is not part of any run id. Readers
-refuse newer versions. 3: files have checksums, and rows contain the text that their run id hashes."""
+"""Version of the store's format, and the oldest version that can be read. The version is not part of any run id.
+Readers refuse newer versions. Since version 3, files have checksums, and rows contain the text that their run id
+hashes."""
 WITH_CHECKSUMS = 3
 """First version in which every file has checksums."""
 
@@ -41,8 +42,8 @@ CLAIM_FILE = "claim.json"
 MEASUREMENTS_FILE = "measurements.json"
 CHECKPOINTS, LOCKS, PLANS, LIVE = "checkpoints", "locks", "plans", "live"
 LOGS = "logs"
-"""Output of runs: ``<run_id>.<nnn>.jsonl`` for every attempt that produced output; studies from earlier versions have
-no such files."""
+"""Folder with the output of runs: ``<run_id>.<nnn>.jsonl`` for every attempt that produced output; studies from earlier
+versions have no such files."""
 UNBLINDED = "unblinded"
 REFERENCES = "references"
 NETWORKS = "networks"
@@ -55,17 +56,18 @@ FILE_NAMES = {
     PLANS: re.compile(r"[0-9]{3,}\.json"),
     UNBLINDED: re.compile(r"[0-9]{3}\.json"),
 }
-"""File names that all versions have used in these folders. Other files there, such as copies made by a file manager or
-a synchronization tool, are never read. A row in such a file counts as missing, and the ledger shows that it is
-missing."""
+"""Patterns for the file names that all versions have used, by folder. Other files in these folders, such as copies made
+by a file manager or a synchronization tool, are never read. A row that exists only in such a file counts as missing,
+which the ledger shows."""
 
 
 def release_to_read(package: object) -> str:
-    """Return, for a message, which release can read a file from a different version.
+    """Return a text, for a message, on which release can read a file from a different version.
 
     Parameters
     ----------
-    package : version of this package that the file states; None or anything else if it does not state a version.
+    package : version of this package that the file states; anything else, such as None, if the file does not state a
+        version.
     """
     if isinstance(package, str) and re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,40}", package):
         return f"read it with aim-ablations {package}, which wrote it (pip install 'aim-ablations=={package}')"

@@ -14,23 +14,23 @@ _CELL = "text-align:{side};padding:.15em .8em;vertical-align:top"
 
 
 def escaped(text: object) -> str:
-    """Return text, on one line, that HTML shows unchanged."""
+    """Return text, escaped and on one line, that HTML shows as it was."""
     return html.escape(on_one_line(str(text)))
 
 
 def paragraph(text: object, *, bold: bool = False) -> str:
-    """Return a paragraph."""
+    """Return an HTML paragraph."""
     shown = escaped(text)
     return f"<p>{f'<b>{shown}</b>' if bold else shown}</p>"
 
 
 def preformatted(text: str) -> str:
-    """Return text that keeps its line breaks and spaces."""
+    """Return an HTML element that shows text with its line breaks and spaces."""
     return f'<pre style="white-space:pre-wrap">{html.escape(visible(text))}</pre>'
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Iterable[str] = ()) -> str:
-    """Return a table with at most `MOST_ROWS` rows; the number of omitted rows is shown below it.
+    """Return an HTML table with at most `MOST_ROWS` rows; the number of omitted rows is shown below the table.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The ledger, which records in hash chains the rows that a study has settled.
+"""The ledger: hash chains that record the rows that a study has settled.
 
-Every session writes its own chain, so that sessions do not wait for each other. Each line in a chain is an entry with
-the SHA-256 hash of the previous line's hash and the entry itself::
+Every session writes its own chain, so that sessions do not wait for each other. Each line in a chain consists of an
+entry and a SHA-256 hash, which covers the previous line's hash and the entry::
 
     row <run id> <digest of the row> <hash>
 
@@ -17,9 +17,9 @@ gap        page, time (UTC)              a page of the ledger is no longer there
 end        settled runs, time (UTC)      the end of a session
 =========  ============================  =========================================================================
 
-A session joins the chains of the others when it begins and when it ends. The hash of an entry therefore stands for all
-entries before it, in its own chain and in those that it joined. Every hash in the ledger can be used as the head. Only
-a head that is kept elsewhere can reveal that somebody rewrote rows together with the ledger.
+A session joins the chains of the other sessions when it begins and when it ends. The hash of an entry therefore stands
+for all earlier entries in its own chain and in the chains joined so far. Every hash in the ledger can be used as the
+head. Only a head that is kept elsewhere can reveal that somebody rewrote rows together with the ledger.
 
 The files ``ledger/<session>.<nnnn>`` are the pages of a chain. Each page begins with its session, its number and the
 hash that precedes it.
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 LEDGER = "ledger"
 """The ledger's folder in a study directory."""
 PAGE = re.compile(r"([0-9a-f]{12})\.([0-9]{4,})")
-"""Names of the ledger's files: session and number."""
+"""Matches the names of the ledger's files, which consist of the session and the page number."""
 NO_HASH = "0" * 64
 """The hash that precedes the first entry of a chain."""
 
@@ -61,13 +61,13 @@ _ENTRY = re.compile(
 
 
 def kept_a_ledger(rows: pa.Table) -> bool:
-    """Return whether these rows show that their sessions kept a ledger; sessions that ran a reference step did."""
+    """Return whether rows show that their sessions kept a ledger, as do all sessions that compute a reference step."""
     return "reference" in rows.column_names and rows.column("reference").null_count < len(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a chain. See the module docstring for its kinds."""
+    """A line of a chain; see the module docstring for the kinds of entry."""
 
     kind: str
     what: str
@@ -93,7 +93,7 @@ class Page:
 
     Attributes
     ----------
-    previous : the hash that precedes its first entry.
+    previous : the hash that precedes the page's first entry.
     """
 
     session: str
@@ -157,8 +157,8 @@ class Ledger:
     Attributes
     ----------
     chains : entries on intact pages, by session.
-    damaged : what is wrong with a file, keyed by its name in the study.
-    problems : what is wrong across files, keyed by the file or chain concerned: missing pages, and joins with chains
+    damaged : the problem of each damaged file, keyed by the file's name in the study.
+    problems : the problems that involve several files, keyed by the file or chain: missing pages, and joins with chains
         that are missing or were changed. Pages that a session has recorded as a gap are not included.
     """
 
@@ -209,7 +209,7 @@ class Ledger:
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int]]:
-        """Session and position of every entry, by its hash."""
+        """The session and position of every entry, keyed by the entry's hash."""
         return {
             each.hash: (session, position)
             for session, chain in self.chains.items()
@@ -218,12 +218,12 @@ class Ledger:
 
     @cached_property
     def rows(self) -> dict[str, set[str]]:
-        """Digests of the rows, by run; several for a run whose row was lost and computed again."""
+        """Digests of the rows, by run; a run whose row was lost and computed again has several digests."""
         return rows_of(self.entries)
 
     @cached_property
     def plans(self) -> set[str]:
-        """SHA-256 hashes of the frozen analysis plans that were entered; exactly one if all is well."""
+        """SHA-256 hashes of the frozen analysis plans that were entered; normally, there is exactly one."""
         return _digests(self.entries, "plan").get("analysis", set())
 
     @cached_property
@@ -233,7 +233,7 @@ class Ledger:
 
     @cached_property
     def standing(self) -> dict[str, set[str]]:
-        """Digests of the rows that are not recorded as lost, by run; if all rows of a run are lost, all its digests."""
+        """Digests of the rows that are not recorded as lost, by run; all digests of a run if all its rows are lost."""
         return {run_id: digests - self.lost.get(run_id, set()) or digests for run_id, digests in self.rows.items()}
 
     @property
@@ -249,7 +249,7 @@ class Ledger:
 
     @cached_property
     def head(self) -> str | None:
-        """The hash that stands for the largest number of rows; None if the ledger is empty."""
+        """Among the hashes in `tips`, the one that stands for the most rows; None if the ledger is empty."""
         return max(
             self.tips.values(),
             key=lambda tip: (len(rows_of(self.before(tip))), len(self.before(tip)), tip),
@@ -257,12 +257,12 @@ class Ledger:
         )
 
     def find(self, head: str) -> str | None:
-        """Return the hash of an entry that begins with `head`; None if there is not exactly one."""
+        """Return the entry hash that begins with `head`; None if there is no such hash, or more than one."""
         found = [each for each in self._places if each.startswith(head)]
         return found[0] if len(found) == 1 else None
 
     def before(self, head: str) -> list[Entry]:
-        """Return the entries that a hash stands for: its own, and those before it in its chain and in joined chains."""
+        """Return the entries that a hash stands for: its own, and earlier ones in its chain and in joined chains."""
         reached: dict[str, int] = {}
         waiting = [head]
         found: list[Entry] = []

@@ -1,7 +1,7 @@
-"""Removal of secrets from messages and output that this package did not write, before they are stored or shown.
+"""Removal of secrets from messages and output of other programs, before this text is stored or shown.
 
-This removes the values of environment variables that are named like secrets, the user and password in URLs, the
-signatures of presigned URLs, and tokens with a known format. A secret that has none of these forms is not removed.
+Four kinds of secret are removed: values of environment variables whose names suggest secrets, users and passwords in
+URLs, signatures of presigned URLs, and tokens with a known format. A secret of any other kind is not removed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ SECRET_NAME = re.compile(rf"(^|_)({_WORD})($|_)", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(rf"(^|_)({_WORD}|pass|pwd|auth|connection_string)($|_)|_key$", re.IGNORECASE)
 _PLACE_OR_KIND = re.compile(r"_(path|file|dir|folder|sock|mode|type|url|uri|name|id|ttl|expir\w*)$", re.IGNORECASE)
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
-"""Variables that every shell sets; their names look like passwords, but they contain folders."""
+"""Variables that every shell sets; their names suggest passwords, but they contain folder paths."""
 _LEAST = 6
-"""Minimum number of characters of a secret; a shorter value of a variable is a word or a number."""
+"""Minimum number of characters of a secret; a shorter value of a variable is probably a word or a number."""
 _LOGIN = re.compile(r"(?<=://)[^/@\s'\"<>]+@")
 _QUERY = re.compile(
     rf"(?<=[?&])((?:x-amz-|x-goog-)?(?:\w*_)?(?:signature|sig|credential|security-token|{_WORD}|key)=)[^&\s'\"<>]+",
@@ -60,7 +60,7 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
     text = _FORMS.sub(HIDDEN, _QUERY.sub(rf"\1{HIDDEN}", without_login(text)))
     return _BEARER.sub(
         rf"\1 {HIDDEN}", _ASSIGNED.sub(rf"\1{HIDDEN}", text)
-    )  # a private key contains spaces, so known formats come first
+    )  # known formats come first, because a private key contains spaces
 
 
 def without_login(text: str) -> str:
@@ -73,7 +73,7 @@ def _values(environment: Mapping[str, str]) -> Iterable[str]:
         if _is_secret(name) and len(value) >= _LEAST:
             if not (
                 value.startswith("/") and Path(value).exists()
-            ):  # a URL that contains where a secret is, but not the secret itself
+            ):  # a URL that says where a secret is stored, but does not contain the secret
                 yield value
         elif "://" in value and "@" in value:
             for login in _LOGIN.findall(value):

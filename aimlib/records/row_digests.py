@@ -1,8 +1,8 @@
 """Row digests: SHA-256 hashes of what a row contains, regardless of how Parquet and Arrow store it.
 
-A row has the same digest in its run file and in a segment. The digest also stays the same after a newer version added
-columns to the table, because columns without a value do not count. Unlike checksums, the digest reveals a replaced row;
-see `aimlib.records.ledger`.
+A row has the same digest in its run file and in a segment. The digest also stays the same if a newer version adds
+columns to the table, because columns without a value do not count. Unlike a checksum, the digest reveals that a row was
+replaced; see `aimlib.records.ledger`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _digest(heads: list[bytes], row: tuple[Part, ...]) -> str:
 
 @functools.cache
 def _encoding(kind: pa.DataType) -> tuple[str, Callable[[pa.Array], list[Part]]]:
-    """Return a type's name, which is the same for all Arrow encodings, and a function that converts values to bytes."""
+    """Return a type's name, the same for all Arrow encodings, and a function that converts its values to bytes."""
     from pyarrow import types  # noqa: PLC0415 -- listing columns must not import pyarrow
 
     if types.is_string(kind) or types.is_binary(kind):
@@ -93,7 +93,7 @@ def _fixed(values: pa.Array, content: Content) -> list[Part]:
 
 
 def _lists(values: pa.Array, content: Content) -> list[Part]:
-    """Return, for every list, which of its values are not null, and the values, with 0 for null."""
+    """Return, for every list, flags that say which of its values are not null, and the values, with 0 for null."""
     bounds = _offsets(values, "<i4")
     inner = values.values.slice(bounds[0], bounds[-1] - bounds[0])
     offsets = (bounds - bounds[0]).tolist()
@@ -118,7 +118,7 @@ def _present(values: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def _content(kind: pa.DataType) -> Content:
-    """Return the function that converts numbers or times of a type to bytes, 0 for null, with the width of each."""
+    """Return the function that converts numbers or times of a type to bytes (0 for null), and returns their width."""
     if kind.bit_width == 1:
         return lambda values: (values.fill_null(False).to_numpy(zero_copy_only=False).tobytes(), 1)
     return functools.partial(_bytes, width=kind.bit_width // 8)
@@ -134,7 +134,7 @@ def _bytes(values: pa.Array, width: int) -> tuple[bytes, int]:
 
 
 def _offsets(values: pa.Array, width: str) -> npt.NDArray[Any]:
-    """Return where each value in a list, text or bytes array begins, and where the last value ends."""
+    """Return the offsets at which the values in a list, text or bytes array begin, and where the last one ends."""
     buffer = values.buffers()[1]
     if buffer is None:
         return np.zeros(len(values) + 1, np.dtype(width))

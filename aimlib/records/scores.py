@@ -13,7 +13,7 @@ COLUMN = "scores"
 
 
 def scores_from(buffer: bytes, classes: int) -> npt.NDArray[np.float16]:
-    """Return the log-probabilities [images, classes] in a run file's column; ValueError if they are not readable."""
+    """Return the log-probabilities [images, classes] in a run file's column; raise ValueError if unreadable."""
     import numpy as np  # noqa: PLC0415 -- listing columns must not import numpy
 
     return np.frombuffer(buffer, dtype=np.float16).reshape(-1, classes)
@@ -24,7 +24,7 @@ COLUMNS = (COLUMN, "classes", "selected_epoch", "predictions", "predictions.bits
 
 
 def problem_of(row: Mapping[str, Any]) -> str:
-    """Return how the scores in a row contradict its predictions; empty if they agree, or no scores are kept."""
+    """Return how a row's scores contradict its predictions; empty if they agree, or if the row has no scores."""
     from aimlib.records.tables import predictions_from  # noqa: PLC0415 -- that module imports this one
 
     if row.get(COLUMN) is None:
@@ -39,7 +39,7 @@ def problem_of(row: Mapping[str, Any]) -> str:
 
 
 def contradiction(scores: npt.NDArray[np.float16], predicted: npt.NDArray[Any]) -> str:
-    """Return how scores contradict the predictions from the same epoch; empty if they agree.
+    """Return how scores contradict the predictions from the same epoch; empty if scores and predictions agree.
 
     The predicted class must have the image's highest score; ties are allowed, because float16 rounds.
 

@@ -6,16 +6,16 @@ from typing import Literal, get_args
 
 Status = Literal["finished", "failed", "diverged", "pruned"]
 SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
-"""Outcomes of the experiment itself; these runs are never repeated. A failed run is tried again when the study is run
-again."""
+"""Outcomes that are results of the experiment; runs with these outcomes are never repeated. A failed run is tried again
+when the study is run again."""
 
 RunState = Literal[
     "waiting", "running", "retrying", "held", "paused", "stopped", "finished", "diverged", "pruned", "failed"
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 """States of a run in a session; the `Status` of a row is one of them. retrying: an attempt ended through no fault of
-the run, which will soon continue. held: another process is computing it. paused: it stopped on request and saved its
-state. stopped: it was not started, because its arm fails with the same error every time."""
+the run, which will soon continue. held: another process is computing the run. paused: the run stopped on request and
+saved its state. stopped: the run was not started, because its arm fails with the same error every time."""
 ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
 """States after which nothing more happens to a run in a session."""
 
@@ -29,5 +29,5 @@ _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
 
 
 def role(stored: str) -> Role | None:
-    """Return the role for a stored word; None for an unknown word."""
+    """Return the role that a stored word stands for; None for an unknown word."""
     return _ROLES.get(stored)

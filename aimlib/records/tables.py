@@ -1,7 +1,7 @@
 """How the record of a run is written as one Parquet file.
 
-A run file contains one row, which is committed in one atomic step. The row has the `RUN_COLUMNS` columns, each of the
-`EPOCHS` columns as a list over epochs, and `predictions`. The predictions are the predicted class of every test image
+A run file contains one row, which is committed in one atomic step. The row has the `RUN_COLUMNS` columns, the `EPOCHS`
+columns (each as a list with one value per epoch) and `predictions`, which are the predicted classes of all test images
 after every epoch.
 """
 
@@ -34,7 +34,7 @@ class RunRecord:
     epochs : one mapping per completed epoch, with one value per `EPOCHS` column.
     predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (the run
         diverged in the first epoch), there is one row, for the initial network.
-    scores : log-probabilities of the selected epoch, [test images, classes]; None unless they are kept.
+    scores : log-probabilities in the selected epoch, [test images, classes]; None if the run does not keep scores.
     """
 
     run: dict[str, Any]
@@ -50,7 +50,7 @@ class RunRecord:
 
 
 def check(record: RunRecord) -> None:
-    """Raise ValueError if a record lacks columns, has unknown columns, or its parts disagree."""
+    """Raise ValueError if a record lacks columns, has unknown columns, or has parts that contradict each other."""
     _same_names("run", record.run, RUN_COLUMNS)
     for epoch in record.epochs:
         _same_names("epoch", epoch, EPOCHS)
@@ -130,14 +130,14 @@ def _storable(name: str, value: Any) -> Any:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table as compressed Parquet. Not atomic: the store links a finished file into place."""
-    # With one row, dictionaries and statistics only repeat the values. Without them, the file is smaller and faster to
-    # write.
+    """Write a table as compressed Parquet. The function is not atomic; the store links the finished file into place."""
+    # With one row, dictionaries and statistics only repeat the values; without these, the file is smaller and is
+    # written faster.
     write_groups([table], table.schema, path, indexed=len(table) != 1)
 
 
 def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path, *, indexed: bool = True) -> None:
-    """Write tables as row groups of one compressed Parquet file, with checksums. Not atomic.
+    """Write tables as row groups of one compressed Parquet file, with checksums. The function is not atomic.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@
 ...     name = "my_placement"
 
 pytest collects the subclass and runs all tests of the base class on the plugin that is registered under `name`, with
-`options`. Importing this package does not import torch; the first use of a class does.
+the given `options`. Importing this package does not import torch; the first use of a class does.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ _CPU = torch.device("cpu")
 
 
 class AugmentationConformance(Conformance):
-    """Tests for an augmentation: images keep their size and type, and depend only on their own random stream.
+    """Tests for an augmentation: images must keep their size and type, and depend only on their own random stream.
 
     Attributes
     ----------
-    shapes : image shapes that it must accept, or refuse with a UsageError.
+    shapes : image shapes that the augmentation must either accept or refuse with a UsageError.
     """
 
     registry = augmentations
@@ -41,7 +41,7 @@ class AugmentationConformance(Conformance):
         return tiny_config({"transforms": [{"name": self.name, **self.options}]}).training
 
     def transforms(self, shape: ImageShape = SHAPE) -> Transforms:
-        """Return the augmentation as applied in training, after scaling by 2."""
+        """Return the transforms as in training, with this augmentation and an input scaling by 2."""
         size = (1, shape.channels, 1, 1)
         built = transforms_of(self.training(), shape, Scaling(torch.zeros(size), torch.full(size, 2.0)))
         assert built is not None
@@ -77,21 +77,21 @@ class AugmentationConformance(Conformance):
         assert accepted, f"{self.name!r} does not accept any of {self.shapes}"
 
     def test_the_stream_decides_what_is_drawn(self) -> None:
-        """Equal seeds give equal images; different seeds give different ones in at least one of ten batches."""
+        """Equal seeds give equal images; different seeds give different images in at least one of ten batches."""
         images = list(range(12))
         first = self.changed(images)
         assert torch.equal(self.changed(images), first)
         assert any(not torch.equal(self.changed(images, seed=seed), first) for seed in range(1, 11))
 
     def test_an_image_does_not_depend_on_its_batch(self) -> None:
-        """Unless images are mixed, the other images, the position and the step do not matter."""
+        """Unless images are mixed, an image's result does not depend on the other images, its position or the step."""
         if augmentations.get(self.name).per_batch:
             return
         whole, part = self.changed(list(range(12))), self.changed([7, 2, 11], step=4)
         assert torch.equal(part, whole[[7, 2, 11]])
 
     def test_it_keeps_nothing_between_batches(self) -> None:
-        """The same object returns the same images again."""
+        """For the same arguments, the same object returns the same images again."""
         transforms, images = self.transforms(), self.images(4)
         place, labels_B = Place(0, 1, 0, np.arange(4)), torch.arange(4) % SHAPE.classes
         first, targets = transforms(images.clone(), labels_B, None, place)
@@ -110,7 +110,7 @@ class AugmentationConformance(Conformance):
         assert before["python"] == after["python"]
 
     def test_targets_are_shares_of_the_classes(self) -> None:
-        """If it mixes a batch, targets are not negative and sum to 1, even for a single image."""
+        """If the augmentation mixes a batch, targets are not negative and sum to 1, even for a single image."""
         if not augmentations.get(self.name).per_batch:
             return
         for count in (1, 6):

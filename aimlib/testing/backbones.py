@@ -18,11 +18,11 @@ _MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
 
 
 class BackboneConformance(Conformance):
-    """Tests for a backbone: a network that accepts images of all given shapes, and memory.
+    """Tests for a backbone, whose network must accept images of all given shapes and work with memory.
 
     Attributes
     ----------
-    shapes : image shapes that it must accept, including one that is not square and one with an odd size.
+    shapes : image shapes that the network must accept, including one that is not square and one with an odd size.
     """
 
     registry = backbones
@@ -56,7 +56,7 @@ class BackboneConformance(Conformance):
                 assert_close(network.eval()(x[:1]), network(x)[:1], 1e-4)
 
     def test_meta_device(self) -> None:
-        """Under ``torch.device("meta")``, no memory is allocated."""
+        """Under ``torch.device("meta")``, the network does not allocate RAM or device memory."""
         for shape in self.shapes:
             network = skeleton(self.model(), shape)
             assert all(p.is_meta for p in network.parameters())
@@ -69,7 +69,7 @@ class BackboneConformance(Conformance):
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_state_dict_round_trip(self) -> None:
-        """Loaded into a second instance, the state gives the same logits."""
+        """A second instance that loads the state returns the same logits."""
         shape = self.shapes[0]
         one, two = self.network(shape, 0).eval(), self.network(shape, 1).eval()
         two.load_state_dict(one.state_dict())
@@ -88,7 +88,7 @@ class BackboneConformance(Conformance):
                 assert bool(network(x).isfinite().all())
 
     def test_layout_names_what_the_network_has(self) -> None:
-        """All layers and ends of blocks are modules; a block's layers are convolutions or dense layers."""
+        """The layers and the end of every block are modules; the layers are convolutions or dense layers."""
         plugin: Backbone = backbones.create(self.config())
         for shape in self.shapes:
             network = plugin.build(shape)
@@ -135,5 +135,5 @@ class BackboneConformance(Conformance):
 
 
 def _has_defaults(placement: str) -> bool:
-    """Return whether a placement can be used by its name alone."""
+    """Return whether a placement can be used without setting any option."""
     return not any(field.is_required() for field in placements.get(placement).Config.model_fields.values())

@@ -16,7 +16,7 @@ from aimlib.training.run import Run
 
 
 class CallbackConformance(Conformance):
-    """Tests for a callback: everything that it keeps is in its state, and a repeated run is bitwise identical."""
+    """Tests for a callback, which must keep everything in its state, so that repeated runs are bitwise identical."""
 
     registry = callbacks
 
@@ -25,11 +25,11 @@ class CallbackConformance(Conformance):
         return {"callbacks": [{"name": self.name, **self.options}]}
 
     def test_it_is_a_callback(self) -> None:
-        """It has a method for every event, and takes its configuration."""
+        """The callback has a method for every event, and its constructor takes its configuration."""
         assert isinstance(callbacks.create(self.config()), Callback)
 
     def test_its_state_is_stored_without_code(self) -> None:
-        """Before and after an epoch, `torch.load` reads the state with ``weights_only``."""
+        """Before and after an epoch, `torch.load` with ``weights_only`` can read the stored state."""
         run = Run(tiny_config(self.training()), tiny_data(), torch.device("cpu"))
         run.callbacks.run_start()
         for _ in range(2):
@@ -50,5 +50,5 @@ class CallbackConformance(Conformance):
             assert all(value is None or isinstance(value, float) for value in values)
 
     def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
-        """A run is trained, repeated, and then resumed after every step, with the same scalars and the same ending."""
+        """A run is trained, repeated, and resumed after every step; scalars and the reason for ending do not change."""
         assert_reproducible(self.training())

@@ -33,7 +33,7 @@ class Conformance:
         return self.registry.parse({"name": self.name, **self.options, **more})
 
     def test_configuration_survives_a_document(self) -> None:
-        """A configuration stays the same when it is written to a study document and read back."""
+        """A configuration stays the same if it is written to a study document and read back."""
         config = self.config()
         assert self.registry.parse(config.model_dump(mode="json")) == config
 
@@ -54,7 +54,7 @@ class Conformance:
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
-    """Raise AssertionError if two tensors differ by more than `tolerance`, both absolute and relative."""
+    """Raise AssertionError if two tensors are not close; `tolerance` is the absolute and the relative tolerance."""
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
@@ -75,12 +75,12 @@ def random_like(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 
 def weigh(output: Tensor) -> Tensor:
-    """Return a scalar to differentiate: the sum of the output under fixed random weights."""
+    """Return a scalar to differentiate: the sum of the output, weighted with fixed random numbers."""
     return (output * random_like(tuple(output.shape), seed=1).to(output.dtype)).sum()
 
 
 def refusal(call: Any) -> str | None:
-    """Return the message of the UsageError that `call` raises; None if it does not raise an error."""
+    """Return the message of the UsageError that `call` raises; None if `call` does not raise an error."""
     try:
         call()
     except UsageError as error:

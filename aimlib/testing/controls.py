@@ -21,7 +21,7 @@ ROLES = ("matched", "frozen", "permuted", "other")
 class ControlConformance(Conformance):
     """Tests for a control.
 
-    The control turns an AiM model into a different model that can be trained and, if possible, shares its initial
+    The control must turn an AiM model into a different model that can be trained and, if possible, has the same initial
     values.
 
     Attributes
@@ -57,7 +57,7 @@ class ControlConformance(Conformance):
         return random_like((batch, _SHAPE.channels, _SHAPE.height, _SHAPE.width), seed=2)
 
     def test_it_is_another_model_of_the_same_family(self) -> None:
-        """The result is a complete model that can be written and read back, and it is not the AiM model itself."""
+        """The result is a complete model that can be written and read back, and that differs from the AiM model."""
         model = self.controlled()
         assert model != self.aim()
         assert ModelConfig.parse(model.model_dump(mode="json")) == model
@@ -65,15 +65,15 @@ class ControlConformance(Conformance):
         assert model.conv_init == self.aim().conv_init
 
     def test_role_is_known(self) -> None:
-        """The control has a role in the verdict."""
+        """The control's role is one of those that the verdict uses."""
         assert controls.get(self.name).role in ROLES
 
     def test_transformation_is_deterministic(self) -> None:
-        """The run's identity depends on the transformed model."""
+        """Two transformations give equal models, because the run's identity depends on the transformed model."""
         assert self.controlled() == self.controlled()
 
     def test_it_predicts_and_trains(self) -> None:
-        """Batches of one or more images give logits in evaluation, and trained parameters have finite gradients."""
+        """In evaluation, batches of any size give logits; in training, trained parameters have finite gradients."""
         network = self.network()
         for batch in (1, 4):
             assert tuple(network.eval()(self.images(batch)).shape) == (batch, _SHAPE.classes)
@@ -90,7 +90,7 @@ class ControlConformance(Conformance):
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_shared_layers_start_as_in_aim(self) -> None:
-        """Every tensor that is also in the baseline starts with the same values as in AiM, except in wider networks."""
+        """Every tensor that the baseline also has starts with the same values as in AiM, except in wider networks."""
         if self.widens:
             return
         baseline = build(ModelConfig.parse({"backbone": self.model["backbone"]}), _SHAPE, 0)

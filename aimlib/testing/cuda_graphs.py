@@ -1,10 +1,11 @@
-"""A CPU substitute for CUDA graphs: captures a step operation by operation and replays it on the same memory.
+"""A CPU substitute for CUDA graphs: captures a step operation by operation, and replays it on the same tensors.
 
-It replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them. The context
-manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a capture does
-not leave lasting results. Python code runs only during the capture, so Python numbers keep their values. A replay reads
-and writes the memory of the capture. Generators must be registered and are advanced by replays. Waiting for the device
-fails. The substitute does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
+The substitute replaces the entry points to CUDA (graphs, streams, the current device), but no part of torch above them.
+The context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As on a GPU, a
+capture does not leave lasting results. Python code is executed only during the capture, so Python numbers keep their
+values. A replay uses the storage of the captured tensors. Generators must be registered, and replays advance them.
+Waiting for the device raises an error. The substitute does not show whether cuDNN and cuBLAS choose the same kernels
+inside and outside a capture.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class RecordedGraph:
         self._generators.append(generator)
 
     def capture_begin(self, pool: tuple[int, int] | None = None, capture_error_mode: str = "global", **_: Any) -> None:
-        """Start recording operations; `error_mode` determines what other threads may do meanwhile."""
+        """Start recording operations; `capture_error_mode` determines what other threads may do meanwhile."""
         self.error_mode = capture_error_mode
         self._pool = pool or self._pool
         under_way.pools.add(self._pool)
@@ -65,7 +66,7 @@ class RecordedGraph:
         under_way.holds_generators = False
 
     def replay(self) -> None:
-        """Repeat the recorded operations, using the recorded memory."""
+        """Repeat the recorded operations on the recorded tensors."""
         assert self._recorder is not None
         self.replays += 1
         self._recorder.replay()
@@ -75,16 +76,16 @@ class RecordedGraph:
         self._recorder = None
 
     def pool(self) -> tuple[int, int]:
-        """Return an identifier for the capture's memory."""
+        """Return an identifier for the capture's memory pool."""
         return self._pool
 
 
 class UnderWay:
-    """Captures that torch regards as active; up to version 2.13, these include failed captures.
+    """Captures that torch regards as active; in torch up to version 2.13, these include failed captures.
 
     Attributes
     ----------
-    pools : memory pools of captures; while there is one, torch does not release memory.
+    pools : device memory pools of captures; while there is one, torch does not release device memory.
     holds_generators : whether generators refuse to draw outside a capture, as in torch 2.11.
     """
 
@@ -98,13 +99,13 @@ class UnderWay:
         self.holds_generators = False
 
     def end(self, _: int, pool: tuple[int, int]) -> None:
-        """Replaces `torch._C._cuda_endAllocateToPool`."""
+        """Replace `torch._C._cuda_endAllocateToPool`."""
         if pool not in self.pools:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         self.pools.remove(pool)
 
     def empty_cache(self) -> None:
-        """Replaces `torch.cuda.empty_cache`."""
+        """Replace `torch.cuda.empty_cache`."""
         if self.pools:
             raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
@@ -123,7 +124,7 @@ class _Call:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records operations, and saves the previous contents of the memory that they modify."""
+    """Records operations, and saves the previous contents of the storages that they modify."""
 
     def __init__(self, generators: list[torch.Generator]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -162,7 +163,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode.")
 
     def take_back(self) -> None:
-        """Restore the memory and the generator to their states before the capture."""
+        """Restore the storages and the generator to their states before the capture."""
         for storage, before in self._before.values():
             storage.copy_(before)
         self._before.clear()
@@ -179,7 +180,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _put(computed: Tensor, recorded: Tensor) -> None:
-    """Write a computed value into a recorded tensor's memory."""
+    """Write a computed value into the storage of a recorded tensor."""
     if computed.stride() == recorded.stride() and computed.untyped_storage().nbytes() == _bytes(recorded):
         recorded.untyped_storage().copy_(computed.untyped_storage())
     else:
@@ -231,7 +232,7 @@ class _Current:
         self.stream = _Stream()
 
     def on(self, stream: _Stream) -> _On:
-        """Replaces `torch.cuda.stream`."""
+        """Replace `torch.cuda.stream`."""
         return _On(self, stream)
 
 
@@ -250,7 +251,7 @@ class _On:
 
 @contextmanager
 def cuda_graphs_on_cpu() -> Iterator[None]:
-    """Let the CPU capture and replay steps, and let its optimizers accept tensors, as on a GPU."""
+    """Allow steps to be captured and replayed on the CPU, and CPU optimizers to accept tensors as options."""
     current = _Current()
     under_way.forget()
     with ExitStack() as stack:

@@ -23,11 +23,11 @@ from aimlib.testing.tiny_training import result_of
 from aimlib.training.loop import train
 
 _FINGERPRINT = 20
-"""Hexadecimal digits."""
+"""Number of hexadecimal digits in a fingerprint."""
 
 
 class DatasetConformance(Conformance):
-    """Tests for a data set: it matches its shape, is the same each time, and does not depend on where its files are.
+    """Tests for a data set, which must match its shape, be the same each time, and not depend on its files' location.
 
     Set options that select a small copy of the data, because every test loads the data.
 
@@ -68,7 +68,7 @@ class DatasetConformance(Conformance):
         assert len(types) == 1
 
     def test_classes_are_named(self) -> None:
-        """Each class has its own name, and has training images."""
+        """Each class has a unique name, and has training images."""
         plugin = self.dataset()
         data = plugin.load()
         assert len(set(data.classes)) == len(data.classes) == plugin.shape().classes
@@ -97,7 +97,7 @@ class DatasetConformance(Conformance):
         assert not named, f"declare with `local`: {', '.join(named)}"
 
     def test_another_photo_is_read_like_its_own(self) -> None:
-        """`ablate predict` reads images of any size, as the data set reads its own."""
+        """`ablate predict` converts images of any size as the data set converts its own images."""
         plugin = self.dataset()
         if not plugin.has_pixels:
             return

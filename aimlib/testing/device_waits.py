@@ -1,8 +1,8 @@
-"""Does the host wait for the device in a step? Found without a GPU, using tensors on the meta device instead.
+"""Find out, without a GPU, whether the host waits for the device in a step; tensors are on the meta device instead.
 
-The operations alone show what makes a host wait for a GPU. The host waits when it reads a number from the GPU, when the
-size of a result depends on values there (boolean indexing), and when it copies from memory that is not pinned,
-including indices passed as lists. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same operations.
+The operations alone show whether a host would wait for a GPU. The host waits when it reads a number from the GPU, when
+the size of a result depends on values on the GPU (boolean indexing), and when it copies data from RAM that is not
+pinned. Indices passed as lists are also copied. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same operations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from aimlib.training.optimizers import on_device
 
 DEVICE = torch.device("meta")
-"""Represents a GPU whose values cannot be read."""
+"""The device that represents a GPU; its values cannot be read."""
 
 _aten = torch.ops.aten
 WAITING = frozenset(
@@ -95,7 +95,7 @@ class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return ""
 
     def _copy_waits(self, name: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
-        """Return why a copy waits, or an empty string."""
+        """Return why a copy makes the host wait; empty if the host does not wait."""
         source = arguments[1] if name is _aten.copy_ else arguments[0]
         to = arguments[0].device if name is _aten.copy_ else torch.device(options.get("device") or source.device)
         given = arguments[2] if name is _aten.copy_ and len(arguments) > 2 else options.get("non_blocking", False)
@@ -117,7 +117,7 @@ class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def optimizers_on(*kinds: str) -> Iterator[None]:
-    """Let optimizers of parameters on these device types accept changing numbers as tensors, as on a GPU."""
+    """Let optimizers accept tensors for options that change if parameters are on these device types, as on a GPU."""
     import torch.optim.adam as adam  # noqa: PLC0415, PLR0402 -- the package has functions with these names
     import torch.optim.optimizer as optimizer  # noqa: PLC0415, PLR0402
 

@@ -15,7 +15,7 @@ _CPU = torch.device("cpu")
 
 
 class LossConformance(Conformance):
-    """Tests for a loss: a finite scalar with a gradient that lowers it, and no dependence on earlier batches.
+    """Tests for a loss, which must be a finite scalar, have a useful gradient, and not depend on earlier batches.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class LossConformance(Conformance):
                 assert bool(value.isfinite())
 
     def test_a_small_step_against_the_gradient_lowers_it(self) -> None:
-        """The gradient is finite and not zero, and the loss increases along it."""
+        """The gradient is finite and not zero, and a small step against the gradient lowers the loss."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         before = loss(logits_BC, labels_B)
         before.backward()
@@ -70,7 +70,7 @@ class LossConformance(Conformance):
             assert float(loss(right_CC[label][None], labels)) < float(loss(wrong[None], labels))
 
     def test_it_keeps_nothing_between_batches(self) -> None:
-        """If another batch is computed in between, a batch's loss stays bitwise identical, and no tensor changes."""
+        """If another batch is computed in between, a batch's loss stays bitwise identical; buffers do not change."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         first = loss(logits_BC, labels_B)
         before = [buffer.clone() for buffer in loss.buffers()]
@@ -84,7 +84,7 @@ class LossConformance(Conformance):
         assert_close(loss(logits_BC.flip(0), labels_B.flip(0)), loss(logits_BC, labels_B))
 
     def test_soft_targets_of_one_class_are_that_class(self) -> None:
-        """A loss that takes soft targets has a gradient between classes as well."""
+        """If accepted, soft targets of one class give the same loss as labels, and mixed ones give a finite loss."""
         loss, (logits_BC, labels_B) = self.loss(), self.batch()
         if not loss.takes_soft_targets:
             return

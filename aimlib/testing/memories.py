@@ -19,13 +19,13 @@ from aimlib.testing.conformance import Conformance, assert_close, assert_gradien
 
 
 class MemorySourceConformance(Conformance):
-    """Tests for a memory source: its size, initial values determined by the seed, gradients, dtypes and devices."""
+    """Tests for a memory source: the memory's size, initial values set by the seed, gradients, dtypes and devices."""
 
     registry = memories
     options: ClassVar[Mapping[str, Any]] = {"channels": 3, "rows": 2, "columns": 5}
 
     def source(self, seed: int = 0, **more: Any) -> MemorySource:
-        """Return the source with the initial values of `seed`; `more` options go before `options`."""
+        """Return the source with the initial values of `seed`; the options in `more` take precedence over `options`."""
         config = self.config(**more)
         source: MemorySource = constructed(config, lambda: memories.create(config), seed, "source.")
         initialize(source, seed)
@@ -42,14 +42,14 @@ class MemorySourceConformance(Conformance):
             assert bool(memory.isfinite().all())
 
     def test_odd_sizes(self) -> None:
-        """The sizes are a single value, a single position, a single row, and odd and even sides."""
+        """The tested sizes are a single value, a single position, a single row, and maps with odd and even sides."""
         for channels, rows, columns in ((1, 1, 1), (5, 1, 1), (2, 1, 4), (3, 4, 3)):
             source = self.source(channels=channels, rows=rows, columns=columns)
             assert tuple(source(2).shape[1:]) == (channels, rows, columns)
             assert 0 <= source.degrees_of_freedom <= channels * rows * columns
 
     def test_size_may_be_given_in_floats(self) -> None:
-        """Both ways of writing the size are the same experiment."""
+        """Both ways of writing the size give the same run id."""
         options = {key: value for key, value in self.options.items() if key != "channels"}
         document = {"name": self.name, **options, "rows": 2, "columns": 5, "floats": 30}
         assert self.registry.parse(document) == self.config(channels=3, rows=2, columns=5)
@@ -114,7 +114,7 @@ class MemorySourceConformance(Conformance):
         assert_gradients(source)
 
     def test_state_dict_carries_the_memory(self) -> None:
-        """Loaded into a second instance, the state gives the same memory; checkpoints rely on this."""
+        """A second instance that loads the state returns the same memory; checkpoints rely on this."""
         one, two = self.source(0).eval(), self.source(1).eval()
         two.load_state_dict(one.state_dict())
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -132,13 +132,13 @@ class MemorySourceConformance(Conformance):
         assert all(torch.equal(now, old) for now, old in zip(source.parameters(), before, strict=True))
 
     def test_bfloat16(self) -> None:
-        """It works under autocast, and after the entire module is converted to bfloat16."""
+        """The source works under autocast, and after the entire module has been converted to bfloat16."""
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert bool(self.source()(2).isfinite().all())
         assert self.source().to(torch.bfloat16)(2).dtype == torch.bfloat16
 
     def test_meta_device(self) -> None:
-        """Built under ``torch.device("meta")``, it computes shapes and does not allocate memory."""
+        """Built under ``torch.device("meta")``, the source computes shapes without allocating RAM or device memory."""
         with torch.device("meta"):
             source: MemorySource = memories.create(self.config())
             memory = source(2)
@@ -147,7 +147,7 @@ class MemorySourceConformance(Conformance):
         assert tuple(memory.shape[1:]) == (source.config.channels, source.config.rows, source.config.columns)
 
     def test_layers_can_read_it(self) -> None:
-        """With odd sizes and a batch of one, channels-last or not, results are equal and gradients reach the source."""
+        """For odd sizes, single images and both memory formats, results are equal and gradients reach the source."""
         for height, width, batch in ((7, 5, 1), (3, 3, 2), (1, 1, 2)):
             source, current = self.source(), CurrentMemory()
             values = source.config.values

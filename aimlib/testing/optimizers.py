@@ -14,12 +14,12 @@ from aimlib.testing.tiny_training import assert_reproducible
 
 
 class OptimizerConformance(Conformance):
-    """Tests for an optimizer: it reduces the loss, obeys the learning rate, and continues from its state."""
+    """Tests for an optimizer, which must reduce the loss, use the scheduled rate, and continue from its state."""
 
     registry = optimizers
 
     def build(self, *parameters: nn.Parameter, **more: Any) -> torch.optim.Optimizer:
-        """Return the optimizer for the parameters, one group each, as runs build it."""
+        """Return the optimizer as runs build it, with one group for each parameter."""
         groups = [{"params": [parameter], "lr_scale": 1.0} for parameter in parameters]
         built: torch.optim.Optimizer = optimizers.create(self.config(**more)).build(groups)
         return built
@@ -30,7 +30,7 @@ class OptimizerConformance(Conformance):
 
     @staticmethod
     def steps(optimizer: torch.optim.Optimizer, count: int) -> float:
-        """Take steps on the sum of squares of all parameters; return the value of the sum before the last step."""
+        """Minimize the sum of squares of all parameters for `count` steps; return the sum before the last step."""
         value = torch.zeros(())
         for _ in range(count):
             optimizer.zero_grad()
@@ -41,13 +41,13 @@ class OptimizerConformance(Conformance):
         return float(value.detach())
 
     def test_every_group_has_the_learning_rate(self) -> None:
-        """Schedules set ``group["lr"]``, which still includes the scale of the group."""
+        """Schedules set ``group["lr"]``, which must include the scale of the group."""
         optimizer = self.build(self.parameter(), self.parameter(), learning_rate=0.0625)
         assert [group["lr"] for group in optimizer.param_groups] == [0.0625, 0.0625]
         assert [group["lr_scale"] for group in optimizer.param_groups] == [1.0, 1.0]
 
     def test_it_descends(self) -> None:
-        """The loss is quadratic, and the learning rate is the default or set by the options."""
+        """The loss is quadratic; the learning rate is the default, or the one that the options set."""
         optimizer = self.build(self.parameter())
         assert self.steps(optimizer, 50) < self.steps(self.build(self.parameter()), 1)
 
@@ -63,7 +63,7 @@ class OptimizerConformance(Conformance):
         assert torch.equal(parameter.detach(), before)
 
     def test_it_continues_from_its_stored_state(self) -> None:
-        """It continues bit for bit from a file that is read without executing code."""
+        """The optimizer continues bit for bit from a stored state, which is read without executing code."""
         one, other = self.parameter(), self.parameter()
         first = self.build(one)
         self.steps(first, 3)

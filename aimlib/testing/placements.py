@@ -28,14 +28,14 @@ def network_on_meta(backbone: str) -> tuple[nn.Module, Layout]:
 
 @cache
 def layers_of(backbone: str, *, stages: bool = True) -> tuple[Layer, ...]:
-    """Return the arguments of a placement for a backbone; without `stages`, as for a network without a layout."""
+    """Return the layers of a backbone for a placement; if `stages` is False, without a layout."""
     network, layout = network_on_meta(backbone)
     calls = trace(network, (SHAPE.channels, SHAPE.height, SHAPE.width))
     return tuple(layers(network, layout if stages else Layout(), calls))
 
 
 class PlacementConformance(Conformance):
-    """Tests for a placement: it returns names of existing layers, each once, and always the same names."""
+    """Tests for a placement, which must return names of existing layers, each once, and always the same names."""
 
     registry = placements
 
@@ -66,7 +66,7 @@ class PlacementConformance(Conformance):
         assert found == before
 
     def test_network_without_layers(self) -> None:
-        """An empty network has no layers to choose from."""
+        """If there are no layers to choose from, the placement does not choose any."""
         assert list(self.placement().reads([])) == []
 
     def test_attaches_or_is_refused_clearly(self) -> None:

@@ -12,11 +12,11 @@ from aimlib.training.schedules.base import Schedule
 
 
 class ScheduleConformance(Conformance):
-    """Tests for a schedule: its rate depends only on the time and the history.
+    """Tests for a schedule, whose rate must depend only on the time and the history of accuracies.
 
     Attributes
     ----------
-    epochs, steps : length of the runs in the tests, and number of training steps in an epoch.
+    epochs, steps : number of epochs of the runs in the tests, and number of training steps in an epoch.
     accuracies : accuracies that are passed to a schedule, one per epoch.
     """
 
@@ -26,7 +26,7 @@ class ScheduleConformance(Conformance):
     accuracies: ClassVar[tuple[float, ...]] = (0.3, 0.5, 0.5, 0.5, 0.5, 0.6)
 
     def schedule(self, history: int = 0, learning_rate: float = 0.4) -> Schedule:
-        """Return the schedule after it received the accuracies of some epochs."""
+        """Return the schedule after it has received the accuracies of the first `history` epochs."""
         config = self.config()
         schedule: Schedule = schedules.get(config.name)(config, learning_rate, self.epochs)
         for accuracy in self.accuracies[:history]:
@@ -52,7 +52,7 @@ class ScheduleConformance(Conformance):
             assert [forward.rate(time) for time in times] == [backward.rate(time) for time in times[::-1]][::-1]
 
     def test_it_is_replayed_from_the_history(self) -> None:
-        """A schedule has the same rates whether it receives the accuracies epoch by epoch or all at once."""
+        """A schedule has the same rates whether it receives accuracies epoch by epoch or all accuracies in one go."""
         going = self.schedule()
         for epoch in range(self.epochs):
             expected = [self.schedule(epoch).rate(time) for time in self.times(epoch)]

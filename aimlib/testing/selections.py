@@ -16,11 +16,11 @@ from aimlib.training.selections.base import choose
 
 
 class SelectionConformance(Conformance):
-    """Tests for a selection rule: it selects an epoch of every run, using only the measures that it declares.
+    """Tests for a selection rule, which must select an epoch of every run, using only the measures that it declares.
 
     Attributes
     ----------
-    lengths : numbers of epochs of the runs in the tests; any run may end early.
+    lengths : numbers of epochs of the runs in the tests; several, because a run may end early.
     curves : number of runs of each length.
     """
 
@@ -42,14 +42,14 @@ class SelectionConformance(Conformance):
             assert rows == before
 
     def test_test_measures_decide_only_where_it_is_an_oracle(self) -> None:
-        """Rules that read test measures must set `oracle = True`, so that results state this; others must not."""
+        """Rules that use test measures must set `oracle = True`, so that results state this; other rules must not."""
         changed = [
             choose(self.config(), rows) != choose(self.config(), _mirrored(rows, "test_")) for rows in self._runs()
         ]
         assert any(changed) == selections.get(self.name).oracle
 
     def test_it_needs_validation_images_only_where_it_says_so(self) -> None:
-        """Without `monitors_validation`, it selects an epoch even if there are no validation measures."""
+        """Without `monitors_validation`, the rule selects an epoch even if there are no validation measures."""
         if self.config().monitors_validation:  # type: ignore[attr-defined]
             return
         for rows in self._runs():

@@ -1,4 +1,4 @@
-"""Training runs that take a second, for conformance tests of plugins used in training."""
+"""Training runs that take about a second, for conformance tests of plugins used in training."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _images(count: int, seed: int) -> Images:
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
-    """Return the parts of an outcome that must not depend on the clock or interruptions."""
+    """Return the parts of an outcome that must not depend on the clock or on interruptions."""
     epochs = [{key: value for key, value in row.items() if key != "seconds"} for row in outcome.epochs]
     state = outcome.network.state if outcome.network is not None else None
     return {
@@ -93,7 +93,7 @@ def assert_reproducible(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _assert_same(found: Mapping[str, Any], whole: Mapping[str, Any], how: str) -> None:
-    """Raise AssertionError with the parts that differ. A comparison explained by pytest would take minutes here."""
+    """Raise AssertionError with the parts that differ; pytest would take minutes to explain the difference."""
     different = [name for name in whole if found[name] != whole[name]]
     if different:
         raise AssertionError(f"a run is not bitwise identical when it is {how}: {', '.join(different)}")

@@ -21,14 +21,14 @@ from aimlib.training.own.loop import SAME, Attempt, train
 
 
 class TrainerConformance(Conformance):
-    """Tests for training code: the seed determines the run, and the code continues from its own checkpoint.
+    """Tests for training code: the seed must determine the run, and the code must continue from its own checkpoint.
 
     Attributes
     ----------
     arm_options : what an arm passes to the code under `options`.
-    model : the network that it requests with ``run.network()``, written as in a document; None if it creates its own
-        network.
-    epochs : maximum number of epochs that it may report.
+    model : the network that the code requests with ``run.network()``, written as in a document; None if the code
+        creates its own network.
+    epochs : maximum number of epochs that the code may report.
     repeats : whether the same seed gives the same predictions on a CPU; False for code that cannot guarantee this.
     """
 
@@ -49,7 +49,7 @@ class TrainerConformance(Conformance):
         return train(self._run_config(), self.data(), attempt, torch.device("cpu"), repeat=repeat)
 
     def test_it_reports_what_a_run_needs(self) -> None:
-        """It reports at least one epoch and at most the planned number, each with a prediction for every test image."""
+        """The code reports between one and `epochs` epochs, each with a prediction for every test image."""
         found = self.run()
         assert found.status == "finished", found.reason
         assert 1 <= len(found.epochs) <= self.epochs
@@ -65,7 +65,7 @@ class TrainerConformance(Conformance):
             assert not found.repeated.startswith("failed"), found.repeated
 
     def test_it_continues_after_every_interruption(self) -> None:
-        """Interrupted repeatedly, at earlier and later points, it gives the result of an uninterrupted run."""
+        """If the code is interrupted repeatedly, early and late, its result is that of an uninterrupted run."""
         whole = self.run()
         with tempfile.TemporaryDirectory() as folder:
             pieces = self._in_pieces(Path(folder))
@@ -74,9 +74,10 @@ class TrainerConformance(Conformance):
             assert result_of(pieces) == result_of(whole)
 
     def _in_pieces(self, folder: Path) -> Outcome:
-        """Return the outcome of a run interrupted at its first check for a pause, then at its second, and so on.
+        """Return the outcome of a run that is interrupted repeatedly, each attempt at a later check for a pause.
 
-        Code that saves only after its reports is interrupted too early in its first attempts, but makes progress later.
+        Code that saves only after its reports makes no progress in the first attempts, which are interrupted too early;
+        later attempts make progress.
         """
         patience = 0
         while True:

@@ -24,12 +24,12 @@ from aimlib.updates.base import MemoryUpdate
 
 
 class UpdateConformance(Conformance):
-    """Tests for an update: a memory of the same size, one per image, with gradients to all inputs.
+    """Tests for an update, which must return a memory of the same size, one per image, with gradients to all inputs.
 
     Attributes
     ----------
-    features : feature shapes, without the batch dimension, that it must accept: a typical shape, odd sizes, and one
-        smaller than the memory.
+    features : feature shapes, without the batch dimension, that the update must accept: a typical shape, odd sizes, and
+        a shape smaller than the memory.
     memory : size of the memory in the tests.
     """
 
@@ -38,7 +38,7 @@ class UpdateConformance(Conformance):
     memory: ClassVar[MemoryConfig] = MemoryConfig(channels=4, rows=2, columns=3)
 
     def update(self, features: tuple[int, ...], seed: int = 0, memory: MemoryConfig | None = None) -> MemoryUpdate:
-        """Return the update after a module that returns `features`, with the initial values of `seed`."""
+        """Return the update for a module whose output has the shape `features`, with the initial values of `seed`."""
         config, plugin = self.config(), updates.get(self.name)
         update: MemoryUpdate = constructed(
             config, lambda: plugin(config, features, memory or self.memory, "layer1"), seed, "update."
@@ -78,7 +78,7 @@ class UpdateConformance(Conformance):
                 assert_close(alone, together[image : image + 1], 1e-4)
 
     def test_gradient_reaches_features_memory_and_parameters(self) -> None:
-        """Memory is learned by back-propagation through the update."""
+        """A loss on the new memory has gradients for the features, the old memory and all parameters."""
         for features in self.features[:2]:
             update = self.update(features)
             x, memory = self.inputs(features, 4, 1)
@@ -86,7 +86,7 @@ class UpdateConformance(Conformance):
             assert_gradients(update, x, memory)
 
     def test_gradient_reaches_them_from_a_batch_of_one(self) -> None:
-        """The test uses evaluation mode: batch norm may refuse to train on one image, which training never does."""
+        """The test uses evaluation mode, because batch norm may refuse to train on a single image."""
         update = self.update(self.features[0]).eval()
         x, memory = self.inputs(self.features[0], 1, 1)
         weigh(update(x, memory)).backward()  # type: ignore[no-untyped-call]
@@ -131,7 +131,7 @@ class UpdateConformance(Conformance):
         assert not first or any(not torch.equal(first[name], other[name]) for name in first)
 
     def test_state_dict_carries_the_update(self) -> None:
-        """Loaded into a second instance after a training step, the state gives the same new memory."""
+        """A second instance that loads the state after a training step returns the same new memory."""
         features = self.features[0]
         one, two = self.update(features, 0), self.update(features, 1)
         x, memory = self.inputs(features, 4, 1)
@@ -141,7 +141,7 @@ class UpdateConformance(Conformance):
             assert torch.equal(two.eval()(x, memory), one.eval()(x, memory))
 
     def test_bfloat16(self) -> None:
-        """It works under autocast, and after the entire module is converted to bfloat16."""
+        """The update works under autocast, and after the entire module has been converted to bfloat16."""
         features = self.features[0]
         x, memory = self.inputs(features, 4, 1)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -163,7 +163,7 @@ class UpdateConformance(Conformance):
                     assert_close(last, plain, 1e-4)
 
     def test_meta_device(self) -> None:
-        """Built under ``torch.device("meta")``, it computes shapes and does not allocate memory."""
+        """Built under ``torch.device("meta")``, the update computes shapes without allocating RAM or device memory."""
         features, size = self.features[0], self.memory
         with torch.device("meta"):
             update: MemoryUpdate = updates.get(self.name)(self.config(), features, size, "layer1")
@@ -172,7 +172,7 @@ class UpdateConformance(Conformance):
         assert tuple(new.shape[1:]) == (size.channels, size.rows, size.columns)
 
     def test_features_that_are_no_maps_work_or_are_refused_clearly(self) -> None:
-        """Dense features either work, or raise a UsageError that names the place."""
+        """The update either works for dense features, or raises a UsageError that names the place."""
         message = refusal(lambda: self.update((6,)))
         if message is not None:
             assert "layer1" in message

@@ -1,4 +1,4 @@
-"""Updates, with which features rewrite the memory; one private file per update.
+"""Updates, which compute a new memory from features and memory; one private file per update.
 
 The registry imports a plugin when it is first used; importing this package does not import any plugin.
 """

@@ -22,11 +22,11 @@ class Attention(MemoryUpdate):
     """m' = m + the features that each slot gathers from all positions by scaled dot-product attention.
 
     A slot is a position in the memory with its C channels; there are rows x columns slots. Queries come from the memory
-    and a learned vector per slot; without this vector, a memory that is the same at every position would remain so.
-    Keys and values come from the features. Maps with a side longer than `most_side` are first averaged down to this
-    size. Dense features are a single position, from which every slot gathers the same values. Queries, keys and values
-    are layer-normalized over their d channels, so that neither large features nor a large memory makes the change
-    explode. Weights are initially Glorot uniform.
+    and a learned vector per slot; without this vector, a memory that is the same at every position would stay the same
+    at every position. Keys and values come from the features. Maps with a side longer than `most_side` are first
+    averaged down to this size. Dense features count as a single position, from which every slot gathers the same
+    values. Queries, keys and values are layer-normalized over their d channels, so that large features or a large
+    memory do not make the change explode. Weights are initially Glorot uniform.
 
     Cost: 2 C d + S d + C + (2 F + 1) d weights for F feature channels, C memory channels, S slots, d hidden channels;
     per image 2 S C d + 2 P F d + 2 S P d multiply-adds for P positions (at most `most_side` squared).

@@ -19,9 +19,10 @@ from aimlib.updates.base import MemoryUpdate, feature_map, pool_to
 class ConvSigmoid(MemoryUpdate):
     """[3 x 3 convolution, batch norm, sigmoid] x 3, average pool to rows x columns, linear 1 x 1 convolution.
 
-    The input is the features, concatenated with the memory in the shape in which a layer at this place would read it.
-    If the map size is a multiple of the memory's size, the plain average pool of the author's code is used; otherwise
-    adaptive pooling, a generalization, is used. A map that is smaller than the memory is repeated.
+    The input consists of the features and the memory, concatenated as for a layer that reads the memory at this place.
+    If the map size is a multiple of the memory's size, maps are pooled by the plain average pool of the author's code;
+    otherwise, adaptive pooling is used, which is more general. The values of a map that is smaller than the memory are
+    repeated.
 
     Cost: 9 (F + A) f1 + 9 f1 f2 + 9 f2 f3 + f3 C weights for F feature channels, A channels that the memory adds,
     filters f1, f2, f3 and C memory channels; the first three act at the full resolution of the features. Training keeps
@@ -46,7 +47,7 @@ class ConvSigmoid(MemoryUpdate):
         super().__init__(config, features, memory, where)
         channels, height, width = feature_map(features, config.name, where)
         added = channels_added(memory.values, height, width)
-        # One convolution over [features; memory], computed as a sum, as in every reader.
+        # Together, these are one convolution over [features; memory], computed as a sum, as in every reader.
         first, *others = config.filters
         self.see = nn.Conv2d(channels, first, 3, padding=1)
         self.read = nn.Conv2d(added, first, 3, padding=1, bias=False)

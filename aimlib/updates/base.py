@@ -45,12 +45,13 @@ class MemoryUpdate(nn.Module, ABC):
 
         Returns
         -------
-        [batch, channels, rows, columns]; [1, ...] only if the memory does not depend on the features.
+        [batch, channels, rows, columns]; the first dimension may be 1 only if the memory does not depend on the
+        features.
         """
 
 
 UpdateFactory = Callable[[tuple[int, ...], MemoryConfig, str], MemoryUpdate]
-"""Creates the update for a given feature shape, memory size and module name."""
+"""A function that creates the update for a given feature shape, memory size and module name."""
 
 
 def feature_map(features: tuple[int, ...], update: str, where: str) -> tuple[int, int, int]:
@@ -69,7 +70,7 @@ def feature_map(features: tuple[int, ...], update: str, where: str) -> tuple[int
 
 
 def channels_of(features: tuple[int, ...], update: str, where: str) -> int:
-    """Return the channels of features that are maps, or the number of dense features (a map with one position).
+    """Return the number of channels of features that are maps, or the number of dense features (as for one position).
 
     Raises
     ------
@@ -85,7 +86,7 @@ def as_map(features: Tensor) -> Tensor:
 
 def pool_to(x_BCHW: Tensor, rows: int, columns: int) -> Tensor:
     """Return maps averaged down to rows x columns; the values of a smaller map are repeated."""
-    # Adaptive pooling would do all of this, but has no deterministic backward pass on CUDA.
+    # Adaptive pooling would cover all cases, but has no deterministic backward pass on CUDA.
     for dim, side in ((2, rows), (3, columns)):
         if x_BCHW.shape[dim] < side and side % x_BCHW.shape[dim] == 0:
             x_BCHW = x_BCHW.repeat_interleave(side // x_BCHW.shape[dim], dim)

@@ -13,8 +13,8 @@ from aimlib.updates.base import as_map, pool_to
 class Hidden(nn.Module):
     """1 x 1 convolution over [features; memory], batch norm, ReLU, at the memory's rows and columns.
 
-    Features are first pooled to the memory's size; like a read, the convolution is a sum over features and memory.
-    Cost: (F + C + 3) x hidden weights for F feature channels and C memory channels.
+    Features are first pooled to the memory's size. As in a reader, the convolution is computed as a sum over features
+    and memory. Cost: (F + C + 3) x hidden weights for F feature channels and C memory channels.
 
     Parameters
     ----------

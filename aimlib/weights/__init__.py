@@ -1,4 +1,4 @@
-"""Initial values from files: where they are, what they contain, and whether they fit a network.
+"""Initial values from files: where the files are, what they contain, and whether they fit a network.
 
 Importing this package does not import torch.
 """

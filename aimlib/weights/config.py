@@ -1,4 +1,4 @@
-"""`WeightsConfig`: which file a network starts from, and how it is read."""
+"""`WeightsConfig`: from which file a network starts, and how the file is read."""
 
 from __future__ import annotations
 

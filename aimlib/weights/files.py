@@ -1,4 +1,4 @@
-"""Weight files on this machine: finding and hashing them, and fetching torchvision weights on request."""
+"""Find and hash weight files on this machine, and fetch torchvision weights on request."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
     Parameters
     ----------
-    architecture : torchvision's name for the network, needed for ``DEFAULT``; any other string if it is not a
-        torchvision network.
+    architecture : torchvision's name for the network, needed for ``DEFAULT``; any string for a network that is not from
+        torchvision.
 
     Raises
     ------
-    DataError: the file is not on this machine, or its hash differs from the one that the configuration states.
-    UsageError: torchvision has no such weights, or has no weights for this network.
+    DataError: the file is not on this machine, or its hash differs from the hash in the configuration.
+    UsageError: torchvision has no weights with this name, or has no weights for this network.
     """
     if is_of_torchvision(config.source):
         config = config.model_copy(update={"source": str(_entry(config.source, architecture))})
@@ -42,11 +42,11 @@ def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
 
 
 def find(config: WeightsConfig) -> Path:
-    """Return the file on this machine; if the configuration states a hash, the file is known to match it.
+    """Return the file on this machine; if the configuration states a hash, the file has been compared with it.
 
     Raises
     ------
-    DataError: the file is not on this machine, or its hash differs.
+    DataError: the file is not on this machine, or its hash differs from the stated hash.
     """
     places = _places(config.source)
     path = next((place for place in places if place.is_file()), None)
@@ -69,7 +69,7 @@ def find(config: WeightsConfig) -> Path:
 
 
 def _places(source: str) -> tuple[Path, ...]:
-    """Return where a file may be: where the study expects it or torchvision caches it, and in the data folder."""
+    """Return the possible locations of a file: those of the study or of torchvision's cache, and the data folder."""
     if not is_of_torchvision(source):
         path = Path(source).expanduser()
         return path, data_folder(_FOLDER) / path.name
@@ -84,7 +84,7 @@ def cache_of_torchvision() -> Path:
 
 
 def url(source: str) -> str:
-    """Return the URL from which torchvision downloads weights with an exact name; raises like `resolved`."""
+    """Return the URL from which torchvision downloads the weights `source`; raises UsageError like `resolved`."""
     address: str = _entry(source, "").url
     return address
 
@@ -123,7 +123,7 @@ def download(source: str, base_url: str | None = None) -> Path:
 
 
 def _entry(source: str, architecture: str) -> Any:
-    """Return torchvision's entry for a name."""
+    """Return torchvision's entry for weights, given their name."""
     from torchvision import models  # noqa: PLC0415 -- takes seconds
 
     if source == "DEFAULT":

@@ -1,4 +1,4 @@
-"""Whether a state dict fits a network, name by name, and which of its values are loaded."""
+"""Check whether a state dict fits a network, name by name, and find out which of its values are loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from aimlib.weights.reading import StoredState
 _SHOWN = 6
 """Maximum number of names of each kind that a message lists."""
 _COUNTER = ".num_batches_tracked"
-"""Suffix of a buffer that state dicts from torch before 0.4.1 lack; its value has no effect here."""
+"""Suffix of a buffer that state dicts from torch versions before 0.4.1 lack; its value has no effect in this
+package."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,13 @@ class Fit:
 
     Attributes
     ----------
-    loaded : the name in the file of each parameter and buffer that is loaded, keyed by its name in the network.
-    summed : the loaded weight of the first convolution, if it has three input channels in the file and one here. Its
-        sum over the channels is used, which gives the same output as the gray image repeated in all three channels.
-    head : parameters of the last layer, if its number of outputs differs in the file; they are not loaded.
+    loaded : for each parameter and buffer that is loaded, its name in the file, keyed by its name in the network.
+    summed : the weight of the first convolution, if it has three input channels in the file and one in the network. The
+        network uses the sum over the channels, which gives the same output as a gray image repeated in all three
+        channels.
+    head : parameters of the last layer if its number of outputs differs in the file; these parameters are not loaded.
     left_out : names in the network that `WeightsConfig.leave_out` excludes.
-    memory : names that exist only because of the memory; they are not loaded.
+    memory : names that exist only because of the memory; their values are not loaded.
     """
 
     loaded: Mapping[str, str]
@@ -60,13 +62,13 @@ class Fit:
         return f"weights: {'; '.join(parts)}"
 
     def record(self) -> dict[str, object]:
-        """Return what rows store: how many values are loaded by name, and the names of all other values by reason."""
+        """Return what rows store: how many names are loaded, and for each reason, the names that are not loaded."""
         named = {"summed": self.summed, "head": self.head, "left_out": self.left_out, "memory": self.memory}
         return {"loaded": len(self.loaded), **{reason: plain(names) for reason, names in named.items() if names}}
 
 
 def plain(names: Iterable[str]) -> list[str]:
-    """Return names as they are in the network without memory."""
+    """Return names in the form that they have in the network without memory."""
     return [name.removeprefix(AimNetwork.baseline_prefix) for name in names]
 
 
@@ -76,7 +78,7 @@ def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: I
     Parameters
     ----------
     network : the network, with or without memory, before its control is applied; on any device.
-    shape : shape of its images.
+    shape : shape of the network's images.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: I
 
 
 def load(network: nn.Module, stored: StoredState, fitting: Fit) -> None:
-    """Set the parameters and buffers that fit to their values from the file, in place."""
+    """Set the parameters and buffers that are loaded to their values in the file, in place."""
     targets = network.state_dict()
     with torch.no_grad():
         for name, own in fitting.loaded.items():
@@ -131,7 +133,7 @@ def of_memory(network: nn.Module, names: Iterable[str]) -> set[str]:
 
 
 def _name_in(network: nn.Module, name: str, has_memory: bool) -> str:
-    """Return the name in the network of a parameter from a file."""
+    """Return the name that a parameter from a file has in the network."""
     prefix = AimNetwork.baseline_prefix
     if isinstance(network, AimNetwork):
         return name if has_memory else prefix + name
@@ -139,7 +141,7 @@ def _name_in(network: nn.Module, name: str, has_memory: bool) -> str:
 
 
 def _excluded(config: WeightsConfig, names: Sequence[str]) -> set[str]:
-    """Return the names to leave out; names in the given network are written as they are without memory."""
+    """Return the names to leave out; `names` must be written as in the network without memory."""
     known = dict(zip(names, plain(names), strict=True))
     for pattern in config.leave_out:
         if not any(fnmatchcase(each, pattern) for each in known.values()):
@@ -198,7 +200,7 @@ def few(names: Sequence[str]) -> str:
 
 
 def _remedy(missing: Sequence[str], given: Sequence[str]) -> str:
-    """Return what to do: set a prefix if the file's names would fit without it, otherwise other remedies."""
+    """Return what to do: set a prefix if the file's names would then fit; otherwise other remedies."""
     for name in missing[:1]:
         longer = next((each for each in given if each.endswith(f".{name}")), None)
         if longer is not None:

@@ -1,4 +1,4 @@
-"""The content of weight files. No code in the files is executed."""
+"""Read weight files, without executing any code in the files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aimlib.weights.config import WeightsConfig
 from aimlib.weights.files import find
 
 KEPT = "aim_ablations"
-"""Metadata key in a safetensors file that a run of a study kept."""
+"""Metadata key in safetensors files kept by the runs of a study."""
 SCALING = "__scaling__"
-"""Name of the tensor in such a file that is not part of the network."""
+"""Name of the only tensor in a kept file that is not part of the network."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class StoredState:
     Attributes
     ----------
     tensors : parameters and buffers, keyed by their names in the file without the configured prefix.
-    has_memory : whether it was kept by a run whose network had a memory; the names then begin as in that network.
+    has_memory : whether a run whose network had a memory kept the file; the names then begin as in that network.
     """
 
     tensors: Mapping[str, Any]
@@ -34,11 +34,11 @@ class StoredState:
 
 
 def read(config: WeightsConfig) -> StoredState:
-    """Return the content of a file; the content of the last file read stays cached.
+    """Return the content of a file; the content of the file that was read last stays cached.
 
     Raises
     ------
-    DataError: the file is missing, or its hash differs from the stated one.
+    DataError: the file is missing, or its hash differs from the hash in the configuration.
     UsageError: the file does not contain a state dict, or contains something other than tensors.
     """
     path = find(config)
@@ -65,7 +65,7 @@ def _read(path: Path, key: str | None, prefix: str, _changed: int, _size: int) -
 
 
 def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
-    """Return the tensors of a safetensors file, and whether it was kept by a run whose network had a memory."""
+    """Return the tensors in a safetensors file, and whether a run whose network had a memory kept the file."""
     import safetensors  # noqa: PLC0415 -- imports torch
 
     try:

@@ -1,4 +1,4 @@
-"""Where each parameter's initial values come from, determined without building the network."""
+"""Find out where each parameter's initial values come from, without building the network."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FAMILIES: tuple[tuple[str, Registry], ...] = (("backbone", backbones), ("memory
 
 @dataclass(frozen=True)
 class Start:
-    """Names of a network's parameters, as they are without memory, grouped by the origin of their initial values.
+    """Names of a network's parameters, in the form without memory, grouped by the origin of their initial values.
 
     Attributes
     ----------
     own : parameters that keep the values that their class sets itself.
     by_rule : parameters that a rule draws or sets, grouped by rule.
-    fit : what is loaded from a weight file, replacing any of these values; None without a file.
+    fit : what is loaded from a weight file in place of these values; None without a file.
     """
 
     own: tuple[str, ...]
@@ -43,7 +43,7 @@ def own_parts(model: ModelConfig) -> list[str]:
 
 
 def foreign_parts(model: ModelConfig) -> list[str]:
-    """Return the parts of a model that set values themselves: those that keep them, and those that do not."""
+    """Return the parts of a model that set initial values themselves, whether or not these values are kept."""
     return [*own_parts(model), *_replaced_parts(model)]
 
 
@@ -86,7 +86,7 @@ def _words(rule: Rule) -> str:
 
 
 def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
-    """Yield sentences on where initial values come from, unless only this package's rules for its parts set them."""
+    """Yield sentences on where initial values come from; none if this package's rules set all of them."""
     kept, replaced = own_parts(model), _replaced_parts(model)
     if model.weights is None and not kept and not replaced:
         return
@@ -112,7 +112,7 @@ def _replaced_parts(model: ModelConfig) -> list[str]:
 
 
 def unpaired(model: ModelConfig, other: ModelConfig, shape: ImageShape, seed: int) -> tuple[list[str], int]:
-    """Return the parameters shared by two models that start differently, and the number of shared parameters.
+    """Return the shared parameters of two models that start differently, and the number of shared parameters.
 
     Both networks are built with `seed`. Parameters with different shapes do not count as shared.
     """

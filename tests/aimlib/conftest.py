@@ -11,7 +11,7 @@ import torch  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Run on one thread: the networks are tiny, and results do not depend on the number of threads."""
+    """Use one thread, because the networks are tiny and results must not depend on the machine's number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,6 +1,6 @@
-"""A plain reimplementation of the author's models: channels last, with the memory reshaped and concatenated as there.
+"""A plain reimplementation of the author's models, with channels last and a memory that is reshaped and concatenated.
 
-This code does not use the library. Weights are arrays, keyed by the name of the Keras layer; kernels are [rows,
+This code does not use the tested package. Weights are arrays, keyed by the name of the Keras layer; kernels are [rows,
 columns, in, out].
 """
 
@@ -32,7 +32,7 @@ class Model:
 
 
 class Reference:
-    """Runs the model. It draws a layer's missing weights, so one pass on small images creates all weights."""
+    """Computes the model's outputs; draws a layer's weights if they are missing, so one pass creates all weights."""
 
     def __init__(self, model: Model, weights: Weights | None = None, seed: int = 0) -> None:
         self.model = model
@@ -63,7 +63,7 @@ class Reference:
         return [torch.from_numpy(array) for array in self.weights[name]]
 
     def reshaped(self, memory: Tensor, rows: int, columns: int) -> Tensor:
-        """The notebook's memory_reshape_block; memory [batch, rows, columns, channels]."""
+        """Return what the notebook's memory_reshape_block returns for a memory [batch, rows, columns, channels]."""
         total = memory[0].numel()
         side = math.ceil(math.sqrt(total))
         batch = len(memory)

@@ -13,7 +13,7 @@ from PIL import Image
 def picture(
     seed: int, kind: str = "PNG", height: int = 20, width: int = 20, *, mode: str = "RGB", **options: Any
 ) -> bytes:
-    """Return the path of a file with random pixels."""
+    """Return the content of an image file with random pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(content, kind, **options)

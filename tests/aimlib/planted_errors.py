@@ -1,4 +1,4 @@
-"""Computing errors on demand: a bit in an activation, a gradient or a parameter is flipped during a step."""
+"""Computing errors on demand: during a step, a bit in an activation, a gradient or a parameter is flipped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 When = Callable[[int], bool]
-"""Returns whether a step is computed wrongly; steps are numbered from 1, including repeated steps."""
+"""A function that returns whether a step is computed wrongly; steps, including repeated ones, are numbered from 1."""
 WHERE = ("activation", "gradient", "parameter", "optimizer")
 
 
 def flip(tensor: Tensor, bit: int = 12) -> None:
-    """Flip a bit in the largest element, in place; in a 0, or a value that ReLU sets to 0, it would have no effect."""
+    """Flip a bit in the largest element, in place; in a value that ReLU sets to 0, the flip would have no effect."""
     dense = tensor.detach() if tensor.is_contiguous() else tensor.detach().permute(0, 2, 3, 1)
     flat = dense.view(-1)
     at = int(flat.argmax())

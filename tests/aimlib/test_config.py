@@ -1,4 +1,4 @@
-"""Configurations are strict, complete, and unchanged by a round trip through JSON."""
+"""Configurations are strict and complete, and a round trip through JSON does not change them."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_configurations_are_frozen() -> None:
 
 
 def test_placement_none_gives_the_baseline() -> None:
-    """A factor over placements can therefore include `none`, although the varied arm has a memory."""
+    """Therefore, a factor that varies the placement can include `none`, although the varied arm has a memory."""
     baseline = run_config(model={"backbone": "mlp"})
     options = {"memory": "conv_ones", "update": "conv_sigmoid", "update_after": "block", "carry": {}}
     for none in ("none", {"name": "none"}):

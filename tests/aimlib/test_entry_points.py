@@ -1,4 +1,5 @@
-"""Plugins in other distributions are found through entry points, loaded on first use, and harmless if broken."""
+"""Plugins in other distributions are found through entry points and loaded on first use; broken plugins are
+harmless."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ def test_an_entry_point_is_listed_without_importing_it_and_loaded_on_first_use(
     cls = placements.get("head_only")
     assert issubclass(cls, Placement)
     assert placements.parse("head_only").name == "head_only"
-    assert placements.get("bare").__name__ == "Bare"  # registered only by its entry point
+    assert placements.get("bare").__name__ == "Bare"  # only the entry point registers the class
     assert placements.parse("bare").identity() == {"name": "bare", "version": 1}
 
 
@@ -79,7 +80,7 @@ def test_the_error_for_a_broken_entry_point_shows_distribution_and_cause_and_oth
         aim_half_module=placement_code("Half", register="half") + "raise RuntimeError('after registering')\n",
         aim_silent_module="",
     )
-    for _ in range(2):  # not only the first time
+    for _ in range(2):  # the error is also raised the second time
         with pytest.raises(PluginError, match=r"'broken' of aim-broken 1\.2 .*ZeroDivisionError: by design"):
             placements.get("broken")
         with pytest.raises(PluginError, match=r"'half' of aim-broken 1\.2 .*RuntimeError: after registering"):

@@ -42,7 +42,7 @@ def test_light_modules_do_not_import_torch() -> None:
 
 
 def test_the_check_of_light_modules_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch is replaced here, because loading the real torch takes seconds."""
+    """An empty module replaces torch here, because loading the real torch takes seconds."""
     (tmp_path / "torch.py").touch()
     (tmp_path / "heavy.py").write_text("import torch\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

@@ -83,7 +83,7 @@ def test_multiply_adds_equal_a_manual_count() -> None:
     read = summarize(
         model(backbone={"name": "mlp", "widths": [5]}, memory=memory, placement="every_layer"), shape, batch_size=4
     )
-    # Once per batch of four images: the source's 2 x 2 weights, and 6 values read by each of 5 + 3 features.
+    # Multiply-adds once per batch of four images: 2 x 2 weights of the source, and 6 values that 5 + 3 features read.
     assert read.multiply_adds == plain.multiply_adds + (2 * 2 + 6 * 5 + 6 * 3) // 4
     assert read.parameters == plain.parameters + (2 * 2 + 2) + 6 * 5 + 6 * 3
 
@@ -105,8 +105,8 @@ def test_the_memory_in_the_claim_has_few_degrees_of_freedom() -> None:
 
 
 def test_reads_as_run_need_as_many_weights_as_the_claim_states_with_the_stride_2_stem() -> None:
-    # CLAIM: with maps of 56, 28, 14 and 7, the reads need 1,553,408 weights. The number depends on the map that enters
-    # a block; the first convolution in a block is 64, 128, 256 or 512 wide.
+    # According to the claim, the reads need 1,553,408 weights if maps have sides of 56, 28, 14 and 7. The number
+    # depends on the map that enters a block; the first convolution in a block has 64, 128, 256 or 512 channels.
     as_run = {"memory": "conv_ones", "placement": "block_entry"}
     network = skeleton(model(backbone="resnet50", **as_run), DOGS)
     assert sum(reader.read_weight.numel() for reader in network.readers()) == 1_553_408
@@ -123,7 +123,7 @@ def test_frozen_parameters_are_counted_but_not_trained() -> None:
 
 def test_activations_do_not_include_parameters() -> None:
     wide = summarize(model(backbone={"name": "mlp", "widths": [4096]}), SHAPE, batch_size=1)
-    # Kept for the backward pass: the image, and the hidden layer after ReLU (at most twice).
+    # The backward pass needs the image and the hidden layer after ReLU, which may be kept twice.
     assert (64 + 4096) * 4 <= wide.activation_bytes <= (64 + 2 * 4096) * 4
     read = summarize(
         model(backbone={"name": "mlp", "widths": [4096]}, memory=MEMORY, placement="every_layer"), SHAPE, batch_size=1
@@ -177,7 +177,7 @@ def test_a_class_that_is_defined_again_is_traced_again() -> None:
                     return nn.Sequential(nn.Flatten(), *dense, nn.Linear(width, shape.classes))
 
                 def layout(self, network: nn.Module) -> None:
-                    """Leave the layout to inference."""
+                    """Return None, so that the layout is inferred."""
 
             config = {**AIM, "backbone": "edited", "memory": "dense_ones", "update": None}
             return {reading.layer for reading in skeleton(model(**config), SHAPE).attachment.readers}  # type: ignore[union-attr]

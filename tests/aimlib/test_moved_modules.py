@@ -16,7 +16,7 @@ from aimlib import records
 
 
 def python(code: str, *options: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run code in a new interpreter, with a folder first on its path."""
+    """Execute code in a new interpreter; if `path` is given, this folder comes first on the module search path."""
     folders = [str(path)] if path else []
     environment = {
         **os.environ,
@@ -28,7 +28,7 @@ def python(code: str, *options: str, path: Path | None = None) -> subprocess.Com
 
 
 def test_only_an_old_name_gives_a_warning_and_it_returns_the_same_module() -> None:
-    """New names do not cause warnings, including in modules that an import loads."""
+    """New names do not cause warnings, not even in modules that an import loads indirectly."""
     code = """
 import importlib, json, sys, warnings
 import aimlib
@@ -62,7 +62,7 @@ print(json.dumps(found))
         "import ablations.spec.seeds",
         "from analysis.query import select",
         "from aimlib import dimensions",
-        pytest.param("import ablations.launch", marks=pytest.mark.slow),  # it loads torch
+        pytest.param("import ablations.launch", marks=pytest.mark.slow),  # this import loads torch
         pytest.param("from analysis.audit import audit", marks=pytest.mark.slow),
     ],
 )

@@ -1,4 +1,4 @@
-"""Requests to object storage, and the targets that they accept (see `s3_server`, `google_server`, `azure_server`)."""
+"""Requests to object storage, sent to test servers (see `s3_server`, `google_server`, `azure_server`)."""
 
 from __future__ import annotations
 
@@ -148,7 +148,8 @@ def test_exactly_one_of_many_conditional_puts_succeeds(any_remote: str, conditio
 
 @pytest.mark.parametrize("arrived", [True, False])
 def test_a_put_counts_as_successful_even_if_its_response_was_lost(any_remote: str, monkeypatch, arrived: bool) -> None:
-    """The client repeats a request without a response; the second one is refused, because the first succeeded."""
+    """The client repeats a request that gets no response; if the first attempt arrived, the second attempt is
+    refused."""
     there, call = place(any_remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:
@@ -178,7 +179,7 @@ def test_a_busy_storage_service_is_asked_again(any_remote: str, monkeypatch) -> 
 
 
 def in_another_process(code: str, **environment: str) -> str:
-    """Return the message of the StoreError that the code raises."""
+    """Execute code in another process, and return the message of the StoreError that it raises."""
     code = f"from aimlib import object_store, paths\nfrom aimlib.errors import StoreError\n{code}"
     env = os.environ | environment
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)

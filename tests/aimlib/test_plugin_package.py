@@ -1,4 +1,4 @@
-"""The example of a third-party package is installed, listed, tested for conformance, searched and used in a run."""
+"""The example of a third-party package can be installed, listed, tested for conformance, searched and used in a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins are listed without importing them, conflicts raise errors, and third parties use entry points."""
+"""Plugins are listed without being imported, conflicts raise errors, and third parties use entry points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run ids are equal exactly for equal experiments, and do not depend on the machine or the order of keys."""
+"""Only equal experiments have equal run ids, which do not depend on the machine or the order of keys."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def with_placement(version: int, options: dict[str, Any] | None = None, **fields
 
 
 def test_ids_never_change() -> None:
-    # Pinned, because a changed id orphans every stored result. If an id must change, raise a version or the schema.
+    # These ids are fixed, because stored results cannot be found by a changed id. If an id must change, raise a
+    # version.
     assert run_config().run_id(FINGERPRINT) == GOLDEN[0]
     assert run_config(model=AIM, training__schedule="plateau", seed=7).run_id(FINGERPRINT) == GOLDEN[1]
 

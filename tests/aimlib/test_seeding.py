@@ -1,4 +1,4 @@
-"""Named random streams never change and are independent of each other."""
+"""Named random streams never change, and are independent of each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOLDEN_UNIFORMS = [
 
 
 def test_seeds_never_change() -> None:
-    # Pinned, because stored results were computed with these values.
+    # These values are fixed, because stored results were computed with them.
     assert seed_for(0, "init") == GOLDEN[0]
     assert seed_for(7, "augment", 3, 41) == GOLDEN[1]
     assert seed_for(2**31 - 1, "init", "layer1.0.conv1.weight") == GOLDEN[2]

@@ -36,7 +36,7 @@ SHAPE = ImageShape(channels=1, height=8, width=8, classes=3)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the dotted keys in `changes` set; each value is replaced as a whole."""
+    """Return `base` with the dotted keys in `changes` set; each new value completely replaces the old value."""
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
     for path, value in changes.items():
         *parents, last = path.split(".")
@@ -48,7 +48,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    """Return a complete document for a run; `changes` are dotted keys with `__` instead of the dot."""
+    """Return a complete document for a run, with `changes`, whose names are dotted keys with `__` instead of dots."""
     base = {
         "model": {"backbone": SMALL},
         "data": {"name": "digits", "size": 8},
@@ -93,7 +93,7 @@ def data_set(
 
 
 def without_clock(outcome: Outcome) -> dict[str, Any]:
-    """Return the parts of an outcome that must not depend on the clock or interruptions."""
+    """Return the parts of an outcome that must not depend on the clock or on interruptions."""
     kept = dataclasses.asdict(outcome)
     for name in ("seconds", "attempts", "started_at", "predictions"):
         del kept[name]

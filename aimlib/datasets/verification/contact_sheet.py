@@ -1,4 +1,4 @@
-"""A page that shows the photos in findings, for viewing on the machine that has the photos."""
+"""A page that shows the photos in findings, for viewing on the machine that contains the photos."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _section(root: Path, finding: Finding) -> Iterator[str]:
 
 
 def _picture(path: Path) -> str:
-    """Return an HTML element with a small copy of a photo, or a text if the photo has no pixels."""
+    """Return an HTML element with a small copy of a photo, or a text if the photo cannot be decoded."""
     if not path.is_file():
         return "<i>no file</i>"
     try:

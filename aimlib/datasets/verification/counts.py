@@ -95,7 +95,7 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
 
 
 def _exists(path: str) -> bool:
-    """Return whether something other than a folder exists at a path; only its content shows whether it is a photo."""
+    """Return whether something other than a folder exists at a path; its content is checked elsewhere."""
     try:
         return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 -- a path may be too long for a Path object
     except PermissionError:

@@ -1,4 +1,4 @@
-"""`Finding`: something that was found in the data, and how serious it is."""
+"""`Finding`: something found in the data, with its severity."""
 
 from __future__ import annotations
 

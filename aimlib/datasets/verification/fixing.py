@@ -16,8 +16,8 @@ def write_fix(file: Path, plugin: PhotoPlugin, findings: Sequence[Finding]) -> l
     """Write a list of the photos that findings exclude, and return the problems with the list.
 
     The new list includes the photos already listed in `data.exclude`, so it can replace the old list. If there is
-    nothing to exclude, no list is written. Names that are not UTF-8 are left out; the data is refused because of them
-    anyway.
+    nothing to exclude, no list is written. Names that are not UTF-8 are left out, because the data is refused because
+    of these names anyway.
 
     Raises
     ------

@@ -13,23 +13,24 @@ from aimlib.datasets.verification.members import Member
 from aimlib.errors import counted
 
 PLACEHOLDER = 10
-"""Minimum number of copies of one photo that are an error even within one class and one split."""
+"""Number of copies of one photo from which on they are an error, even within one class and one split."""
 _KEPT_FIRST = {"test": 0, "validation": 1}
-"""Order in which the splits are searched for the photo to keep from a group."""
+"""Rank of a split when one photo in a group is kept: test photos first, then validation photos, then the others."""
 _MOST_CLASSES = 5
 
 
 def duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[Finding]:
     """Yield a finding for each group of photos with the same pixels.
 
-    It is an error if the group is in several splits or classes, or has at least `PLACEHOLDER` copies.
+    The finding is an error if the photos are in several splits or classes, or if there are at least `PLACEHOLDER`
+    copies.
     """
     for group in _same_pixels(photos):
         yield _duplicate([members[index] for index in group])
 
 
 def near_duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[Finding]:
-    """Yield a remark for each group of photos that look alike; one photo represents all those with the same pixels."""
+    """Yield a remark for each group of photos that look alike; of photos with the same pixels, only one is compared."""
     copies = {group[0]: group for group in _same_pixels(photos)}
     later = {index for group in copies.values() for index in group[1:]}
     compared = [number for number, photo in enumerate(photos) if photo.hash is not None and number not in later]
@@ -68,7 +69,7 @@ def _near_duplicate(found: Sequence[Member], copies: int) -> Finding:
 
 
 def _finding(kind: str, group: Sequence[Member], what: str, relation: str, severity: Severity) -> Finding:
-    """Return a finding about a group; its first photo is kept, unless the group is in several classes."""
+    """Return a finding that excludes all photos in a group but the first, or all of them if their classes differ."""
     files = tuple(member.path for member in group)
     _, classes = _counts(group)
     if len(classes) > 1:

@@ -23,7 +23,7 @@ _FLAT = 2.0
 """Standard deviation of the small gray image, with values from 0 to 255, below which a photo counts as blank."""
 
 Hash = Callable[[Image.Image], npt.NDArray[np.uint64]]
-"""Returns the words of a perceptual hash of a gray image with sides of `LUMA_SIDE`."""
+"""A function that returns the words of a perceptual hash, given a gray image with sides of `LUMA_SIDE`."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,6 @@ def inspect(root: Path, path: str, perceptual: Hash | None, recipe: Recipe | Non
 
 
 def _luma(photo: Image.Image) -> Image.Image:
-    """Return the small gray image of a photo; it does not keep the aspect ratio."""
+    """Return the small gray image of a photo; the photo's aspect ratio is not kept."""
     size = (LUMA_SIDE, LUMA_SIDE)
     return photo.convert("L").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -1,8 +1,8 @@
 """Find photos that look alike: perceptual hashes, and the search for hashes that differ in only a few bits.
 
 The hash is `imagehash.phash` with 16 x 16 frequencies: 256 bits, each of which says whether one frequency in the 64 x
-64 gray image is above the median. Two photos of different scenes differ in about 128 bits; a photo that was compressed
-again or enlarged differs from the original in a few. docs/layouts.md states how often photos that are not alike are
+64 gray image is above the median. Two photos of different scenes differ in about 128 bits; a photo that was enlarged or
+compressed again differs from the original in a few bits. docs/layouts.md states how often photos that are not alike are
 reported.
 """
 
@@ -38,7 +38,7 @@ def perceptual_hash() -> Hash:
 
     Raises
     ------
-    UsageError: its library is not installed.
+    UsageError: the library `imagehash` is not installed.
     """
     try:
         import imagehash  # noqa: PLC0415 -- an optional extra
@@ -57,7 +57,7 @@ def perceptual_hash() -> Hash:
 
 
 def groups(hashes: npt.NDArray[np.uint64], most: int = MOST_BITS) -> Iterator[list[int]]:
-    """Yield each group of photos, as their numbers; photos are grouped if pairs within `most` bits connect them.
+    """Yield each group of similar photos, as a list of numbers; pairs within `most` bits connect the photos of a group.
 
     Every pair is compared. Two members of a group may differ in more bits if other members connect them.
 
@@ -81,7 +81,7 @@ def groups(hashes: npt.NDArray[np.uint64], most: int = MOST_BITS) -> Iterator[li
 
 
 def _near_of_block(hashes: npt.NDArray[np.uint64], start: int, most: int) -> Edges:
-    """Return pairs that connect the photos in the block beginning at `start` with all later photos that are near."""
+    """Return pairs that connect each photo in the block at `start` with the later photos that look like it."""
     block = hashes[start : start + _BLOCK]
     parts = []
     for at in range(start, len(hashes), _ACROSS):
@@ -105,7 +105,7 @@ def _reduced(edges: Edges) -> Edges:
 
 
 def _connected(edges: Edges) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the photos that occur in pairs, in ascending order, and the number of each photo's group."""
+    """Return the photos that occur in the pairs, in ascending order, and the number of each photo's group."""
     from scipy.sparse import coo_array  # noqa: PLC0415 -- only for this
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 

@@ -35,7 +35,7 @@ _MODES = {
     "I": "32 bits per value: only bits 8 to 15 are used, so values below 256 become black; convert them to 8 bits",
     "1": "black and white only; check that they are photos",
 }
-"""What happens to pixels that are neither RGB nor gray, and what to do about it."""
+"""What happens to pixels that are neither RGB nor gray, and what the user can do."""
 _NUMBERS = re.compile(r" \([^()]*\d[^()]*\)")
 """Matches details that differ between files with the same kind of damage, such as the number of missing bytes."""
 TINY = 4

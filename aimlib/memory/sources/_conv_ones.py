@@ -54,8 +54,8 @@ class ConvOnes(MemorySource):
         rows, columns = (1, 1) if config.kernel == "1x1" else (config.rows, config.columns)
         self.conv = nn.Conv2d(config.channels, config.channels, kernel_size=(rows, columns))
         declare(self.conv, weight=Rule("glorot_uniform", config.initial_scale), bias=Rule("constant", 0.0))
-        # The border of "same" padding. If the padding is uneven, there is one more zero after the ones than before
-        # them.
+        # The width of the border with "same" padding. If it is uneven, there is one more zero after the ones than
+        # before.
         border = ((columns - 1) // 2, columns // 2, (rows - 1) // 2, rows // 2)
         ones_1CHW = functional.pad(torch.ones(1, config.channels, rows, columns), border)
         self.register_buffer("ones_1CHW", ones_1CHW, persistent=False)
@@ -69,9 +69,9 @@ class ConvOnes(MemorySource):
     def degrees_of_freedom(self) -> int:
         """One value per channel with a 1 x 1 kernel; every value with a full kernel.
 
-        Along one axis, the middle position sees all taps, later positions see only the first taps, and earlier
-        positions see only the last taps. Subtracting the last taps from all taps leaves the first taps, so the
-        positions span the sums of the first 1, 2, ... taps, up to all taps. This is a triangular system with full rank.
-        In two dimensions, the ranks multiply.
+        Along one axis, the value at the middle position is the sum of all taps of the kernel. Later positions sum only
+        the first taps, and earlier positions only the last taps. The sum of all taps minus the sum of the last taps is
+        the sum of the first taps. The values therefore span the sums of the first 1, 2, ... taps, up to all taps. This
+        is a triangular system with full rank. In two dimensions, the ranks multiply.
         """
         return self.config.channels if self.config.kernel == "1x1" else self.config.values

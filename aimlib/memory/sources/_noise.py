@@ -40,7 +40,7 @@ class Noise(MemorySource):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         fixed = torch.empty(1, config.channels, config.rows, config.columns)
-        if not fixed.is_meta:  # drawn on the CPU, so that it is the same on every device
+        if not fixed.is_meta:  # drawn on the CPU, so that the noise is the same on every device
             drawn = torch.randn(fixed.shape, generator=torch.Generator().manual_seed(0), device="cpu")
             fixed.copy_(drawn * config.initial_scale)
         self.register_buffer("fixed_1CHW", fixed, persistent=False)
@@ -55,5 +55,5 @@ class Noise(MemorySource):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Nothing is learned."""
+        """None, because nothing is learned."""
         return 0

@@ -13,7 +13,7 @@ from aimlib.component import ComponentConfig
 Size = Annotated[int, Field(ge=1)]
 
 _WIDE = 2**15
-"""Number of values above which a memory is wide; the post's memory has 50,176."""
+"""Number of values from which a memory counts as wide; the post's memory has 50,176 values."""
 
 
 def _with_floats(schema: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ class MemoryConfig(ComponentConfig):
     @model_validator(mode="before")
     @classmethod
     def _size_in_floats(cls, data: Any) -> Any:
-        """Convert `floats` to channels, so that both spellings are the same experiment."""
+        """Convert `floats` to channels, so that both ways of writing the size give the same run id."""
         if not isinstance(data, dict) or "floats" not in data:
             return data
         floats, rest = data["floats"], {key: value for key, value in data.items() if key != "floats"}
@@ -75,7 +75,7 @@ class MemoryConfig(ComponentConfig):
 
     @property
     def wide(self) -> bool:
-        """Whether convolutions read the memory by matrix products if these are faster (`aimlib.memory.readers`)."""
+        """Whether convolutions read the memory by matrix products where these are faster (`aimlib.memory.readers`)."""
         return self.values >= _WIDE
 
     def identity(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class MemorySource(nn.Module, ABC):
 
         Returns
         -------
-        [1 or batch, channels, rows, columns]; 1 if the memory is the same for every image.
+        [1 or batch, channels, rows, columns]; the first dimension is 1 if the memory is the same for every image.
         """
 
     @property

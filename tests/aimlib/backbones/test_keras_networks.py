@@ -1,4 +1,4 @@
-"""Compare the networks as run with Keras's figures for the author's models (120 classes, 224 px)."""
+"""This package's versions of the author's models have the figures that Keras gives (120 classes, 224 px)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def aim(**changes: Any) -> AimNetwork:
 
 
 def counted_by_keras(network: nn.Module) -> int:
-    """Return the number of parameters plus running statistics, because Keras counts both."""
+    """Return the number of parameters and running statistics together, because Keras counts both."""
     return count_parameters(network) + sum(b.numel() for n, b in network.named_buffers() if "running_" in n)
 
 
@@ -112,7 +112,7 @@ def test_aim_as_described_reads_the_current_memory_in_every_layer() -> None:
 def test_reads_in_the_second_stage_start_at_the_same_scale_as_in_the_original_code(
     read_init: str, own: float, read: float
 ) -> None:
-    """The scale is He normal over 64 + 4 channels, sqrt(2 / 68), and sqrt(2 / 64) for the baseline's own weights."""
+    """He normal gives sqrt(2 / 68) over 64 + 4 channels, and sqrt(2 / 64) over the layer's own channels alone."""
     model = {**AS_RUN, "read_init": read_init, "backbone": {"name": KERAS, "stem_stride": 1, "blocks": [2, 1, 1, 1]}}
     model = {**model, "backbone": {**model["backbone"], "widths": [64, 4, 4, 4]}}
     network = build(ModelConfig.parse(model), SHAPE, 0).requires_grad_(requires_grad=False)

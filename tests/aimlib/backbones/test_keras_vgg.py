@@ -1,4 +1,4 @@
-"""VGG16 as the author ran it: his weights give his outputs, and the head's running variance matches Keras."""
+"""VGG16 as run: the author's weights give the author's outputs, and the head's running variance matches Keras."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MEMORY = (2, 2, 32)
 
 
 class VggReference(Reference):
-    """The notebook's VGG16, channels last; if it has memory, every layer reads the memory as described in the post.
+    """The notebook's VGG16, with channels last; if it has a memory, every layer reads the memory as the post describes.
 
-    This code does not use the library.
+    This class does not use the tested package.
     """
 
     def __init__(self, memory: bool, updates: bool = False, weights: Weights | None = None) -> None:
@@ -66,7 +66,7 @@ def config(memory: bool = False, updates: bool = False, **options: Any) -> Model
 
 
 def photos() -> Tensor:
-    """Return a bright and a dark image [2, SIDE, SIDE, 3]; other differences nearly vanish after 13 convolutions."""
+    """Return a bright and a dark image [2, SIDE, SIDE, 3]; smaller differences nearly vanish after 13 convolutions."""
     drawn = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
     return drawn * torch.tensor([255.0, 25.0]).view(2, 1, 1, 1)
 
@@ -104,7 +104,7 @@ def head(**options: Any) -> tuple[nn.Module, nn.BatchNorm1d]:
 
 
 def test_the_running_variance_matches_keras() -> None:
-    """The numbers are from Keras 3.15.1 with TensorFlow 2.21: `BatchNormalization()` trained on two batches."""
+    """The expected values are from Keras 3.15.1 with TensorFlow 2.21: `BatchNormalization()` trained on two batches."""
     batches = [[[1.0, -2.0], [3.0, 0.5], [4.0, 2.0]], [[0.0, 1.0], [5.0, 1.0], [1.0, 7.0]]]
     _, norm = head(widths=[4, 4, 4, 4, 2], bn_variance="population")
     for batch in batches:

@@ -19,7 +19,7 @@ from aimlib.models import build, skeleton
 
 SMALL = Model(widths=(4, 8, 8, 8), blocks=(2, 2, 3, 2), classes=5, memory=(2, 2, 128))
 LAST_UPDATE = ("mem_*5a_branch*", "Memory5a_branch")
-"""The update after the first block of the last stage, which the author built but no layer reads."""
+"""The update after the first block of the last stage; the author built this update, but no layer reads its result."""
 
 
 def config(model: Model) -> ModelConfig:
@@ -52,7 +52,7 @@ def reference(model: Model, side: int, seed: int = 0) -> tuple[Weights, Tensor]:
     """Return random weights for a model, and its logits on `photos`."""
     author = Reference(model, seed=seed)
     with torch.no_grad():
-        author.logits(photos(side, 1))  # this draws the weights
+        author.logits(photos(side, 1))  # draws the weights
         return author.weights, Reference(model, author.weights).logits(photos(side))
 
 
@@ -69,7 +69,7 @@ def ours(model: Model, side: int, weights: Weights, **options: Any) -> Tensor:
     [
         (SMALL, 32),
         (Model(**{**vars(SMALL), "stem_stride": 2}), 64),
-        (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # on the larger maps, padded to a square with a border
+        (Model(**{**vars(SMALL), "memory": (2, 2, 31)}), 64),  # on larger maps, the memory is padded to a square
     ],
 )
 def test_aim_as_run_gives_the_same_outputs_as_the_original_code(model: Model, side: int) -> None:
@@ -106,9 +106,9 @@ def applications_name(name: str) -> str:
     return f"conv{found[2]}_block{'abc'.index(found[3]) + 1}_{['1', '2a', '2b', '2c'].index(found[4])}_{kind}"
 
 
-@pytest.mark.slow  # the same at a smaller size is fast
+@pytest.mark.slow  # a fast test compares smaller networks
 def test_aim_as_run_is_loaded_at_full_size() -> None:
-    """ResNet50 with 50,176 memory values at 224 px has 26.7 million weights, and its logits agree to four digits."""
+    """The logits of ResNet50 with 50,176 memory values at 224 px (26.7 million weights) agree to four digits."""
     model = Model()
     weights, expected = reference(model, 224)
     error = (ours(model, 224, weights, unused=LAST_UPDATE) - expected).abs().max() / expected.abs().max()
@@ -116,7 +116,7 @@ def test_aim_as_run_is_loaded_at_full_size() -> None:
 
 
 def test_routing_changes_the_outputs() -> None:
-    """The comparison would detect it if the twelve static reads saw the current memory."""
+    """If the twelve static readers read the current memory, the outputs differ, so the tests above would fail."""
     weights, expected = reference(SMALL, 32)
     swapped = {**weights, "conv2d_2": weights["mem_init"]}
     assert not torch.allclose(ours(SMALL, 32, swapped, unused=LAST_UPDATE), expected, rtol=1e-2)

@@ -1,4 +1,4 @@
-"""Adaptive pooling without effect is skipped; names do not change, and results are bitwise identical."""
+"""Adaptive pooling without effect is skipped; layers keep their names, and results are bitwise identical."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_torchvision_has_it(network: nn.Module) -> nn.Module:
 
 
 def passed(network: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return the logits and the gradients of a step."""
+    """Return the logits and the gradients of one forward and backward pass."""
     torch.manual_seed(0)
     logits = network.to(memory_format=torch.channels_last)(x)  # type: ignore[call-overload]
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
@@ -58,7 +58,7 @@ def test_skipping_pooling_leaves_results_bitwise_identical(backbone: dict[str, A
 def test_pooling_that_has_no_effect_is_not_computed(
     backbone: dict[str, Any], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pooling has no deterministic backward pass on CUDA."""
+    """This matters because the pooling has no deterministic backward pass on CUDA."""
     pooled: list[int] = []
     exact = nn.functional.adaptive_avg_pool2d
 
@@ -80,6 +80,6 @@ def test_pooling_layers_that_are_not_deterministic_on_a_gpu_are_listed(backbone:
 
 
 def test_pooling_to_one_value_is_a_mean() -> None:
-    """A mean has a deterministic backward pass on CUDA."""
+    """This matters because a mean has a deterministic backward pass on CUDA."""
     model = ModelConfig.parse({"backbone": {"name": "torchvision", "architecture": "resnet18"}})
     assert summarize(model, ImageShape(3, 64, 64, 5), 4).nondeterministic_on_gpu == ()

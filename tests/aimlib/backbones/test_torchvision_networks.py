@@ -1,4 +1,4 @@
-"""Memory in any unchanged classification network from torchvision."""
+"""Any classification network from torchvision can have a memory, without changes to the network's code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def model(architecture: str, **options: Any) -> ModelConfig:
 
 
 def readable(network: nn.Module) -> set[str]:
-    """Return the layers that can read memory according to the documentation, found without the library."""
+    """Return the layers that can read memory according to the documentation, found without the tested code."""
     return {
         name
         for name, module in network.named_modules()
@@ -78,7 +78,8 @@ def test_memory_in_a_torchvision_network_is_trained(architecture: str) -> None:
 
 
 def test_an_arbitrary_network_is_used_without_changes() -> None:
-    """The network is not one of the library's backbones; names, parameters and outputs without memory do not change."""
+    """The network is not one of this package's backbones; names, parameters and outputs without memory stay the
+    same."""
     plain = torchvision.models.resnet18(num_classes=5)
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     source = memories.create(memories.parse(MEMORY))

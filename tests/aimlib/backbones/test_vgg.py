@@ -60,7 +60,7 @@ def test_vgg16_refuses_images_that_are_too_small_for_its_pooling_layers() -> Non
 
 
 def test_a_dense_layer_reads_the_memory_by_summation() -> None:
-    """The result equals the output of a dense layer over the concatenation, as described in the post."""
+    """The result equals the output of a dense layer over the concatenation that the post describes."""
     model = ModelConfig.parse(
         {"backbone": {"name": "mlp", "widths": [6]}, "memory": MEMORY, "placement": "every_layer"}
     )

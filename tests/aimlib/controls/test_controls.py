@@ -1,4 +1,4 @@
-"""Control arms: frozen memory does not change, and matched baselines have as many parameters as AiM."""
+"""In control arms, frozen memory does not change, and matched baselines have as many parameters as AiM."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_memory_without_updates_is_equivalent_to_a_bias_for_every_position(name:
     shape = ImageShape(3, 32, 32, 4)
     network = build(model(**options), shape, 0)
     x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    network.train()(x)  # running statistics that differ from the initial ones
+    network.train()(x)  # changes the running statistics
     with torch.no_grad():
         expected = network.eval()(x)
         readers = len(network.attachment.readers)

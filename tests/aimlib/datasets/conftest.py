@@ -43,7 +43,7 @@ def write_list(path: Path, files: list[str], labels: list[int]) -> None:
 
 
 class DogsTree:
-    """A tiny tree in the official layout, which tests may damage."""
+    """A tiny tree in the official layout; tests may damage it."""
 
     def __init__(self, root: Path, classes: int = 3, train: int = 4, test: int = 2) -> None:
         self.root = root
@@ -79,5 +79,5 @@ def dogs(tmp_path: Path) -> DogsTree:
 
 @pytest.fixture
 def photo() -> Callable[..., bytes]:
-    """Return the function that creates image files."""
+    """Return the function that returns the content of image files."""
     return photo_bytes

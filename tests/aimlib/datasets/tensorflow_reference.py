@@ -1,10 +1,11 @@
-"""Write tests/data/tensorflow_photos.npz: generated JPEG files, and what TensorFlow decodes and resizes them to.
+"""Write tests/data/tensorflow_photos.npz: generated JPEG files, and the results of decoding and resizing in TensorFlow.
 
     python -m venv tf && tf/bin/pip install tensorflow-cpu==2.21.0 pillow
     tf/bin/python tests/aimlib/datasets/tensorflow_reference.py
 
-There are three arrays per file: ``<name>/file`` (its bytes), ``<name>/decoded`` (`tf.io.decode_jpeg` with its defaults,
-as TensorFlow Datasets decodes) and ``<name>/resized`` (`tf.image.resize` of that to `SIZE`, float32).
+There are three arrays per JPEG file: ``<name>/file`` (the file's bytes), ``<name>/decoded`` (`tf.io.decode_jpeg` with
+its defaults, as TensorFlow Datasets decodes) and ``<name>/resized`` (the decoded image, resized to `SIZE` by
+`tf.image.resize`, float32).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FILES = {
 
 
 def photo(seed: int, height: int, width: int, mode: str) -> Image.Image:
-    """Return waves of color with noise."""
+    """Return a generated image with waves of color and noise."""
     y, x = np.mgrid[:height, :width]
     waves = [120 + 90 * np.sin(x / 5 + y / 9), 110 + 95 * np.cos(x / 7), 128 + 80 * np.sin(y / 4)]
     noise = np.random.default_rng(seed).normal(0, 14, (height, width, 3))

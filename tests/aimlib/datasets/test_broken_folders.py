@@ -1,4 +1,4 @@
-"""For each way in which a folder of photos can be broken, a message says what to do."""
+"""For many kinds of damage to a folder of photos, a message says what to do."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def a_file_as_root(root: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A way to break a folder, and the expected finding: its kind, whether it is an error, and words in its message."""
+    """A kind of damage, and the expected finding: its kind, whether it is an error, and words in its message."""
 
     broken: Callable[[Path], None]
     kind: str

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, read by torchvision's classes: a file with a different MD5 is never unpickled."""
+"""CIFAR-10 and CIFAR-100 are read by torchvision's classes; a file with a different MD5 is never unpickled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def root(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return small batches in torchvision's layout; torchvision expects their MD5 instead of the real one."""
+    """Write small batches in torchvision's layout, make torchvision expect their MD5, and return their root."""
     kind = getattr(torchvision.datasets, name.upper())
     classes, key = (10, "labels") if name == "cifar10" else (100, "fine_labels")
     folder = tmp_path / "files" / kind.base_folder
@@ -84,7 +84,7 @@ def test_images_are_enlarged_and_subsets_are_stratified(name: str, root: Path) -
 
 
 class Evil:
-    """Creates a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Archives, and folders in object storage, as the data root: they are copied once, checked, and used from the cache."""
+"""If the data root is an archive or in object storage, the data is copied once, checked, and used from the cache."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_a_folder_in_object_storage_is_read_like_a_local_folder(
     data = plugin(any_remote).load()
     assert data.fingerprint == local.fingerprint
 
-    with monkeypatch.context() as patch:  # a worker knows the fingerprint
+    with monkeypatch.context() as patch:  # as in a worker, which knows the fingerprint
         patch.setattr(object_store, "listing", lambda address: pytest.fail("the storage is not queried"))
         sources._compared.clear()
         assert plugin(any_remote).load_known(data.fingerprint).fingerprint == data.fingerprint

@@ -96,7 +96,7 @@ def tar_of(members: dict[str, bytes]) -> bytes:
 
 
 def serve(server: Server, dogs: Any) -> tuple[Archive, ...]:
-    """Serve a tree in the form of the three archives."""
+    """Serve the three archives of a tree, and return their descriptions."""
     images = {
         path.relative_to(dogs.root).as_posix(): path.read_bytes()
         for path in sorted((dogs.root / "Images").rglob("*.jpg"))
@@ -193,7 +193,7 @@ def test_an_unsatisfiable_range_starts_the_download_again(server: Server, dogs: 
     root.mkdir()
     (root / "lists.tar.part").write_bytes(b"x" * 3000)
     whole = server.files["lists.tar"]
-    server.files["lists.tar"] = b""  # 416 for any range, then no response
+    server.files["lists.tar"] = b""  # the server responds with 416 to any range, and then not at all
     with pytest.raises(DataError, match="0 bytes instead of"):
         get(root, archives)
     server.files["lists.tar"] = whole
@@ -310,7 +310,7 @@ def test_interrupted_unpacking_never_looks_complete(server: Server, dogs: Any, t
     with pytest.raises(KeyboardInterrupt):
         get(root, archives, progress=stop)
     assert not (root / "Images").exists()
-    (root / ".unpacking-left").mkdir()  # as a killed process would leave it
+    (root / ".unpacking-left").mkdir()  # as if a killed process had left it behind
     get(root, archives)
     assert len(list((root / "Images").rglob("*.jpg"))) == 18
     assert not list(root.glob(".unpacking-*"))

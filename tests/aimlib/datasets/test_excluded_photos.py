@@ -1,4 +1,4 @@
-"""Photos that are left out because a list excludes them."""
+"""A list can exclude photos from the data."""
 
 from __future__ import annotations
 

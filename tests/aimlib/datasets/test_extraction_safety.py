@@ -133,7 +133,7 @@ def test_a_header_that_declares_too_many_bytes_is_refused(tmp_path: Path) -> Non
 def test_a_damaged_later_header_is_an_error(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", member("a"), member("b"))
     content = bytearray(path.read_bytes())
-    content[1024 + 150] ^= 0xFF  # in the checksum of the second header
+    content[1024 + 150] ^= 0xFF  # damages the checksum of the second header
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         unpack(path, tmp_path / "out", Limits())

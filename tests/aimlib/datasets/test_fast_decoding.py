@@ -122,7 +122,7 @@ def test_fine_pixels_require_no_antialiasing() -> None:
 
 
 def photos(dogs: Any) -> Any:
-    """Return the tree with all photos but one as JPEG files."""
+    """Return the tree, in which all photos but one are now JPEG files."""
     for split in dogs.splits.values():
         for number, (path, label) in enumerate(split):
             dogs.write(path, encoded(10 * label + number, height=30, width=26, quality=90))

@@ -116,7 +116,7 @@ def test_a_split_keeps_groups_together(root: Path, photo: Callable[..., bytes]) 
 
 
 def replaced(line: int, text: str) -> Callable[[Path], None]:
-    """Return a mistake: a changed text in one line of the table."""
+    """Return a function that makes a mistake: it changes the text of one line of the table."""
 
     def change(root: Path) -> None:
         lines = (root / "index.csv").read_text().split("\n")
@@ -249,7 +249,7 @@ def test_the_split_matches_the_literature(dogs: Any, tmp_path: Path) -> None:
 
 
 def test_the_numbers_of_photos_match_the_literature(stanford_dogs_root: Path, dogs: Any, tmp_path: Path) -> None:
-    """The official lists, by name and without photos: 10,800 for training, 1,200 for validation and 8,580 for
+    """Only the official lists are needed: 10,800 photos are for training, 1,200 for validation and 8,580 for
     testing."""
     names = stanford_dogs_root.parent / "stanford-dogs-names.csv.gz"
     if not names.is_file():

@@ -21,7 +21,7 @@ from aimlib.registry import datasets
 
 WNIDS = ("n01440764", "n01443537", "n02085620")
 OF_VALIDATION = (2, 0, 1, 1, 2, 0)
-"""Position in WNIDS of each validation photo."""
+"""For each validation photo, the position of its class in WNIDS."""
 
 
 @pytest.fixture

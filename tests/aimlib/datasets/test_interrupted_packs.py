@@ -1,4 +1,4 @@
-"""A pack that is interrupted at any moment continues, and its final bytes are the same."""
+"""Packing continues after an interruption at any moment, and the final bytes are the same."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def killed(dogs: Any, cache: Path, moment: str | int, size: int = 8, decoder: str = "accurate") -> Path:
-    """Let a process pack photos until it is killed; return the folder that it leaves behind."""
+    """Kill a process while it packs photos; return the folder that it leaves behind."""
     command = [sys.executable, "-c", KILLED, str(dogs.root), str(cache), str(size), str(moment), decoder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -175,7 +175,7 @@ def test_photos_that_were_broken_before_the_interruption_are_reported_after_it(d
 def test_a_photo_that_has_become_readable_is_packed(
     dogs: Any, tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Changing permissions changes neither the size nor the modification time, so the listing's stamp stays the
+    """New permissions change neither the size nor the modification time of a photo, so the listing's stamp stays the
     same."""
     read, locked = decoding.read, dogs.root / "Images" / dogs.splits["train"][5][0]
 

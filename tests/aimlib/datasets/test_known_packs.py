@@ -1,4 +1,4 @@
-"""Packed photos that have once been compared with their files are opened by fingerprint, without reading photos
+"""Packed photos that have been compared with their files once are opened by fingerprint, without reading photos
 again."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pixel files that do not fit into the RAM are read image by image, and the images are the same."""
+"""Pixel files that do not fit into the RAM are read image by image; this does not change the images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs madvise a
 
 
 def flags(path: Path) -> str:
-    """Return the kernel's flags for a file's mapping."""
+    """Return the kernel's flags for the memory map of a file."""
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0]:

@@ -1,4 +1,4 @@
-"""`ablate data prepare --plan` shows what packing takes without writing anything."""
+"""`ablate data prepare --plan` estimates the time and space for packing, without writing anything."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_a_damaged_store_is_packed_again(dogs: Any, damage: str) -> None:
         path.write_bytes(path.read_bytes().replace(b'"resize"', b'"resizd"'))
     elif damage == "pixels":
         flip(pixels)
-    elif damage == "checksums":  # a store from an earlier version, compared with its SHA-256
+    elif damage == "checksums":  # a store from an earlier version, whose files are compared with their SHA-256
         (folder / "checksums.json").unlink()
         flip(folder / "test.pixels")
     elif damage == "classes":
@@ -188,7 +188,7 @@ def exchanged(content: bytearray, draw: random.Random) -> None:
 @pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
 def test_random_damage_to_a_store_never_changes_an_image(dogs: Any, name: str, tries: int) -> None:
     """Either the store is packed again, or the damage does not affect anything that is read."""
-    whole = copy.deepcopy(dogs.plugin().load())  # this file is mapped
+    whole = copy.deepcopy(dogs.plugin().load())  # copied, because the loaded pixels are a map of the file
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
     draw, found = random.Random(f"{name} {tries}"), 0
@@ -207,7 +207,7 @@ def test_random_damage_to_a_store_never_changes_an_image(dogs: Any, name: str, t
         assert data.classes == whole.classes
         for each, content in contents.items():
             (folder / each).write_bytes(content)
-    if name != "checksums.json":  # without this file, the files are compared with their SHA-256
+    if name != "checksums.json":  # without this file, all files are compared with their SHA-256
         assert found > tries * 0.4
 
 

@@ -1,5 +1,5 @@
-"""If anything else takes the place of a pack's file, the photos are packed again, nothing blocks, and links are not
-used."""
+"""If something else is in the place of a pack's file, the photos are packed again, nothing blocks, and no link is
+followed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stopped(BaseException):
 
 @pytest.fixture(autouse=True)
 def endless_waits_end() -> Iterator[None]:
-    """Interrupt a wait that is longer than any of these tests takes."""
+    """Interrupt a test that waits longer than any of these tests should take."""
     with endless_waits.ended():
         yield
 
@@ -37,7 +37,7 @@ THINGS: dict[str, Callable[[Path, Path], object]] = {
 
 
 def put(path: Path, thing: str) -> Path:
-    """Put something in the place of a file or folder; return the outside file to which a link points."""
+    """Put something in the place of a file or folder; return the file outside to which a link there would point."""
     outside = path.parents[1] / "precious"
     outside.write_text("precious" * 1000)
     if path.is_dir():

@@ -1,5 +1,6 @@
-"""Data as users report it in bug trackers: nothing hangs, no error is silent, and messages say what was found. Pipes
-stand for files that block forever; a test that opens one would never end.
+"""Data as users describe it in bug reports: nothing hangs, no error is silent, and messages say what was found.
+
+Pipes represent files that block readers; a test that opened a pipe would never end.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def by_hand(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def test_two_pixels_are_enlarged_to_four() -> None:
-    # The output centers are at -0.25, 0.25, 0.75, 1.25 in the input; the outer ones are clamped.
+    # The output centers are at -0.25, 0.25, 0.75 and 1.25 in the input; the two outer centers are clamped.
     row = np.array([[[0], [100]]], dtype=np.uint8)
     assert bilinear(row, 1, 4)[0, :, 0].tolist() == [0, 25, 75, 100]
 

@@ -56,7 +56,8 @@ def test_neither_the_order_nor_the_unicode_form_changes_the_split(order: list[in
 
 
 def test_the_documented_split_never_changes() -> None:
-    """A change to the algorithm would change the splits of stored studies, so it needs a new option."""
+    """A change to the algorithm would change the splits of stored studies, so a different algorithm needs a new
+    option."""
     keys = [f"a/{number}" for number in range(5)] + [f"b/{number}" for number in range(5)]
     labels = np.repeat([0, 1], 5)
     chosen = is_test(split(test_fraction=0.4, seed=3), keys, labels, ["a", "b"])

@@ -1,4 +1,4 @@
-"""A table of examples has the same fingerprint as CSV and as Parquet; messages about bad tables give row and remedy."""
+"""A table of examples has the same fingerprint as CSV and as Parquet; errors in a table name the row and the remedy."""
 
 from __future__ import annotations
 

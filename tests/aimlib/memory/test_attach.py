@@ -1,4 +1,4 @@
-"""Memory attached to networks that are otherwise unchanged."""
+"""A memory can be attached to a network that is otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_copy_of_the_network_is_independent_of_the_original() -> None:
         parameter.data.zero_()
     assert torch.equal(network(x), before)
     assert twin(x).abs().sum() == 0
-    for update in network.updates.values():  # each copy runs its own updates
+    for update in network.updates.values():  # each copy must execute its own updates
         update.write.weight.data.add_(1)
     assert not torch.equal(network(x), before)
     assert twin(x).abs().sum() == 0
@@ -196,7 +196,7 @@ def test_the_inner_network_cannot_be_called_on_its_own() -> None:
         network.network(images())
     network(images())
     with pytest.raises(RuntimeError, match="call the network that attach_memory returned"):
-        network.network(images())  # nothing is left over from the previous pass
+        network.network(images())  # no memory is left from the previous pass
 
 
 def test_the_memory_is_cleared_after_an_exception() -> None:
@@ -222,7 +222,7 @@ def test_odd_sizes_and_batches_of_one_image_work(shape: ImageShape) -> None:
 def test_gradients_reach_the_source_the_readers_and_every_update() -> None:
     network = build(model(**{**AIM, "update_after": "block"}), SHAPE, 0)
     nn.functional.cross_entropy(network(images(6)), torch.arange(6) % 3).backward()
-    without_effect = {"see.bias", "refine.2.bias", "refine.5.bias"}  # a shift before a batch norm has no effect
+    without_effect = {"see.bias", "refine.2.bias", "refine.5.bias"}  # a bias before a batch norm has no effect
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         if name.startswith("updates.") and name.split(".", 2)[2] in without_effect:
@@ -234,7 +234,7 @@ def test_gradients_reach_the_source_the_readers_and_every_update() -> None:
 def test_tracing_does_not_change_the_network() -> None:
     network = torchvision.models.resnet18(num_classes=3)
     network.train()
-    network.bn1.eval()  # a frozen batch norm
+    network.bn1.eval()  # freezes the batch norm
     before = copy.deepcopy(network.state_dict())
     attached(network)
     assert not network.bn1.training

@@ -1,4 +1,4 @@
-"""A carried memory is passed from each batch to the next."""
+"""With `carry`, each batch passes a memory on to the next batch."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_carry_works_on_the_meta_device_and_in_a_run() -> None:
 
 
 def extra() -> int:
-    """Return the parameters of the update that only the next batch reads."""
+    """Return the number of parameters of the update whose result only the next batch reads."""
     carrying, plain = network(), build(model(**AIM), SHAPE, 0)
     unread = set(carrying.updates) - set(plain.updates)  # type: ignore[arg-type]
     return sum(p.numel() for name in unread for p in carrying.updates[name].parameters())

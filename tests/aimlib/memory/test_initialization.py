@@ -1,4 +1,4 @@
-"""Initial values: parameters that two arms share start identically, with the scale that the rules specify."""
+"""Parameters that two arms share start identically, with the scale that the rules specify."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_construction_does_not_depend_on_earlier_networks_or_change_the_torch_ge
 
 
 class Nested(nn.Module):
-    """A network with its own rule, and with a child whose name is also used in AimNetwork."""
+    """A network with its own rule, and with a child that has the same name as a child of AimNetwork."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +130,8 @@ def test_all_rules_use_the_same_underlying_draws() -> None:
 def test_reading_weights_start_at_the_scale_of_the_concatenated_layer_or_at_their_own_scale(
     read_init: Any, sd: float
 ) -> None:
-    # The claim: stage 2's first block, a 1 x 1 convolution over 64 channels and 4 of memory, SD .172.
+    # According to the claim, the standard deviation in stage 2's first block is .172: a 1 x 1 convolution over 64
+    # channels and 4 memory channels.
     reader = ConvReader(nn.Conv2d(64, 8192, 1), 4, CurrentMemory())
     initialize(reader, 0, "he_normal", read_init)
     assert relative(float(reader.read_weight.detach().std()), sd) < 0.02
@@ -186,7 +187,7 @@ def test_a_rule_for_a_parameter_that_does_not_exist_is_refused() -> None:
 
 @pytest.mark.parametrize("rule", ["he_normal", "glorot_uniform"])
 def test_read_init_whole_starts_like_the_concatenated_layer(rule: str) -> None:
-    """A layer's own weights and its reading weights are drawn from the shared draws, at the scale of one tensor."""
+    """A layer's own weights and its reading weights use the shared draws, scaled as parts of one tensor."""
     options = {**AIM, "placement": "block_entry", "conv_init": rule}
     shared, whole = state(options), state({**options, "read_init": "whole"})
     name = "layer2.0.conv1"

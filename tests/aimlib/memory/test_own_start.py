@@ -1,4 +1,4 @@
-"""Values set by a class in the user's own code are kept, and layers that two networks share start identically."""
+"""Values that a class in the user's own code sets are kept, and layers that two networks share start identically."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_memories_and_updates_keep_their_own_initial_values() -> None:
     assert starts.unpaired(config, plain, SHAPE, 0)[0] == []
 
 
-# output of `check`
+# the output of `ablate check`
 
 
 def test_the_origin_of_each_initial_value_is_listed() -> None:

@@ -35,8 +35,8 @@ def gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 def assert_same(ours: list[Tensor], theirs: list[Tensor], dtype: torch.dtype) -> None:
     tolerance = 1e-5 if dtype == torch.float32 else 1e-11
     for one, two in zip(ours, theirs, strict=True):
-        # The tolerance is relative to the largest entry, because rounding in a sum grows with its terms, not its
-        # result.
+        # The tolerance is relative to the largest entry, because the rounding error of a sum depends on its terms, not
+        # its result.
         assert (one - two).abs().max() <= tolerance * max(1.0, float(two.detach().abs().max()))
 
 
@@ -185,7 +185,7 @@ def test_converting_a_convolution_to_a_concatenated_layer_and_back_is_exact(mode
     assert reader.memory is memory
     assert "memory_channels=3" in str(reader)
     whole.weight.data.zero_()
-    assert again.weight.abs().sum() > 0  # copies
+    assert again.weight.abs().sum() > 0  # the parameters are copies
     assert reader.weight.abs().sum() > 0
 
 
@@ -286,7 +286,7 @@ print(f"the same {passes} times")
     "passes", [8, pytest.param(60, marks=pytest.mark.slow)]
 )  # more chances for a rare fault to occur
 def test_a_strided_reader_with_few_channels_survives_many_backward_passes(passes: int) -> None:
-    # The code runs in a separate process, because the fault writes past a workspace and can crash the process.
+    # The code is executed in a separate process, because the fault writes beyond a workspace and can crash the process.
     done = subprocess.run(
         [sys.executable, "-c", FEW_CHANNELS, str(passes)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The memory that a layer reads: the current memory or, with the routing as run, the second, static memory."""
+"""A layer reads the current memory or, with the routing as run, the second, static memory."""
 
 from __future__ import annotations
 

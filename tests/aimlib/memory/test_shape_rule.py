@@ -1,4 +1,4 @@
-"""A memory laid out on a map contains each value once, zeros elsewhere, and as many channels as the claim states."""
+"""A memory laid out on a map contains each value once and zeros elsewhere, in as many channels as the claim states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def numbered(channels: int, rows: int, columns: int, images: int = 1) -> Tensor:
 @quick
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), sides, sides, st.integers(1, 3))
 @example(1, 1, 1, 12, 12, 1)
-@example(5, 1, 1, 2, 12, 2)  # narrow: a square with side 3 does not fit
+@example(5, 1, 1, 2, 12, 2)  # the map is narrow: a square with side 3 does not fit
 def test_no_value_is_lost_and_the_rest_is_zero(
     channels: int, rows: int, columns: int, height: int, width: int, images: int
 ) -> None:
@@ -77,7 +77,7 @@ def test_a_larger_map_contains_one_centered_square_with_a_border_of_zeros() -> N
 
 
 def test_values_that_do_not_fill_a_square_are_surrounded_by_zeros() -> None:
-    """Padding is as in the author's code: half of the zeros come before the values, and half after."""
+    """The padding is as in the author's code: half of the zeros come before the values, and half after them."""
     expected = np.zeros((5, 5), dtype=np.float32)
     expected[1:4, 1:4] = [[0, 1, 2], [3, 4, 5], [6, 7, 0]]
     assert np.array_equal(lay_out(numbered(7, 1, 1), 5, 5)[0, 0].numpy(), expected)

@@ -1,4 +1,4 @@
-"""Every update has a place and a reader."""
+"""Every update follows a named module, and at least one later layer reads the update's result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A memory that is read with zero weights does not change any output at the start, but is learned."""
+"""A memory that is read with zero weights does not change any output initially, but is learned."""
 
 from __future__ import annotations
 

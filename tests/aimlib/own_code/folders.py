@@ -38,7 +38,7 @@ KEY = "placements/own_head"
 
 
 def write(folder: Path, **files: str) -> Path:
-    """Write files, keyed by their names without ``.py``, and return the first one."""
+    """Write files, keyed by their names without ``.py``, and return the path of the first file."""
     for name, text in files.items():
         path = folder.joinpath(*f"{name}.py".split("/"))
         path.parent.mkdir(parents=True, exist_ok=True)

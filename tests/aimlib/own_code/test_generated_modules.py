@@ -1,4 +1,4 @@
-"""Classes in the user's own code come from modules named after their hash, in drivers and in workers."""
+"""Drivers and workers import classes in the user's own code from modules whose names contain the code's hash."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ if True: pass
 
 
 def same_as_python(text: str) -> list[str]:
-    """Return the tokens that Python itself finds, without those that the normal form ignores."""
+    """Return the tokens that Python itself finds, without the tokens that the normal form ignores."""
     kinds = {tokenize.NEWLINE: NEWLINE, tokenize.INDENT: INDENT, tokenize.DEDENT: DEDENT}
     left_out = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
     found = tokenize.generate_tokens(io.StringIO(text).readline)
@@ -96,7 +96,7 @@ def digest(text: str) -> str:
 
 
 def test_the_normal_form_does_not_change_when_it_is_repeated() -> None:
-    """Run ids contain these digests, so the digests are the same in all Python versions and never change."""
+    """Run ids contain these digests, so the digests must be the same in all Python versions and must never change."""
     assert digest(SAMPLE) == "021f843b27cd2fd0ab0fed19a881d46f3d6e13c260af96f58d76f627810685bb"
     assert (
         digest("def f(a, b = 1, *c):\n\tif a:\n\t\treturn b\n\treturn c ** 2\n")
@@ -126,7 +126,7 @@ if   True : pass
 @given(st.integers(0, 10_000))
 @settings(max_examples=150, deadline=None)
 def test_every_other_token_counts(seed: int) -> None:
-    """Replacing, removing or repeating a token changes the normal form, wherever the token is."""
+    """If any token is replaced, removed or repeated, the normal form changes."""
     draw = random.Random(seed)
     normal = tokens(SAMPLE)
     place = draw.choice([number for number, each in enumerate(normal) if each not in (NEWLINE, INDENT, DEDENT)])

@@ -1,4 +1,4 @@
-"""Classes in scripts and notebooks have the same ids as in files, and are refused if workers would differ."""
+"""Classes in scripts and notebooks have the same ids as in files, and are refused if workers' classes would differ."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ process: Any = None
 
 
 def ask(folder: Path, **request: object) -> str:
-    """Return the output of a child of the warm process."""
+    """Return the output of a request to the warm process, which forks a child for it."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps({"folder": str(folder), **request}) + "\n")
@@ -121,7 +121,7 @@ def test_values_that_the_process_has_changed_are_refused(name: str, tmp_path: Pa
     change, message = CHANGED[name]
     plugin = PLUGIN.replace("FIRST)", "FIRST + WIDTH)") if "injected" in name else PLUGIN
     found = script(tmp_path, f"{HEAD}{plugin}\n{change}", helper=HELPER)
-    if name == "a constant of the script":  # this definition hides the imported name and is treated like any other
+    if name == "a constant of the script":  # a definition that hides the imported name is treated like any other
         assert found[0].startswith(f"{KEY} ")
         return
     assert found[0].startswith(f"refused {KEY} ")

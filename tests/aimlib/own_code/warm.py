@@ -1,7 +1,7 @@
-"""A process that has imported torch and forks a child for each script or list of cells that it receives.
+"""A process that has imported torch, and forks a child for each script or list of cells that it receives.
 
-A request is a line of JSON with a folder and either arguments for Python or notebook cells. The response is a line with
-the output and whether the child succeeded.
+A request is a line of JSON with a folder and either arguments for Python or notebook cells. The response is a line of
+JSON with the child's output and whether the child succeeded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The placement that lists its layers by name."""
+"""The placement `layers`, which lists by name the layers that read the memory."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_values_that_move_between_rows_or_columns_are_detected() -> None:
 
 
 def test_an_edited_value_and_a_missing_row_group_are_detected(tmp_path: Path) -> None:
-    """A file with changed content and the old metadata, like a file written by another Parquet tool."""
+    """The file has changed content but the old metadata, as if another Parquet tool had written it."""
     path, whole = tmp_path / "a.parquet", pa.table({"x": [1, 2, 3], "y": ["a", "b", "c"]})
     write_groups([whole], whole.schema, path)
     with pq.ParquetFile(path) as file:
@@ -114,7 +114,7 @@ def test_an_edited_value_and_a_missing_row_group_are_detected(tmp_path: Path) ->
     ids=["binary", "struct", "list of binary"],
 )
 def test_a_column_with_a_type_that_is_never_written_counts_as_damage(tmp_path: Path, values: pa.Array) -> None:
-    """A damaged schema can turn text into bytes."""
+    """A column can get such a type through damage: a damaged schema can turn text into bytes."""
     path, found = tmp_path / "a.parquet", pa.table({"a": values})
     with pq.ParquetWriter(path, found.schema) as writer:
         writer.write_table(found)

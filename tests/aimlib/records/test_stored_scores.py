@@ -1,4 +1,4 @@
-"""Stored scores are read back unchanged, and contradictions between scores and predictions are reported."""
+"""Stored scores are read back unchanged, and contradictions between scores and predictions are detected."""
 
 from __future__ import annotations
 

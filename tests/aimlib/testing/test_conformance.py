@@ -1,4 +1,4 @@
-"""Every built-in plugin passes the conformance tests that third parties subclass; no plugin is left out."""
+"""Every built-in plugin passes the conformance tests that third parties use as base classes."""
 
 from __future__ import annotations
 
@@ -453,7 +453,7 @@ def test_an_omitted_plugin_is_detected() -> None:
 
 
 def failures(case: Conformance) -> set[str]:
-    """Run a conformance class manually, and return the names of the tests that fail."""
+    """Call the tests of a conformance class without pytest, and return the names of the tests that fail."""
     failed = set()
     for name in dir(case):
         if name.startswith("test_"):
@@ -522,7 +522,7 @@ def test_conformance_tests_detect_a_bad_update() -> None:
 
         @updates.register("bad")
         class Bad(MemoryUpdate):
-            """An update that detaches the features, draws random numbers, and swaps the height and the width."""
+            """An update that detaches the features, draws random numbers, and swaps height and width."""
 
             source = "a test"
 
@@ -690,7 +690,8 @@ def test_a_selection_rule_that_does_not_declare_its_use_of_test_data_is_detected
 
         @selections.register("peeking")
         class Peeking(Selection):
-            """Selects the epoch with the best product of test and validation accuracy, and sorts in place."""
+            """A rule that selects the epoch with the best product of test and validation accuracy, and sorts the rows
+            in place."""
 
             source = "a test"
 
@@ -707,7 +708,7 @@ def test_a_selection_rule_that_does_not_declare_its_use_of_test_data_is_detected
 
 
 class Nearest(TrainingCode):
-    """Predicts the class of the nearest of several training images, more of them in each epoch, and saves each time."""
+    """Predicts the class of the nearest training image, using more images in each epoch, and saves after each epoch."""
 
     source = "a test"
 
@@ -745,7 +746,7 @@ def test_training_code_that_ignores_its_seed_is_detected() -> None:
 
         @trainers.register("guessing")
         class Guessing(TrainingCode):
-            """Guesses, and reports more epochs than planned if three are requested."""
+            """Training code that guesses at random, regardless of the run's seed."""
 
             source = "a test"
 

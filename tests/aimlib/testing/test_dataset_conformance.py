@@ -48,7 +48,7 @@ def fashion(folder: Path, _patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def cifar(kind: Any, classes: int, key: str) -> Made:
-    """Return a function that writes batches in torchvision's layout, with torchvision's MD5 sums replaced by theirs."""
+    """Return a function that writes batches in torchvision's layout, and makes torchvision expect their MD5 hashes."""
 
     def make(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
         top, draw = folder / kind.base_folder, np.random.default_rng(0)
@@ -184,7 +184,8 @@ def test_no_built_in_data_set_is_omitted() -> None:
 
 
 class Careless(DatasetPlugin):
-    """Reads a file to get its shape, redraws its pixels, has labels beyond its classes, and repeats a name."""
+    """A data set that reads a file for its shape, redraws its pixels, repeats a name, and has labels beyond its
+    classes."""
 
     class Config(ComponentConfig):
         """The options of a data set with mistakes."""

@@ -132,7 +132,7 @@ def test_pooling_averages_larger_maps_and_repeats_smaller_ones(height: int, widt
     ("height", "width", "deterministic"), [(8, 6, True), (1, 1, True), (2, 6, True), (5, 6, False)]
 )
 def test_pooling_avoids_adaptive_pooling_where_possible(height: int, width: int, deterministic: bool) -> None:
-    """On CUDA, adaptive pooling has no deterministic backward pass."""
+    """This matters because adaptive pooling has no deterministic backward pass on CUDA."""
     x = drawn(2, 3, height, width).requires_grad_()
     with torch.profiler.profile() as profile:
         pool_to(x, 4, 3).sum().backward()  # type: ignore[no-untyped-call]

@@ -192,7 +192,7 @@ def test_only_the_right_weights_are_fetched_and_they_are_fetched_in_advance(
     assert found == files.cache_of_torchvision() / name
     assert found.read_bytes() == content
     (folder / name).unlink()
-    assert files.download(NAME, address) == found  # the file exists
+    assert files.download(NAME, address) == found  # the existing file is returned
 
 
 def test_fetching_requires_a_torchvision_name(mirror: tuple[str, Path]) -> None:
