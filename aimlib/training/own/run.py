@@ -231,7 +231,7 @@ class OwnRun:
         Raises
         ------
         UsageError: there are no predictions, the predictions contradict an accuracy, or the epoch is not the next one.
-        Paused: the session ends. Do not catch this exception.
+            Paused: the session ends. Do not catch this exception.
         """
         number = self._next(epoch)
         measured, scalars = self._measures(measures)
@@ -266,8 +266,7 @@ class OwnRun:
 
         Raises
         ------
-        UsageError: the path is not a folder.
-        Paused: the session ends. Do not catch this exception.
+        UsageError: the path is not a folder. Paused: the session ends. Do not catch this exception.
         """
         if not isinstance(folder, (str, os.PathLike)):
             raise UsageError(
