@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ablations.store import plans
 from ablations.store.folder import Folder
 from ablations.store.networks import NAME as NETWORK_FILE
 from ablations.store.plans import REMEDY
@@ -249,7 +250,9 @@ def _document(folder: Folder, name: str) -> _Intact:
     if name == ANALYSIS_PLAN:
         _check_frozen(document)
         return _Intact(sealed=True)
-    if (name == STUDY_FILE or name.startswith(PLANS)) and (why := plan_damage(document)):
+    if name == STUDY_FILE and (why := plans.damage(folder, document)):
+        raise Damaged(why)
+    if name.startswith(PLANS) and (why := plan_damage(document)):
         raise Damaged(why)
     intact = document_is_intact(document)
     if intact is False:

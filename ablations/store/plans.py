@@ -11,8 +11,8 @@ from typing import Any, cast
 from ablations.store import parquet_files
 from ablations.store.folder import Folder
 from aimlib.errors import StoreError
-from aimlib.records import ANALYSIS_PLAN, PLANS, SCHEMA_VERSION, STUDY_FILE
-from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, plan_damage
+from aimlib.records import ANALYSIS_PLAN, FILE_NAMES, PLANS, SCHEMA_VERSION, STUDY_FILE
+from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, intact_document, plan_damage, sealed_document
 
 _VERSION = "schema_version"
 REMEDY = f"restore the newest of {PLANS}/*.json under this name"
@@ -55,11 +55,46 @@ def read(folder: Folder) -> dict[str, Any] | None:
     plan = _load(folder, STUDY_FILE)
     if not isinstance(plan, dict):
         raise StoreError(f"{path}: is not the plan of a study; {REMEDY}")
-    if why := plan_damage(plan):
+    if why := damage(folder, plan):
         raise StoreError(f"{path}: is damaged: {why}; {REMEDY}")
     plan.pop(DOCUMENT_KEY, None)
     parquet_files.check_version(path, plan.pop(_VERSION, None), plan.get("package_version"))
     return cast("dict[str, Any]", plan)
+
+
+def damage(folder: Folder, plan: dict[str, Any]) -> str:
+    """Return why the current plan is damaged; empty if it is intact.
+
+    A plan of an earlier version has no checksum. But if a stored plan has one, the current plan was written with one.
+    """
+    if DOCUMENT_KEY not in plan and any(_has_checksum(folder, name) for name in folder.names(PLANS, FILE_NAMES[PLANS])):
+        return plan_damage(plan) or "its checksum is missing"
+    return plan_damage(plan)
+
+
+def _has_checksum(folder: Folder, name: str) -> bool:
+    """Return whether a stored plan is intact and has a checksum."""
+    return sealed_document(folder.read(f"{PLANS}/{name}")) is not None
+
+
+def newest_intact(folder: Folder) -> tuple[str, bytes] | None:
+    """Return the name and content of the newest intact plan that was stored.
+
+    A plan without a checksum is returned only if none has a checksum.
+    """
+    names = sorted(folder.names(PLANS, FILE_NAMES[PLANS]), key=lambda name: int(name.partition(".")[0]), reverse=True)
+    for intact in (sealed_document, _unsealed):
+        for name in names:
+            content = folder.read(f"{PLANS}/{name}")
+            if content is not None and intact(content) is not None:
+                return f"{PLANS}/{name}", content
+    return None
+
+
+def _unsealed(content: bytes) -> dict[str, Any] | None:
+    """Return a plan that need not have a checksum; None if it is damaged."""
+    document = intact_document(content)
+    return None if document is None or plan_damage(document) else document
 
 
 def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:

@@ -7,13 +7,11 @@ An interrupted repair therefore does not lose anything, and the next repair cont
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 import uuid
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -27,14 +25,12 @@ from ablations.store.ledger import read as read_ledger
 from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
 from aimlib.paths import Place, make_folder, place
-from aimlib.records import ANALYSIS_PLAN, LOCKS, PLANS, SEGMENTS, STUDY_FILE, write_groups
-from aimlib.records.checksums import plan_damage
+from aimlib.records import ANALYSIS_PLAN, LOCKS, SEGMENTS, STUDY_FILE, write_groups
 from aimlib.records.ledger import Ledger
 
 DAMAGED = "damaged"
 """Folder for files that were set aside."""
 _LOCK_TIMEOUT_S = 60.0
-_PLAN = re.compile(r"[0-9]+\.json")
 
 
 def inspected(where: str | Place, terms: Terms | None = None, visit: Visitor | None = None) -> Inspection:
@@ -180,17 +176,9 @@ def _schema(groups: list[pa.Table]) -> pa.Schema:
 
 def _restore_plan(folder: Folder) -> str:
     """Make the newest intact plan the current plan; return a description of what was done."""
-    for name in sorted(folder.names(PLANS, _PLAN), key=lambda name: int(name.partition(".")[0]), reverse=True):
-        content = folder.read(f"{PLANS}/{name}")
-        if content is not None and _is_intact(content):
-            folder.replace(STUDY_FILE, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
-            return f"; replaced by {PLANS}/{name}"
-    return "; no intact plan is left, so `ablate run` writes the plan from the study file"
-
-
-def _is_intact(content: bytes) -> bool:
-    try:
-        document: Any = json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(document, dict) and not plan_damage(document)
+    found = plans.newest_intact(folder)
+    if found is None:
+        return "; no intact plan is left, so `ablate run` writes the plan from the study file"
+    name, content = found
+    folder.replace(STUDY_FILE, lambda path: path.write_bytes(content))
+    return f"; replaced by {name}"

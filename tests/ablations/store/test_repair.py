@@ -181,6 +181,51 @@ def test_a_plan_whose_checksum_is_damaged_beyond_recognition_is_replaced(copy: P
     assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
 
 
+def without_checksum(path: Path) -> None:
+    document = json.loads(path.read_bytes())
+    del document["checksum"]
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "change", [without_checksum, lambda path: insert(path, "checksum"), lambda path: insert(path, "ks")]
+)
+def test_a_current_plan_without_a_checksum_is_damaged_if_a_stored_plan_has_one(
+    copy: Path, change: Callable[[Path], None]
+) -> None:
+    change(copy / STUDY_FILE)
+    with pytest.raises(
+        StoreError, match=r"study\.json: is damaged: its checksum is missing; restore the newest of plans"
+    ):
+        ResultStore(copy).read_plan()
+    (line,) = repair(copy)
+    assert line.endswith("; replaced by plans/001.json")
+    assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
+
+
+def insert(path: Path, before: str) -> None:
+    """Insert characters before the last occurrence of a text."""
+    start, found, end = path.read_text().rpartition(before)
+    path.write_text(f"{start}17348bb10b{found}{end}")
+
+
+def test_plans_of_an_earlier_version_have_no_checksums_and_are_intact(copy: Path) -> None:
+    for path in (copy / STUDY_FILE, *(copy / PLANS).iterdir()):
+        without_checksum(path)
+    assert ResultStore(copy).read_plan() == {"name": "first", "seeds": [0, 1]}
+    assert not inspected(copy).damages
+
+
+def test_a_plan_without_a_checksum_replaces_the_current_plan_only_if_there_is_no_better_one(copy: Path) -> None:
+    newest, older = copy / PLANS / "001.json", copy / PLANS / "000.json"
+    without_checksum(newest)
+    (copy / STUDY_FILE).write_text("{")
+    assert repair(copy)[-1].endswith("; replaced by plans/000.json")
+    without_checksum(older)
+    (copy / STUDY_FILE).write_text("{")
+    assert repair(copy)[-1].endswith("; replaced by plans/001.json")
+
+
 def test_a_damaged_frozen_analysis_plan_is_reported_and_kept(copy: Path) -> None:
     document = {"schema_version": 2, "frozen_at": "2026", "runs_before": 0, "sha256": "0" * 64, "content": {}}
     path = copy / "analysis_plan.json"
