@@ -7,7 +7,6 @@ An interrupted repair therefore does not lose anything, and the next repair cont
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 import uuid
 from itertools import count
