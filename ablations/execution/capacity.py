@@ -117,14 +117,14 @@ def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
 
 
 class Room:
-    """Which runs are submitted to Ray: enough to start all workers together, and none that cannot run.
+    """Decides which runs are submitted to Ray: enough to start all workers together, but none that cannot start.
 
     Parameters
     ----------
     resources : resources of one run of each arm; runs with different resources may run side by side.
     nodes : the current nodes, by id.
-    spare : number of additional runs, because an autoscaler adds nodes only for runs that are waiting: one, or as many
-        as fit on the current nodes (at least one), so the cluster doubles at every step.
+    spare : number of additional runs, because an autoscaler adds nodes only for waiting runs. The number is either one,
+        or as many as fit on the current nodes (at least one); in the latter case, the cluster doubles at every step.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class Room:
 
 
 def _times(name: str, available: float, amount: float) -> int:
-    """Return how many times an amount fits; a fraction of a GPU never spans two GPUs."""
+    """Return how many runs fit if each takes this amount of a resource; a fraction of a GPU never spans two GPUs."""
     if name == "GPU" and amount < 1:
         return math.floor(available) * math.floor(1 / amount + 1e-9)
     return math.floor(available / amount + 1e-9)
@@ -223,7 +223,7 @@ def accelerators(nodes: Iterable[Node], resources: Iterable[Resources] = ()) -> 
 
 
 def holds(node: Node, bundle: Mapping[str, float]) -> bool:
-    """Return whether a node could run a task if it were free."""
+    """Return whether a node could run a task if nothing else used the node."""
     return all(node.get(name, 0) >= amount for name, amount in bundle.items())
 
 

@@ -88,7 +88,7 @@ class DeviceFailures:
         ]
 
     def forgive(self, run_id: str) -> list[Device]:
-        """Forget the faults of a run on GPUs where no other run failed; return the GPUs that are used again."""
+        """Forget a run's faults on GPUs where no other run failed; return the GPUs that may be used again."""
         before = self.left_out
         for device in self._devices.values():
             device.faults = [fault for fault in device.faults if fault.runs != {run_id}]

@@ -44,7 +44,7 @@ class InlineExecutor:
         self.resources = tuple(resources)
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Use these resources for each arm's runs."""
+        """Set the resources of each arm's runs."""
         self.resources = tuple(resources)
 
     def begin(self) -> None:

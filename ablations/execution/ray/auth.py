@@ -37,7 +37,7 @@ def prepare_token() -> None:
     ------
     UsageError: ``RAY_AUTH_TOKEN_PATH`` is not the path of a file with a token; Ray would abort the process.
     """
-    if "ray" not in sys.modules:  # later, ray would not notice; the mode is the default for local sessions since 2.59
+    if "ray" not in sys.modules:  # ray ignores later changes; the mode is the default for local sessions since 2.59
         os.environ.setdefault(MODE, "token")
     if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
         return

@@ -25,7 +25,7 @@ from ablations.spec.resources import Resources
 from ablations.store import files
 
 _MANY = 10_000
-"""Maximum number of runs that wait for nodes at once on a growing cluster; `Room` allows fewer."""
+"""Maximum number of runs that wait for nodes at the same time on a growing cluster; `Room` may allow fewer."""
 
 
 class RayExecutor:
@@ -113,7 +113,7 @@ class RayExecutor:
         return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Use these resources for each arm's runs; `check` compares them with Ray's resources."""
+        """Set the resources of each arm's runs; `check` compares them with Ray's resources."""
         self.resources = tuple(resources)
 
     def give(self, resources: Iterable[Resources]) -> None:

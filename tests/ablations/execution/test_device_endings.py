@@ -141,7 +141,7 @@ def test_errors_that_only_resemble_out_of_memory_are_told_apart(
 def test_an_error_in_the_device_ends_as_a_device_error(
     code: int, text: str, end: str, attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path
 ) -> None:
-    """From then on, every call to the device fails, but the ending is still reported."""
+    """After the error, every call to the device fails, but the ending is still reported."""
     error = accelerator_error(code, text)
 
     def lose() -> None:
