@@ -109,7 +109,7 @@ class AffordableRuns:
 
     Parameters
     ----------
-    budget : the budget; None starts all runs at once.
+    budget : the budget; None starts all runs together.
     plan : the study's plan.
     waiting : the session's tasks, seed by seed.
     store : store for the results.
