@@ -111,7 +111,7 @@ def _is_custom(name: str) -> bool:
 
 
 def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
-    """Return how many runs fit at once; each run must fit on one node."""
+    """Return how many runs fit at the same time; each run must fit on one node."""
     wanted = {name: amount for name, amount in needed(resources).items() if amount > 0}
     return sum(min(_times(name, node.get(name, 0), amount) for name, amount in wanted.items()) for node in nodes)
 
@@ -121,15 +121,15 @@ class Room:
 
     Parameters
     ----------
-    resources : resources of one run of each arm; runs with different resources may run side by side.
+    resources : resources of one run of each arm; runs with different resources may run at the same time.
     nodes : the current nodes, by id.
     spare : number of additional runs, because an autoscaler adds nodes only for waiting runs. The number is either one,
         or as many as fit on the current nodes (at least one); in the latter case, the cluster doubles at every step.
 
     Attributes
     ----------
-    runs : the maximum number of runs submitted at once.
-    parallel : how many of the runs that need the most resources fit at once.
+    runs : maximum number of submitted runs that have not ended.
+    parallel : how many of the runs that need the most resources fit at the same time.
     """
 
     def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: Spare = "none") -> None:

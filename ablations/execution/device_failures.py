@@ -29,7 +29,7 @@ class _Fault:
 
 @dataclass
 class Device:
-    """A GPU that failed.
+    """A device on which attempts failed.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Device:
 
 
 class DeviceFailures:
-    """The GPUs on which attempts ended with a device error."""
+    """The devices on which attempts ended with a device error."""
 
     def __init__(self) -> None:
         self._devices: dict[str, Device] = {}

@@ -100,7 +100,7 @@ class RowProofs:
             self._note(name, row["run_id"], selection_problem(config.training, curve, row["selected_epoch"]), "")
 
     def _config(self, text: Any, seed: Any) -> RunConfig | str:
-        """Return the configuration in a row, or why it cannot be read; it is read once for all seeds of an arm."""
+        """Return the configuration in a row, or why it cannot be read; it is parsed once for all seeds of an arm."""
         try:
             document = json.loads(text)
             stored_seed = document.pop("seed")

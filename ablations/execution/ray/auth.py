@@ -1,7 +1,7 @@
 """The token that Ray requires from clients. It must exist before Ray starts, and only its owner may be able to read it.
 
 Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the token to
-``~/.ray/auth_token``, which everyone on the machine can read (mode 0644). Anyone who reads the token can run code as
+``~/.ray/auth_token``, which every user of the machine can read (mode 0644). Anyone who reads the token can run code as
 the user. ``ray start --head`` turns authentication on only if a token already exists.
 """
 

@@ -96,7 +96,7 @@ class RayExecutor:
 
         Raises
         ------
-        UsageError: there is such a node; every run that Ray places there would fail.
+        UsageError: torch can use fewer GPUs on a node; every run that Ray places on the missing GPUs would fail.
         """
         from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- only needed with GPUs
 
@@ -134,7 +134,7 @@ class RayExecutor:
         return Worker
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute the scheduler's runs, as many as fit at once, until none is left or the session ends.
+        """Compute the scheduler's runs, as many in parallel as fit, until none is left or the session ends.
 
         Runs without a report were interrupted: their nodes have ended, or a grace period is over.
         """

@@ -70,7 +70,7 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 
 
 def test_a_study_runs_on_a_gpu_share(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
-    """In an earlier version, every run in such a study ended before it began."""
+    """In an earlier version, every run in a study with GPU shares ended before it began."""
     session = run(
         study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}),
         tmp_path / "out",
