@@ -42,7 +42,7 @@ MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 Time = Annotated[float, Field(ge=0, le=2.5e11)]
 """Seconds since the epoch, limited to the year 9892 so that calendars can show the date."""
 Count = Annotated[int, Field(ge=0, le=10**6)]
-"""A count of individual items; a state with a larger count was not stored by a session."""
+"""A count of individual items; a stored state with a larger count is invalid."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from aimlib.errors import UsageError
 
 
 def paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
-    """Return the runs that have already reached the requested epoch, with their accuracy there in percent."""
+    """Return the runs that have reached the requested epoch, each with its validation accuracy as a fraction."""
     found: dict[str, float | None] = {}
     if all(task.until is None for task in missing.values()):
         return found
