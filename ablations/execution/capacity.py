@@ -111,25 +111,25 @@ def _is_custom(name: str) -> bool:
 
 
 def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
-    """Return how many runs fit at once; each run must fit on one node."""
+    """Return how many runs fit at the same time; each run must fit on one node."""
     wanted = {name: amount for name, amount in needed(resources).items() if amount > 0}
     return sum(min(_times(name, node.get(name, 0), amount) for name, amount in wanted.items()) for node in nodes)
 
 
 class Room:
-    """Which runs are submitted to Ray: enough to start all workers together, and none that cannot run.
+    """Decides which runs are submitted to Ray: enough to start all workers together, but none that cannot start.
 
     Parameters
     ----------
-    resources : resources of one run of each arm; runs with different resources may run side by side.
+    resources : resources of one run of each arm; runs with different resources may run at the same time.
     nodes : the current nodes, by id.
-    spare : number of additional runs, because an autoscaler adds nodes only for runs that are waiting: one, or as many
-        as fit on the current nodes (at least one), so the cluster doubles at every step.
+    spare : number of additional runs, because an autoscaler adds nodes only for waiting runs. The number is either one,
+        or as many as fit on the current nodes (at least one); in the latter case, the cluster doubles at every step.
 
     Attributes
     ----------
-    runs : the maximum number of runs submitted at once.
-    parallel : how many of the runs that need the most resources fit at once.
+    runs : maximum number of submitted runs that have not ended.
+    parallel : how many of the runs that need the most resources fit at the same time.
     """
 
     def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: Spare = "none") -> None:
@@ -196,7 +196,7 @@ class Room:
 
 
 def _times(name: str, available: float, amount: float) -> int:
-    """Return how many times an amount fits; a fraction of a GPU never spans two GPUs."""
+    """Return how many runs fit if each takes this amount of a resource; a fraction of a GPU never spans two GPUs."""
     if name == "GPU" and amount < 1:
         return math.floor(available) * math.floor(1 / amount + 1e-9)
     return math.floor(available / amount + 1e-9)
@@ -223,7 +223,7 @@ def accelerators(nodes: Iterable[Node], resources: Iterable[Resources] = ()) -> 
 
 
 def holds(node: Node, bundle: Mapping[str, float]) -> bool:
-    """Return whether a node could run a task if it were free."""
+    """Return whether a node could run a task if nothing else used the node."""
     return all(node.get(name, 0) >= amount for name, amount in bundle.items())
 
 

@@ -16,7 +16,7 @@ _SAME_FAULT_S = 5.0
 """Period in seconds within which several failures of one GPU count as one: under MPS, a fault in one client terminates
 all clients of the GPU."""
 _FAULTS = 2
-"""Number of faults after which a GPU is excluded from the session."""
+"""Number of faults after which a device is excluded from the session."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class _Fault:
 
 @dataclass
 class Device:
-    """A GPU that failed.
+    """A device on which attempts failed.
 
     Attributes
     ----------
@@ -52,20 +52,20 @@ class Device:
 
 
 class DeviceFailures:
-    """The GPUs on which attempts ended with a device error."""
+    """The devices on which attempts ended with a device error."""
 
     def __init__(self) -> None:
         self._devices: dict[str, Device] = {}
 
     @property
     def left_out(self) -> Mapping[str, Device]:
-        """GPUs on which no more runs start, by name."""
+        """Devices on which no more runs start, by name."""
         return {name: device for name, device in self._devices.items() if device.is_left_out}
 
     def failed(
         self, name: str, host: str, run_id: str, reason: str, now: float, *, never_repeats: bool = False
     ) -> Device | None:
-        """Record a failure; return the GPU if it is excluded from now on.
+        """Record a failure; return the device if it is excluded from now on.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class DeviceFailures:
         return device if len(device.faults) == _FAULTS else None
 
     def met_alone(self, run_id: str) -> list[str]:
-        """Return the GPUs on which only this run failed."""
+        """Return the devices on which only this run failed."""
         return [
             name
             for name, device in self._devices.items()
@@ -88,19 +88,19 @@ class DeviceFailures:
         ]
 
     def forgive(self, run_id: str) -> list[Device]:
-        """Forget the faults of a run on GPUs where no other run failed; return the GPUs that are used again."""
+        """Forget a run's faults on devices where no other run failed; return the devices that may be used again."""
         before = self.left_out
         for device in self._devices.values():
             device.faults = [fault for fault in device.faults if fault.runs != {run_id}]
         return [device for device in before.values() if not device.is_left_out]
 
     def runs(self) -> Counter[str]:
-        """Return how many faults each run had on excluded GPUs."""
+        """Return how many faults each run had on excluded devices."""
         devices = self.left_out.values()
         return Counter(run for device in devices for fault in device.faults for run in fault.runs)
 
     def described(self) -> str:
-        """Return the excluded GPUs, each with the reason for its last fault."""
+        """Return the excluded devices, each with the reason for its last fault."""
         return "; ".join(f"{device} ({device.faults[-1].reason})" for device in self.left_out.values())
 
     def advice(self) -> str:

@@ -72,7 +72,7 @@ class NodesChanged:
     Attributes
     ----------
     nodes : number of nodes.
-    parallel : number of runs that fit on them at once.
+    parallel : number of runs that fit on the nodes at the same time.
     totals : total numbers of CPUs and GPUs of all nodes.
     """
 

@@ -44,7 +44,7 @@ class InlineExecutor:
         self.resources = tuple(resources)
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Use these resources for each arm's runs."""
+        """Set the resources of each arm's runs."""
         self.resources = tuple(resources)
 
     def begin(self) -> None:
@@ -83,7 +83,7 @@ class InlineExecutor:
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def handle(event: ExecutorEvent) -> None:
-            with not_captured():  # the session's output is not part of the run's output
+            with not_captured():  # the session's own output does not belong to the run
                 coordinator.handle(event)
 
         def pause() -> bool:

@@ -1,4 +1,4 @@
-"""Which runs fit side by side on nodes with shared GPUs, device by device."""
+"""Which runs fit at the same time on nodes with shared GPUs, device by device."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def provenance() -> dict[str, str | None]:
 
 
 def versions() -> str:
-    """Return JSON: the versions of Python and of each distribution in `DISTRIBUTIONS`; null if it is not installed."""
+    """Return JSON: the versions of Python and of each distribution in `DISTRIBUTIONS`; null for missing ones."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

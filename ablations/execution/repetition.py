@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 LOSS_TOLERANCE, ACCURACY_TOLERANCE, MOST_TOLERANCE = 0.1, 0.05, 0.25
 """Tolerances on a different kind of device, which rounds sums differently; training amplifies the differences. The
-first is the relative tolerance for the loss in the first epoch. The test accuracy in the selected epoch may differ by
-the second, or as much as between two seeds of the arm, but never by more than the third."""
+first value is the relative tolerance for the loss in the first epoch. The test accuracy in the selected epoch may
+differ by the second value, or by as much as two seeds of the arm may differ, but never by more than the third value."""
 _RARELY, _FEWEST_RUNS = 0.01, 5
 """Probability that two seeds of an arm differ by more than `allowed_accuracies` returns, and the minimum number of runs
 from which their spread is estimated."""
@@ -103,9 +103,9 @@ def allowed_accuracies(directory: Place, named: Mapping[str, tuple[str, int]]) -
     """Return, for each arm, how much a run's test accuracy may differ on a different kind of device, as a fraction.
 
     On such a device, a run can differ at most like a new random draw. Its accuracy may therefore differ as much as the
-    accuracies of two runs of the arm, which are assumed to be normally distributed: only with a probability of .01 do
-    two runs differ by more than this limit (Student's t). However, the limit is always between 5 and 25 percentage
-    points. If the arm has fewer than five finished runs, the limit is 5 percentage points.
+    accuracies of two runs of the arm, which are assumed to be normally distributed: two runs differ by more than this
+    limit only with a probability of .01 (Student's t). However, the limit is always between 5 and 25 percentage points.
+    If the arm has fewer than five finished runs, the limit is 5 percentage points.
     """
     finished = read_settled_of(directory, ["run_id", "status", "test_accuracy"], list(named)).to_pylist()
     by_arm: dict[str, list[float]] = {arm: [] for arm, _ in named.values()}

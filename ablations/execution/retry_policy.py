@@ -2,17 +2,21 @@
 
 This module depends on neither Ray nor storage.
 
-=====================  =================================================================================================
-an attempt ended as    what follows =====================
-================================================================================================= died, machine retried
-after 1 s, doubled up to 60 s; given up after ``resources.max_retries`` retries in a row without progress stalled as
-above, but after at least 5 s full, storage          retried after 30 s, as often as necessary out_of_memory retried
-immediately with a larger share of a GPU; on a whole GPU, given up, or retried once after 30 s if other processes used
-much of the GPU's memory device_error           retried after 5 s on a different GPU; a GPU that failed twice is
-excluded, as are the CPUs of a machine that computed wrong results twice; given up after device errors on three devices
-if no other run had errors on them not_begun              retried after 5 s on a different GPU, or after 1 s in a
-different process failed                 given up; after the same error twice, no more runs of its arm are started
-=====================  =================================================================================================
+===================  ===================================================================================================
+an attempt ended as  what follows
+===================  ===================================================================================================
+died, machine        retried after 1 s, doubled up to 60 s; given up after ``resources.max_retries`` retries in a row
+                     without progress
+stalled              as above, but retried after at least 5 s
+full, storage        retried after 30 s, as often as necessary
+out_of_memory        retried immediately with a larger share of a GPU; on a whole GPU, given up, or retried once after
+                     30 s if other processes used much of the GPU's memory
+device_error         retried after 5 s on a different GPU; given up after device errors on three devices if no other run
+                     had errors on them. A GPU that failed twice is excluded, as are the CPUs of a machine that computed
+                     wrong results twice
+not_begun            retried after 5 s on a different GPU, or after 1 s in a different process
+failed               given up; after the same error twice, no more runs of its arm are started
+===================  ===================================================================================================
 """
 
 from __future__ import annotations

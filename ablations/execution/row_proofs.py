@@ -27,7 +27,7 @@ from analysis.reading.study_proofs import against_plan
 
 _COLUMNS = ("run_id", "status", "seed", "data_fingerprint", "selected_epoch", "config", "identity")
 _AT_ONCE = 16
-"""Number of rows whose scores are held in memory at once as plain values."""
+"""Number of rows whose scores are converted to plain values at a time, which limits memory use."""
 _CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS)
 
 
@@ -53,7 +53,7 @@ class RowProofs:
         self._plan = plan
         self._images = _readable(test_images(where))
         self._where = where
-        self._consistency = Consistency(selections=False)  # the plugins select it below
+        self._consistency = Consistency(selections=False)  # the plugins repeat the selection below
         self._files: dict[str, str] = {}
         self._parsed: dict[str, RunConfig | str] = {}
         self._one_at_a_time = threading.Lock()
@@ -100,7 +100,7 @@ class RowProofs:
             self._note(name, row["run_id"], selection_problem(config.training, curve, row["selected_epoch"]), "")
 
     def _config(self, text: Any, seed: Any) -> RunConfig | str:
-        """Return the configuration in a row, or why it cannot be read; it is read once for all seeds of an arm."""
+        """Return the configuration in a row, or why it cannot be read; it is parsed once for all seeds of an arm."""
         try:
             document = json.loads(text)
             stored_seed = document.pop("seed")

@@ -254,7 +254,7 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
         try:
             device_references.refuse_minority(reference, device, store)  # other devices may have joined in the meantime
         except ComputingError:
-            store.discard_checkpoint(task.run_id)  # this device computed it, as well as the rest of the run
+            store.discard_checkpoint(task.run_id)  # computed by this device, like the rest of the run
             raise
     record = record_of(task, config, outcome, data, None if reference is None else reference.digest)
     weights = getattr(config.model, "weights", None)  # the user's own training code may have no model
@@ -368,7 +368,7 @@ _loaded: dict[tuple[str, str], DataSet] = {}
 
 
 def _load(config: RunConfig, fingerprint: str) -> DataSet:
-    """Return the data, which stays in memory while consecutive runs in this process use the same data."""
+    """Return the data, which stays loaded while consecutive runs in this process use the same data."""
     key = config.data.model_dump_json(), fingerprint
     if key not in _loaded:
         _loaded.clear()

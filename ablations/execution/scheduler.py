@@ -92,7 +92,7 @@ class Scheduler:
             if there == "later":
                 blocked.add(kind)
                 if fit is not None and fit(replace(task, gpus=0.0, custom={})) != "now":
-                    return None  # it lacks CPUs or memory, which tasks of every kind would take
+                    return None  # the task lacks CPUs or host memory, which tasks of every kind would take
         return None
 
     def _give(self, task: Task) -> Task:
@@ -171,4 +171,4 @@ def in_order(tasks: Iterable[Task]) -> list[Task]:
         epochs: int = task.config["training"]["epochs"]
         return float(task.costs.get("multiply_adds", 0) * epochs)
 
-    return sorted(tasks, key=lambda task: (places[task.config["seed"]], -work(task)))  # stable
+    return sorted(tasks, key=lambda task: (places[task.config["seed"]], -work(task)))  # equal tasks keep their order

@@ -68,7 +68,7 @@ class Stop:
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
-        """Within the block, in which runs have a state to save, the first signal only requests the end."""
+        """Within the block, the first signal only requests the end of the session, so that runs save their state."""
         self._gentle = True
         self._install()  # Ray has replaced this package's handlers
         try:

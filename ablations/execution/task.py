@@ -17,7 +17,7 @@ class Task:
     Attributes
     ----------
     directory : the study directory.
-    mark : identifies the directory as the driver's own; see `ResultStore.mark`.
+    mark : identifies the driver's study directory; see `ResultStore.mark`.
     config : the RunConfig as JSON; the worker validates it again.
     costs : the columns of the run's row that are known before the network is trained.
     device, threads : device and number of CPU threads for the training.
@@ -26,7 +26,7 @@ class Task:
     memory_bytes : host memory that a node reserves for the run; 0 if none is reserved.
     custom : custom resources that the run takes from a node, by name.
     session : name of the session that computes the run, which may be asked to stop; empty if there is none.
-    until : number of epochs after which the run saves its state and pauses; None means that it runs to its end.
+    until : number of epochs after which the run saves its state and pauses; None means that the run does not pause.
     grace_seconds : time that the run has to save its state when its process or node must end.
     left_out : names of the excluded GPUs, and of machines whose CPUs are excluded.
     integrity : with ``spot``, the device computes the reference step, and some training steps are repeated; with

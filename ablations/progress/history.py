@@ -1,6 +1,6 @@
 """The stored history of a study: its plan, its settled runs and its failures.
 
-Each settled row is read only once, because it never changes.
+Each settled row is loaded only once, because settled rows never change.
 """
 
 from __future__ import annotations

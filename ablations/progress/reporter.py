@@ -37,7 +37,7 @@ STORE_INTERVAL_S = 5.0
 """Seconds between two stored states."""
 _TICK_S = 1.0
 _BEATS_PER_NODE_TIME = 12
-"""Number of states stored per stored node time; the node time is therefore stored once a minute."""
+"""Number of stored states after which the node time is stored again; this happens about once a minute."""
 _STOP_TIMEOUT_S = 10.0
 _LONGEST_REASON = 500
 

@@ -7,18 +7,17 @@ images):
 
 * ``schema_version``, ``study``, ``session`` (its id), ``host``, ``process``, ``began_at`` and ``at`` (UTC, ISO 8601)
 * ``beat``: increases with every document, so a reader can see that the session is active even if clocks are not
-synchronized; ``every``: seconds between two documents; ``state``: running or ended
+  synchronized; ``every``: seconds between two documents; ``state``: running or ended
 * ``elapsed``; ``left``: expected time until the session ends, or null; ``parallel``: number of concurrent runs;
-``repeated``:
-  number of repeated attempts
+  ``repeated``: number of repeated attempts
 * ``nodes``: number of nodes in the cluster, or 0 if unknown; ``node_seconds``: total uptime of all nodes so far
 * ``resources``: the amount in use and the total, by name
 * ``seconds_per_epoch``: measured in this session, by arm
 * ``runs``: the states of active, retried and failed runs, by run id, see `RunProgress`; ``began`` and ``heard`` are
-seconds before ``at``; at most `MOST_ACTIVE` active runs and the newest `MOST_FAILURES` failures
+  seconds before ``at``; at most `MOST_ACTIVE` active runs and the newest `MOST_FAILURES` failures
 * ``paused``, ``stopped``: run ids. All other runs are either settled, according to the store, or waiting
 * ``outage``: since when and why the storage has been rejecting some of the session's writes; empty if it accepts all of
-them, and missing in the states of earlier versions
+  them, and missing in the states of earlier versions
 * ``messages``: a list of entries with ``at`` (seconds since the epoch) and ``text``, the newest last
 """
 
@@ -43,7 +42,7 @@ MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 Time = Annotated[float, Field(ge=0, le=2.5e11)]
 """Seconds since the epoch, limited to the year 9892 so that calendars can show the date."""
 Count = Annotated[int, Field(ge=0, le=10**6)]
-"""A count of individual items; a state with a larger count was not stored by a session."""
+"""A count of individual items; a stored state with a larger count is invalid."""
 
 
 @dataclass(slots=True)

@@ -155,7 +155,7 @@ class StudyState:
         return row.reason if row else ""
 
     def _take_pace(self, active: Mapping[str, _Session]) -> None:
-        """Set each arm's pace to the mean over the active sessions, and the number of concurrent runs to their sum."""
+        """Set each arm's pace to the mean over the active sessions, and add up their numbers of concurrent runs."""
         stored = [session.stored for session in active.values()]
         for name, arm in self._progress.arms.items():
             paces = [s.seconds_per_epoch[name] for s in stored if name in s.seconds_per_epoch]
@@ -194,7 +194,7 @@ class StudyState:
     def _left(active: Mapping[str, _Session], now: float, estimated: float | None) -> float | None:
         """Return the seconds left.
 
-        If there is only one session, its own value is preferred, because it is based on more data.
+        If there is only one session, the session's own estimate is preferred, because it is based on more data.
         """
         sessions = list(active.values())
         if not sessions:

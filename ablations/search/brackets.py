@@ -110,7 +110,7 @@ class Brackets:
         return outcome(trial.run_ids, found, failed, self.reached(trial))
 
     def epochs(self, batch: Batch, rung: int) -> int:
-        """Return the number of epochs after which a batch's rung ends; the budget if the batch has no such rung."""
+        """Return the number of epochs after which a batch's rung ends; the budget if the batch lacks this rung."""
         ends = self._spec.rungs(batch.budget)
         return ends[rung] if rung < len(ends) else batch.budget
 

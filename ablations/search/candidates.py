@@ -1,4 +1,7 @@
-"""Conversion of the values drawn for an arm to complete runs; the arms that depend on it must also be buildable."""
+"""Conversion of the values drawn for an arm into complete run configurations.
+
+The arms that depend on that arm must also be buildable.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _is_in(name: str, known: Iterable[str]) -> bool:
 
 
 def _impossible(condition: Condition, names: Mapping[str, Parameter]) -> str:
-    """Return why a condition can never be true; empty if it can be, or if its parameter belongs to other arms."""
+    """Return why a condition can never be true; empty if it can be true, or if its parameter belongs to other arms."""
     other = names.get(condition.name)
     if other is None:
         return ""

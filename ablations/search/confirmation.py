@@ -20,7 +20,7 @@ class Confirmation:
 
     Attributes
     ----------
-    document : content of its study file: the study without the search.
+    document : content of the study file, which is the original study without its search.
     places : name of the arm in which a trial is confirmed, by trial name.
     """
 

@@ -31,7 +31,7 @@ def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _admitting(parameter: Parameter, parameters: list[Parameter]) -> dict[str, Any]:
-    """Return values of all parameters on which this one depends, directly or indirectly, such that it is drawn."""
+    """Return values of all parameters on which a parameter depends, directly or indirectly, such that it is drawn."""
     names = {each.name: each for each in parameters}
     found: dict[str, Any] = {}
     if parameter.only_if is not None:

@@ -183,7 +183,7 @@ class ArmSearch:
         )
 
     def tell(self, batch: Batch, outcomes: Mapping[int, Outcome]) -> None:
-        """Report a batch's outcomes. A repeated configuration has the earlier outcome and no cost."""
+        """Report a batch's outcomes. A repeated configuration gets its earlier outcome at no cost."""
         for trial in batch.trials:
             if not trial.buildable:
                 self.trials.append(trial)

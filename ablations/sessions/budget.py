@@ -52,7 +52,7 @@ class Budget:
 
         Raises
         ------
-        UsageError: the text is not such an amount, or the amount is 0.
+        UsageError: the text is not an amount of device hours, or the amount is 0.
         """
         found = _AMOUNT.fullmatch(text)
         if found is None:
@@ -109,7 +109,7 @@ class AffordableRuns:
 
     Parameters
     ----------
-    budget : the budget; None starts all runs at once.
+    budget : the budget; None starts all runs together.
     plan : the study's plan.
     waiting : the session's tasks, seed by seed.
     store : store for the results.

@@ -144,7 +144,10 @@ class Coordinator:
         self._notices.put(text)
 
     def _waits_for_storage(self, run_id: str, reason: str) -> None:
-        """Record that a run is waiting for the storage; this process may reach it if only that node is cut off."""
+        """Record that a run is waiting for the storage.
+
+        If only the run's node is cut off, this process can still use the storage.
+        """
         if reason:
             self._waiting[run_id] = reason
         else:

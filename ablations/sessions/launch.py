@@ -30,7 +30,7 @@ Executor = Literal["ray", "inline"]
 
 
 def refuse_unknown_executor(executor: object) -> None:
-    """Raise an error for an unknown executor; otherwise, any other text would silently select an executor."""
+    """Raise an error for an unknown executor; without this check, a misspelled name would silently select one."""
     if executor not in get_args(Executor):
         raise UsageError(f"--executor {unknown_name('executor', str(executor), get_args(Executor))}")
 

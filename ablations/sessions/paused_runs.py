@@ -1,4 +1,4 @@
-"""Runs that a search pauses at an epoch, and settles there if it gives them up."""
+"""Runs that a search pauses at an epoch, and settles at that epoch if the search gives them up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aimlib.errors import UsageError
 
 
 def paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
-    """Return the runs that have already reached the requested epoch, with their accuracy there in percent."""
+    """Return the runs that have reached the requested epoch, each with its validation accuracy as a fraction."""
     found: dict[str, float | None] = {}
     if all(task.until is None for task in missing.values()):
         return found
@@ -29,7 +29,7 @@ def prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str],
 
     Raises
     ------
-    UsageError: the study has no such run, or another process holds it.
+    UsageError: the study does not contain a run, or another process holds the run.
     """
     for run_id in run_ids:
         if run_id not in todo:

@@ -31,7 +31,7 @@ def refuse_another_study(store: ResultStore, plan: Plan, settled: Collection[str
 
     Raises
     ------
-    UsageError: the directory contains such results.
+    UsageError: the directory contains results of a different study.
     """
     if (found := another_study(store.read_plan(), plan, settled)) is not None:
         raise UsageError(f"{store.location}: {found}")

@@ -3,7 +3,7 @@
 At every planned look, the results are analyzed, and seeds are added if the verdict is open. No results are analyzed
 between looks, so the overall error rate across all looks stays as planned.
 
-If the verdict may be read after any number of pairs, it is read after every block of pairs.
+If the plan allows a verdict after any number of pairs, the results are analyzed after every block of pairs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RunSeeds = Callable[[Sequence[int]], SessionResult]
 
 
 def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> SessionResult:
-    """Run to the first look, and then from look to look, until no question is open or no look is left.
+    """Compute runs up to the first look, then up to each further look, until no question is open or no look is left.
 
     Parameters
     ----------

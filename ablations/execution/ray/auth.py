@@ -1,7 +1,7 @@
 """The token that Ray requires from clients. It must exist before Ray starts, and only its owner may be able to read it.
 
 Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the token to
-``~/.ray/auth_token``, which everyone on the machine can read (mode 0644). Anyone who reads the token can run code as
+``~/.ray/auth_token``, which every user of the machine can read (mode 0644). Anyone who reads the token can run code as
 the user. ``ray start --head`` turns authentication on only if a token already exists.
 """
 
@@ -37,7 +37,7 @@ def prepare_token() -> None:
     ------
     UsageError: ``RAY_AUTH_TOKEN_PATH`` is not the path of a file with a token; Ray would abort the process.
     """
-    if "ray" not in sys.modules:  # later, ray would not notice; the mode is the default for local sessions since 2.59
+    if "ray" not in sys.modules:  # ray ignores later changes; the mode is the default for local sessions since 2.59
         os.environ.setdefault(MODE, "token")
     if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
         return

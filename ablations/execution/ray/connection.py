@@ -63,7 +63,7 @@ class Connection:
         place = contextlib.ExitStack()
         if self.address is None:
             prepare_token()
-            place.enter_context(on_loopback())  # before anything imports ray, which reads it on import
+            place.enter_context(on_loopback())  # before ray is imported, which reads the switch
         # The thread is a daemon, because ending the process without closing the connection must not block.
         self._thread = threading.Thread(target=self._live, args=(place,), name="ray", daemon=True)
         self._thread.start()

@@ -2,9 +2,9 @@
 
 `ray start --block` runs in every KubeRay pod, and on Slurm's nodes under `ray symmetric-run`. It reacts to SIGTERM by
 draining its node: no new tasks start there, and the node ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s), or
-earlier if nothing is running there any more. Ray does not inform workers, so a worker with a state to save must ask.
-`ray drain-node` and autoscalers announce the end of a node in the same way. A raylet that receives SIGTERM itself, for
-example from `ray stop`, kills its workers immediately.
+earlier if nothing is running there any more. Ray does not inform workers, so a worker with a state to save must ask
+Ray. `ray drain-node` and autoscalers announce the end of a node in the same way. A raylet that receives SIGTERM itself,
+for example from `ray stop`, kills its workers immediately.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DrainCheck:
 
 
 def is_draining() -> bool:
-    """Ask the cluster; return False if it does not answer, or if this version of Ray cannot say."""
+    """Ask the cluster; return False if it does not answer, or if this version of Ray cannot provide an answer."""
     client: Any = getattr(ray._private.worker.global_worker, "gcs_client", None)
     if client is None or not hasattr(client, "get_draining_nodes"):
         return False

@@ -25,7 +25,7 @@ from ablations.spec.resources import Resources
 from ablations.store import files
 
 _MANY = 10_000
-"""Maximum number of runs that wait for nodes at once on a growing cluster; `Room` allows fewer."""
+"""Maximum number of runs that wait for nodes at the same time on a growing cluster; `Room` may allow fewer."""
 
 
 class RayExecutor:
@@ -96,7 +96,7 @@ class RayExecutor:
 
         Raises
         ------
-        UsageError: there is such a node; every run that Ray places there would fail.
+        UsageError: torch can use fewer GPUs on a node; every run that Ray places on the missing GPUs would fail.
         """
         from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- only needed with GPUs
 
@@ -113,7 +113,7 @@ class RayExecutor:
         return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
     def expect(self, resources: Iterable[Resources]) -> None:
-        """Use these resources for each arm's runs; `check` compares them with Ray's resources."""
+        """Set the resources of each arm's runs; `check` compares them with Ray's resources."""
         self.resources = tuple(resources)
 
     def give(self, resources: Iterable[Resources]) -> None:
@@ -134,7 +134,7 @@ class RayExecutor:
         return Worker
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute the scheduler's runs, as many as fit at once, until none is left or the session ends.
+        """Compute the scheduler's runs, as many in parallel as fit, until none is left or the session ends.
 
         Runs without a report were interrupted: their nodes have ended, or a grace period is over.
         """

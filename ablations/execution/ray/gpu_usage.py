@@ -61,8 +61,9 @@ class Usage:
 
         Parameters
         ----------
-        trapped : a run is waiting for a worker that Ray cannot place anywhere else, and Tune does not return the run.
-            The run is then allowed to start on an excluded GPU, where it ends immediately and becomes available again.
+        trapped : whether a run is waiting for a worker that Ray can place only on an excluded GPU. Tune does not return
+            such a run. The run is therefore allowed to start on that GPU, where it ends immediately and becomes
+            available again.
         """
         self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())

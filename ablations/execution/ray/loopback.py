@@ -114,7 +114,10 @@ def _owners(root: Path) -> dict[str, tuple[int, str]]:
 
 
 def _program(folder: Path) -> str:
-    """Return the first words of the command line, or the short name if there is no command line."""
+    """Return a program's name from its command line; if the command line is empty, return the short name.
+
+    For Python, the result is the name of the script.
+    """
     words = (folder / "cmdline").read_bytes().split(b"\0")
     name = Path(words[0].decode(errors="replace")).name
     if name.startswith("python"):  # the name of the script is more informative

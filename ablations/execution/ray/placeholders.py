@@ -144,7 +144,7 @@ class Placeholders:
         node.placeholders.append(_Placeholder(self._start(name, amount), amount, now))
 
     def _in_vain(self, node: _Node, pending: _Placeholder, now: float) -> None:
-        """Request the smallest share if no whole GPU is free; pause if no such share is free either."""
+        """Request the smallest share if no whole GPU is free; pause if that share is not free either."""
         _let_go(node, lambda each: each is pending)
         if pending.amount > self._piece:
             node.whole_in_vain = True

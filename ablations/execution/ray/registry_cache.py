@@ -1,4 +1,4 @@
-"""Tune's registry of trainables, read once per session.
+"""A cache of Tune's registry of trainables, which is fetched once per session.
 
 For every run, Tune fetches the worker class several times from the cluster's control store and unpickles it. The class
 does not change within a session, and each round trip delays the next run.
@@ -42,7 +42,7 @@ def _methods(known: Any) -> dict[str, Any]:
     def contains(category: str, key: str) -> bool:
         if (category, key) not in found and kind.contains(known, category, key):
             found.add((category, key))
-        return (category, key) in found  # entries that are missing may be registered later
+        return (category, key) in found  # only present entries are cached, because missing ones may be registered later
 
     @cache
     def get(category: str, key: str) -> Any:

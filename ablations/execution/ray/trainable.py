@@ -115,7 +115,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._limit = float(config["stall_seconds"])
         self._left_out = {Slot(*slot) for slot in json.loads(config.get("left_out", "[]"))}
         if self._task.device == "cpu":
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # even if the nodes of a cluster were started without our settings
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # even if a node was started without this package's settings
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._pause = threading.Event()
         self._until: float | None = None

@@ -33,7 +33,7 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
 
     Raises
     ------
-    UsageError: there is such a node, or a node does not answer.
+    UsageError: torch can use fewer GPUs on a node, or a node does not answer.
     """
     counted = {node: int(has["GPU"]) for node, has in nodes.items() if has.get("GPU", 0) >= 1}
     answers = {node: usable_here() for node in counted} if here else _asked(list(counted))

@@ -33,7 +33,8 @@ def wait_for_nodes(
 
     Raises
     ------
-    UsageError: there is no such node after `limit`; the message names the missing resources.
+    UsageError: after `limit` seconds, some kind of run still does not fit on any node; the message names the missing
+        resources.
     """
     wanted, deadline = list(resources), time.monotonic() + limit
     there = nodes()

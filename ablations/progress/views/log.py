@@ -20,7 +20,7 @@ _SHOWN = 3
 
 
 class LineView:
-    """Prints ended and retried runs, messages, and progress once a minute.
+    """Prints ended runs, retried runs and messages; if nothing happens, prints the progress once a minute.
 
     Parameters
     ----------

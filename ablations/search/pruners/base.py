@@ -25,7 +25,7 @@ class PrunerConfig(ComponentConfig):
 class Pruner(ABC):
     """Builds an Optuna pruner. A step is an epoch, and the value is the mean validation accuracy over the seeds.
 
-    All trials in a batch are trained up to a rung before Optuna is asked about each of them in numerical order. The
+    All trials in a batch are trained up to a rung before Optuna is asked about each trial in numerical order. The
     order in which runs end therefore does not matter.
     """
 

@@ -70,7 +70,7 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 
 
 def test_a_study_runs_on_a_gpu_share(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
-    """In an earlier version, every run in such a study ended before it began."""
+    """In an earlier version, every run in a study with GPU shares ended before it began."""
     session = run(
         study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}),
         tmp_path / "out",
@@ -141,7 +141,7 @@ def test_errors_that_only_resemble_out_of_memory_are_told_apart(
 def test_an_error_in_the_device_ends_as_a_device_error(
     code: int, text: str, end: str, attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path
 ) -> None:
-    """From then on, every call to the device fails, but the ending is still reported."""
+    """After the error, every call to the device fails, but the ending is still reported."""
     error = accelerator_error(code, text)
 
     def lose() -> None:

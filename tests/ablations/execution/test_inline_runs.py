@@ -319,7 +319,7 @@ def test_a_session_waits_for_runs_that_another_process_is_computing(
     claim = store.lock_run(plan.runs[0].run_id)
     assert claim is not None
     began = time.monotonic()
-    threading.Timer(3.0, claim.release).start()  # that process gave up without a result
+    threading.Timer(3.0, claim.release).start()  # as if another process gave up without a result
     session = compute(study(), directory)
     assert time.monotonic() - began > 3.0
     assert (session.computed, session.failed, session.open) == (4, {}, ())

@@ -123,7 +123,7 @@ def test_other_kinds_of_unequal_tuning_cause_warnings(study: StudyMaker) -> None
 
 
 def test_a_corner_whose_control_cannot_be_built_is_skipped(study: StudyMaker) -> None:
-    """Permuting a memory that does not depend on the image has no effect, so such a trial could not be judged by its
+    """Permuting a memory that does not depend on the image has no effect, so the trial could not be judged by its
     control."""
     permuted = {"arms.permuted": {"of": "aim", "control": "permuted_memory"}}
     said = notes(study({"search": {**SEARCH, "vary": "aim", "over": ["model.update"]}, **permuted}))

@@ -91,7 +91,7 @@ def at_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int, act: Callable[[], obje
     monkeypatch.setattr(run_task._Supervisor, "epoch", called)
 
 
-SLOW = pytest.mark.slow  # the same path through the code
+SLOW = pytest.mark.slow  # covers the same code as the other cases
 
 
 @pytest.mark.parametrize(

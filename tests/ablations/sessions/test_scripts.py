@@ -53,7 +53,7 @@ def script(folder: Path, text: str, **names: str) -> subprocess.CompletedProcess
     # Workers that import code from a script are tested in test_own_code_runs.py
     "executor",
     [
-        pytest.param("inline", marks=pytest.mark.slow),  # so is a script with its own code in test_own_code_runs.py
+        pytest.param("inline", marks=pytest.mark.slow),  # test_own_code_runs.py also runs a script inline
         pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")]),
     ],
 )

@@ -12,7 +12,7 @@ KIND = registry.TEST
 
 @pytest.fixture(autouse=True)
 def entry():
-    """Register a list, which every read unpickles as a new object."""
+    """Register a list; without a cache, every access unpickles the list as a new object."""
     known = registry._global_registry
     known.register(KIND, "entry", [1])
     yield known
