@@ -153,7 +153,8 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
         return study
     study = storage.get_study_id_from_name(name)
     attributes = storage.get_study_user_attrs(study)
-    if not attributes and not storage.get_n_trials(study):  # the copy's writer was killed in between
+    if not attributes and not storage.get_n_trials(study):
+        # The process that created the study was killed before it marked the study as a copy.
         storage.set_study_user_attr(study, _OWNER, owner)
     elif attributes.get(_OWNER) != owner:
         raise UsageError(
