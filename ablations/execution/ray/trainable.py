@@ -85,7 +85,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return what has happened since the last call; wait until something happens."""
+        """Return the events since the last call; if there are none, wait for an event."""
         if self._thread is None:
             self._begin()
         events = [self._wait()]
