@@ -115,7 +115,7 @@ def test_options_are_drawn_only_if_their_plugin_was_chosen() -> None:
             "model.read_init": "own",
         }
     )
-    drawn = suggest(fixed, parameters)  # any method that `fixed` lacks would raise an error
+    drawn = suggest(fixed, parameters)  # calling any method that `fixed` lacks raises an error
     assert drawn == {
         "model": {
             "memory": {"name": "dense_ones", "channels": 32, "inputs": 7, "initial_scale": 0.5},
