@@ -166,7 +166,7 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
-    """Return whether a trial in the copy is this trial at an earlier or later time."""
+    """Return whether two records can be of the same trial; either record may be more recent."""
     steps = old.intermediate_values.keys() & new.intermediate_values.keys()
     if old.params != new.params or any(old.intermediate_values[n] != new.intermediate_values[n] for n in steps):
         return False

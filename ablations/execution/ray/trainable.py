@@ -184,7 +184,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return self._pause.is_set()
 
     def _wait(self) -> dict[str, Any]:
-        """Return the next event, or a heartbeat; end the process if the run produces neither."""
+        """Return the next event or a heartbeat; end the process if the run hangs."""
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
             if self._drain.seen():
