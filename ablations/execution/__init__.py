@@ -1,1 +1,1 @@
-"""Where and how runs are computed: which run is next, on which worker, and what follows the end of an attempt."""
+"""Where and how runs are computed: which run starts next, on which worker, and what happens after an attempt ends."""

@@ -164,7 +164,7 @@ def message_of(error: BaseException) -> str:
 
     For an error in the user's own code, the result also contains the file, the line and the function.
     """
-    text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # avoids a search in a long text
+    text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # limits the search for secrets
     place = place_in_own_code(error)
     where = f" ({place})" if place and place not in text else ""
     told = storable(f"{type(error).__name__}: {without_secrets(text)}", LONGEST_MESSAGE - len(where))

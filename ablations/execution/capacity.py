@@ -196,7 +196,7 @@ class Room:
 
 
 def _times(name: str, available: float, amount: float) -> int:
-    """Return how many runs fit if each takes this amount of a resource; a fraction of a GPU never spans two GPUs."""
+    """Return how many runs fit if each run takes this amount of a resource; a share of a GPU never spans two GPUs."""
     if name == "GPU" and amount < 1:
         return math.floor(available) * math.floor(1 / amount + 1e-9)
     return math.floor(available / amount + 1e-9)
@@ -230,7 +230,7 @@ def holds(node: Node, bundle: Mapping[str, float]) -> bool:
 def types_of_seeds(
     seeds: Sequence[int], types: Mapping[str, float], before: Mapping[int, str] | None = None
 ) -> dict[int, str]:
-    """Return the GPU type for each seed: all arms of a seed use the same type, or they would not form pairs.
+    """Return the GPU type for each seed: all arms of a seed use the same type, because their runs form pairs.
 
     Parameters
     ----------

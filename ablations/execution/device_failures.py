@@ -80,7 +80,7 @@ class DeviceFailures:
         return device if len(device.faults) == _FAULTS else None
 
     def met_alone(self, run_id: str) -> list[str]:
-        """Return the devices on which only this run failed."""
+        """Return the devices on which this run failed and no other run did."""
         return [
             name
             for name, device in self._devices.items()
@@ -95,7 +95,7 @@ class DeviceFailures:
         return [device for device in before.values() if not device.is_left_out]
 
     def runs(self) -> Counter[str]:
-        """Return how many faults each run had on excluded devices."""
+        """Return the number of faults on excluded devices, by run id."""
         devices = self.left_out.values()
         return Counter(run for device in devices for fault in device.faults for run in fault.runs)
 

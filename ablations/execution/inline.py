@@ -77,13 +77,13 @@ class InlineExecutor:
             coordinator.handle(AttemptEnded(task.run_id, ending))
             if ending.process_spent:
                 stop.request(f"this process can no longer use its GPU: {ending.reason}")
-            elif scheduler.devices.left_out:  # this process has no other device
+            elif scheduler.devices.left_out:  # this process cannot use any other device
                 devices = scheduler.devices
                 stop.request(f"computed wrong results twice: {devices.described()}; {devices.advice()}")
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def handle(event: ExecutorEvent) -> None:
-            with not_captured():  # the session's own output does not belong to the run
+            with not_captured():  # the session's own output is not part of the run's log
                 coordinator.handle(event)
 
         def pause() -> bool:

@@ -79,7 +79,7 @@ class Meter:
         shape: ImageShape = datasets.create(config.data).shape()
         timer = StepTimer(config, noise(shape, config.training.batch_size), self.device, threads)
         step_seconds, evaluation_seconds = timer.measure(seconds)
-        host_bytes = host_memory.private_peak()  # before the profiler, which uses memory itself
+        host_bytes = host_memory.private_peak()  # read before the profiler uses memory
         on_gpu = self.device.type == "cuda"
         footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
         del timer

@@ -138,5 +138,5 @@ def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, 
             if share - _LITTLE <= free < best[0]:
                 best = (free, machine, [device])
         if best[0] <= share + _LITTLE:
-            break  # no GPU can be filled better
+            break  # no GPU can be filled more completely
     return best[1], best[2]

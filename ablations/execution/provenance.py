@@ -1,4 +1,4 @@
-"""Where a result comes from: the machine, the code, the library versions, and the distributions of its components.
+"""Where a result comes from: the machine, the code, the library versions, and the components' distributions.
 
 No environment variables are recorded. No function here raises an error, because a result of unknown origin is still a
 result; unknown values are null.

@@ -100,7 +100,7 @@ def repeated(directory: Place, run_ids: Sequence[str], named: Mapping[str, tuple
 
 
 def allowed_accuracies(directory: Place, named: Mapping[str, tuple[str, int]]) -> dict[str, float]:
-    """Return, for each arm, how much a run's test accuracy may differ on a different kind of device, as a fraction.
+    """Return, by arm, how much a run's test accuracy may differ on a different kind of device, as a fraction.
 
     On such a device, a run can differ at most like a new random draw. Its accuracy may therefore differ as much as the
     accuracies of two runs of the arm, which are assumed to be normally distributed: two runs differ by more than this
@@ -244,7 +244,7 @@ def _difference(name: str, one: Any, other: Any) -> str:
 
 
 def _beyond(stored: Mapping[str, Any], again: Mapping[str, Any], far: float) -> Iterator[str]:
-    """Yield the differences that a different kind of device does not explain; `far` is the limit for accuracies."""
+    """Yield the differences that a different kind of device cannot explain; `far` is the limit for accuracies."""
     if stored["status"] != again["status"]:
         yield f"status is {again['status']} instead of {stored['status']}"
     one, other = (np.array((row["epochs.train_loss"] or [np.nan])[:1], dtype=np.float64)[0] for row in (stored, again))

@@ -44,7 +44,7 @@ _DEVICES_PER_RUN = 3
 """Number of GPUs with device errors after which a run is given up if no other run had errors on them, because the run's
 own code may cause the errors."""
 _DEVICES_IF_NEVER_REPEATED = 2
-"""The corresponding number for a run whose steps had different results in every repetition."""
+"""As `_DEVICES_PER_RUN`, but for a run in which a step had a different result in every repetition."""
 _NEIGHBOUR_DELAY_S = 30.0
 """Delay in seconds before a retry after a run ran out of memory because other processes used the memory."""
 _PACKING = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -148,7 +148,7 @@ class RetryPolicy:
         self._runs[task.run_id].given = task.gpus
 
     def progressed(self, run_id: str) -> None:
-        """Record the progress of a run, which resets its count of deaths to zero."""
+        """Record that a run has made progress, and reset its count of deaths to zero."""
         if run_id in self._runs:
             run = self._runs[run_id]
             run.deaths, run.progressed = 0, self._clock()

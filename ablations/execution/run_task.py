@@ -254,7 +254,7 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
         try:
             device_references.refuse_minority(reference, device, store)  # other devices may have joined in the meantime
         except ComputingError:
-            store.discard_checkpoint(task.run_id)  # computed by this device, like the rest of the run
+            store.discard_checkpoint(task.run_id)  # this device computed the checkpoint
             raise
     record = record_of(task, config, outcome, data, None if reference is None else reference.digest)
     weights = getattr(config.model, "weights", None)  # the user's own training code may have no model

@@ -113,7 +113,7 @@ class Scheduler:
         return self._entries[run_id].task.arm
 
     def progressed(self, run_id: str) -> None:
-        """Record the progress of a run, which resets its count of deaths to zero."""
+        """Record that a run has made progress, and reset its count of deaths to zero."""
         self._policy.progressed(run_id)
 
     def ended(self, run_id: str, ending: Ending) -> Decision:

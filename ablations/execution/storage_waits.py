@@ -77,7 +77,7 @@ class StorageWaits:
         """Return whether a run can continue although its state could not be saved.
 
         After an epoch, the run can continue, because the next save includes this state. If the run must pause, True
-        means that it tries to save again.
+        means that the run tries to save again.
         """
         if not self.outages.passes(error):
             return False

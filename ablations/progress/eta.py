@@ -126,7 +126,7 @@ def makespan(running: Iterable[float], waiting: Iterable[float], slots: int) -> 
     slots = max(1, slots)
     free = sorted(max(0.0, left) for left in running)
     free = [0.0] * (slots - len(free)) + free
-    extra = len(free) - slots  # more runs than slots (a node was lost): the first runs to end are not replaced
+    extra = len(free) - slots  # more runs than slots, because a node was lost: the first runs that end are not replaced
     ends = max(free, default=0.0)
     if extra > 0:
         free = free[extra:]

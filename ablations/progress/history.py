@@ -70,7 +70,7 @@ _MOST_EPOCHS = 2**31
 
 
 def _count(epochs: object) -> int:
-    """Return a value as a number of epochs. Raise ValueError if it is not a number of epochs."""
+    """Return a value as a number of epochs; raise ValueError if the value is invalid."""
     if type(epochs) is not int or not 0 < epochs < _MOST_EPOCHS:
         raise ValueError(f"{epochs!r} is not a number of epochs")
     return epochs

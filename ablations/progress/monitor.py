@@ -23,7 +23,7 @@ from aimlib.records import STUDY_FILE
 
 _HEARTBEAT_S = 60.0
 _READING_S = 1.0
-"""Time limit for reading settled rows in one poll; at first there may be thousands of rows."""
+"""Time limit for reading settled rows in one poll; the first poll may find thousands of rows."""
 _PAGE_S = 4.0
 """Minimum time between two updates of the page."""
 

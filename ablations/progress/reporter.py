@@ -105,7 +105,7 @@ class ProgressReporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Show the final state, leave it on the screen, and record that this session has ended."""
+        """Show the final state, which stays on the screen, and record that this session has ended."""
         self._over.set()
         hangs = False
         if self._thread is not None:
@@ -191,7 +191,7 @@ class ProgressReporter:
 
     @contextmanager
     def _harmless(self, trouble: str) -> Iterator[None]:
-        """Report an error in the body once instead of raising it, because it must not end the study."""
+        """Report an error in the block once instead of raising it, because the error must not end the study."""
         try:
             yield
         except Exception as error:  # noqa: BLE001

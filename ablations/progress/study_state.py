@@ -155,7 +155,7 @@ class StudyState:
         return row.reason if row else ""
 
     def _take_pace(self, active: Mapping[str, _Session]) -> None:
-        """Set each arm's pace to the mean over the active sessions, and add up their numbers of concurrent runs."""
+        """Set each arm's pace to the mean over the active sessions, and add up the sessions' concurrent runs."""
         stored = [session.stored for session in active.values()]
         for name, arm in self._progress.arms.items():
             paces = [s.seconds_per_epoch[name] for s in stored if name in s.seconds_per_epoch]
@@ -243,9 +243,9 @@ class StudyState:
 
     @staticmethod
     def _silence(session: _Session, active: Mapping[str, _Session], now: float) -> str:
-        """Return an alert if a session has not ended but has not stored a state for a while.
+        """Return an alert if a session that has not ended has not stored a state for a while.
 
-        Otherwise return nothing.
+        Otherwise, return an empty value.
         """
         age, stored = session.age(now), session.stored
         who = f"the driver on {clean(stored.host)} (process {stored.process})"

@@ -51,7 +51,7 @@ class Brackets:
         }
 
     def stopped(self) -> list[str]:
-        """Return the ids of the runs that do not continue."""
+        """Return the ids of the runs whose trials were stopped."""
         return [run_id for trial in self._stopped for run_id in trial.run_ids]
 
     def going(self, arm: str) -> list[Trial]:

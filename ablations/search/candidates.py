@@ -30,7 +30,7 @@ class Candidate:
     Attributes
     ----------
     problem : why the configuration cannot be run or confirmed; empty if it can be.
-    identity : text that is equal for equal configurations, as they would be confirmed.
+    identity : text that is the same for two configurations whose confirmations would be the same.
     run_ids : ids of its runs in the screening, seed by seed.
     budget : number of epochs per run.
     violations : amount by which the configuration violates each constraint, as a fraction of the bound; at most 0 if it

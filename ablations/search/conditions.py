@@ -24,7 +24,7 @@ def conditional(parameters: Sequence[Parameter], when: When) -> list[Parameter]:
 
     Raises
     ------
-    ConfigError: parameters depend on each other in a circle, or a condition can never be true.
+    ConfigError: parameters depend on each other in a cycle, or a condition can never be true.
     """
     names = {parameter.name: parameter for parameter in parameters}
     problems: list[str] = []

@@ -85,7 +85,7 @@ def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile, t
 
 
 def _fixed(study: StudyFile, spec: SearchSpec) -> set[str]:
-    """Return the identities of the arms that are not changed by a search."""
+    """Return the identities of the arms that the search does not change."""
     moving = {name for arm in spec.arms for name in kin(study.spec, arm)}
     return _identities(study, {name: arm for name, arm in study.spec.arms.items() if name not in moving})
 

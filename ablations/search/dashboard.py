@@ -153,7 +153,8 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
         return study
     study = storage.get_study_id_from_name(name)
     attributes = storage.get_study_user_attrs(study)
-    if not attributes and not storage.get_n_trials(study):  # the copy's writer was killed in between
+    if not attributes and not storage.get_n_trials(study):
+        # The process that created the study was killed before it marked the study as a copy.
         storage.set_study_user_attr(study, _OWNER, owner)
     elif attributes.get(_OWNER) != owner:
         raise UsageError(
@@ -165,7 +166,7 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
-    """Return whether a trial in the copy is this trial at an earlier or later time."""
+    """Return whether two records can be of the same trial; either record may be more recent."""
     steps = old.intermediate_values.keys() & new.intermediate_values.keys()
     if old.params != new.params or any(old.intermediate_values[n] != new.intermediate_values[n] for n in steps):
         return False

@@ -1,8 +1,8 @@
 """A finite search space, point by point.
 
 Optuna's own grid is the product of all dimensions, including conditional dimensions, and would propose the same network
-repeatedly with different values for options that the network does not have. Here, an option counts only if its plugin
-is chosen.
+repeatedly with different values for options that the network does not have. Here, an option is varied only if its
+plugin is chosen.
 """
 
 from __future__ import annotations

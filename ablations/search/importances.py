@@ -83,7 +83,7 @@ def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution
 
 
 def _evaluated(study: optuna.Study, method: str, seed: int) -> dict[str, float]:
-    """Return the importances computed by one method; parameters that it cannot assess are omitted."""
+    """Return the importances computed by one method, without the parameters that this method cannot assess."""
     from optuna import importance  # noqa: PLC0415
 
     seed %= _TREES_SEED_LIMIT

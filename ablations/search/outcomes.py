@@ -27,7 +27,7 @@ class Rows:
     curves: Mapping[str, Sequence[float]]
 
     def reached(self, run_id: str, epochs: int) -> float | None:
-        """Return a settled run's validation accuracy after `epochs` epochs, or after its last epoch if it is shorter.
+        """Return a settled run's validation accuracy after `epochs` epochs, or after the last epoch of a shorter run.
 
         The result is None if there is no accuracy. For a run that diverged in its first epoch, the result is the
         accuracy at the start.

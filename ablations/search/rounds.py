@@ -207,7 +207,7 @@ class ArmSearch:
         return None
 
     def replay(self, batch: Batch) -> None:
-        """Report a batch's recorded rungs, because some pruners remember earlier requests."""
+        """Report a batch's recorded rungs, because some pruners store what they were asked before."""
         if self._spec.pruner is None or batch.recorded is None:
             return
         for number in range(len(self._spec.rungs(batch.budget)) - 1):

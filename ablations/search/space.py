@@ -303,7 +303,7 @@ def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
         result["model"]["memory"] = after | kept
     model: dict[str, Any] = result.get("model", {})
     if model.get("update") in (None, NONE) and "update_after" in model:
-        model["update_after"] = "stage"  # the default, even if the base has a different place
+        model["update_after"] = "stage"  # the default place, even if the base has a different place
     return result
 
 

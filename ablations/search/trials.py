@@ -24,7 +24,7 @@ class Outcome:
     ----------
     state : see `State`.
     value : mean validation accuracy in the runs' selected epochs, as a fraction; None unless complete.
-    reason : why there is no value.
+    reason : why the outcome has no value.
     rungs : number of epochs after which each of its rungs ended, and the mean validation accuracy after these epochs.
     epochs, seconds : total number of epochs and total wall time of the runs.
     """

@@ -70,7 +70,7 @@ class Budget:
         return task.gpus if self.device == "gpu" else float(task.threads)
 
     def text(self, hours: float) -> str:
-        """Return a number of hours with its unit."""
+        """Return a number of device hours as text with the unit."""
         return f"{significant(hours)} {self.device.upper()}-hours"
 
 
@@ -170,7 +170,7 @@ class AffordableRuns:
         return float((own["seconds"].astype(float) * devices).sum()) / _SECONDS_PER_HOUR
 
     def _seconds(self, frame: pd.DataFrame) -> dict[str, float] | None:
-        """Return the seconds that a run will take, by arm; None if no run in the study has finished here."""
+        """Return the estimated seconds per run, by arm; None if this study has not finished any run itself."""
         own = frame[(frame["status"] == "finished") & frame["reused_from"].isna()]
         measured = {
             str(arm): float(value) for arm, value in own.groupby("arm", observed=True)["seconds"].median().items()

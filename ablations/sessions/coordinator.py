@@ -45,7 +45,7 @@ _POLL_INTERVAL_S = 2.0
 _ROOM_INTERVAL_S = 5.0
 """Seconds between two checks of the free storage space."""
 _LOW_BYTES, _LOW_SHARE = 2**30, 0.05
-"""No runs start while the free space is below the smaller of these two values."""
+"""No runs start while the free space is below the smaller of these two limits: bytes, and share of the capacity."""
 ANSWER_S = 5.0
 """Seconds without an answer after which the storage counts as unavailable; the coordinator's thread cannot wait longer,
 because it also keeps Ray running."""
@@ -229,14 +229,14 @@ class Coordinator:
         self._console.print(printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _sees(self, run_id: str) -> bool:
-        """Return whether the row written by a worker has arrived; if the storage is unavailable, assume that it has."""
+        """Return whether the row written by a worker is visible; if the storage is unavailable, assume that it is."""
         try:
             return self._store.is_settled(run_id)
         except StoreError:
             return True
 
     def _record(self, run_id: str, reason: str) -> None:
-        """Write the row for a failure, now or as soon as the storage accepts it."""
+        """Write the row for a failed run, now or as soon as the storage accepts the row."""
         from ablations.execution.run_record import failed_record  # noqa: PLC0415 -- imports torch
 
         try:
@@ -248,7 +248,7 @@ class Coordinator:
             self._unrecorded[run_id] = reason
 
     def _tick(self) -> None:
-        """Pass on the request to end the session, if there is one, and check the storage."""
+        """If the session was asked to end, pass the request on to the workers; also check the storage."""
         self.report_outages()
         if self._outages.is_too_long and not self._stop.requested:
             self._stop.request(
@@ -286,7 +286,7 @@ class Coordinator:
         self._publish(Notice(f"{self._stop.reason}: ending the session once every run has saved its state{advice}"))
 
     def _time_left(self) -> float | None:
-        """Return the seconds that runs have to save their state; None means no limit."""
+        """Return how many seconds the runs still have to save their state; None means no limit."""
         if not self._stop.urgent:
             return None
         grace = min((task.grace_seconds for task in self._tasks.values()), default=0.0)

@@ -158,7 +158,7 @@ def waits_of(file: StudyFile, stop: Stop, console: Console) -> Outages:
 
 @contextmanager
 def _interruptible(options: SessionOptions) -> Iterator[None]:
-    """If a stop request interrupted the wait for the storage, end with the exit code of that request."""
+    """If a stop request interrupted the wait for the storage, exit with the code that belongs to this request."""
     try:
         yield
     except StoreError as error:

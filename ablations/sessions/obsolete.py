@@ -72,7 +72,7 @@ def _described(key: str, plan: Plan) -> str:
 
 
 def _definitions(key: str, code: str, plan: Plan, directory: Place) -> str:
-    """Return which definitions have changed; empty if the earlier definitions are not recorded."""
+    """Return the definitions that have changed; empty if the earlier definitions were not recorded."""
     record = stored_document(directory / CODE / f"{code}.json")
     earlier = (record or {}).get("definitions")
     bundle = next(found[key] for arm in plan.arms if key in (found := parts.bundles(arm.config)))
@@ -84,7 +84,7 @@ def _definitions(key: str, code: str, plan: Plan, directory: Place) -> str:
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str]:
-    """Yield the definitions that differ; if methods of a class are named, the class itself is not."""
+    """Yield the definitions that differ; a class is omitted if any of its methods is named."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     for name in names:
         if not any(other.startswith(f"{name}.") for other in names):

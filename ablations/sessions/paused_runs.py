@@ -1,4 +1,4 @@
-"""Runs that a search pauses at an epoch, and settles at that epoch if the search gives them up."""
+"""Runs that a search pauses after an epoch, and settles unchanged if it stops their trials."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def another_study_notes(plan: Plan, directory: Place) -> list[str]:
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
     """Return the analysis plan that `register` will freeze, or None if a plan is already frozen.
 
-    This takes a second and writes nothing.
+    Computing the plan takes about a second; nothing is written.
     """
     if store.has_analysis_plan():
         return None

@@ -30,5 +30,5 @@ def _standing(result: SessionResult) -> str:
 
     try:
         return standing(result.results)
-    except StoreError as error:  # the directory has since been moved or damaged
+    except StoreError as error:  # the directory was moved or damaged after the session
         return str(error)

@@ -1,4 +1,4 @@
-"""Lines that a driver adds to runs' logs about attempts that ended without a row or a report."""
+"""Lines that the driver adds to a run's log for every attempt that ended without a row or a report."""
 
 from __future__ import annotations
 

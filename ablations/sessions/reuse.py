@@ -131,7 +131,7 @@ def take(found: Reusable, plan: Plan, store: ResultStore, stop: Callable[[], boo
 
 @dataclass(frozen=True)
 class _Inspected:
-    """A row, or an unreadable file, in which case the run id is empty."""
+    """A row that was read and checked, or a file that could not be read; then the run id is empty."""
 
     file: Place
     run_id: str

@@ -269,7 +269,7 @@ class _Search:
             told = [replace(trial, outcome=outcomes.get(trial.name, trial.outcome)) for trial in batch.trials]
             self._written(partial(self._journal.write_round, batch.arm, batch.number, told))
         for trial in fresh:
-            if outcomes[trial.name].state == "failed":  # its other paused seeds, if any, will not be continued
+            if outcomes[trial.name].state == "failed":  # other paused seeds will not be continued
                 for run_id in trial.run_ids:
                     self._store.discard_checkpoint(run_id)
 

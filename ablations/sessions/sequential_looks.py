@@ -38,7 +38,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
     -------
     The last session. `computed` and `reused` count the runs in all sessions, and `settled_before` the runs that were
     settled before the first session. The looks end early if runs failed, were stopped or were interrupted, because
-    there is no verdict for a look that lacks a pair.
+    a look has no verdict if one of its pairs is missing.
     """
     seeds = list(study.spec.seeds)
     if list(planned[: len(seeds)]) == seeds:

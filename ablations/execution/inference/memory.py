@@ -65,7 +65,7 @@ class LearnedMemory:
 
 
 def memory(source: str | Path | Results, run: str, *, images: int = 256, data_root: str | None = None) -> LearnedMemory:
-    """Return the memory content in a run's kept network, and the layers that read the memory.
+    """Return the content of the memory in a run's kept network, and the layers that read the memory.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def _history(measured: list[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def _contributions(kept: KeptRun, network: AimNetwork, images: int, data_root: str | None) -> tuple[int, pd.DataFrame]:
-    """Return the number of images, and the root mean squares of both parts of each reader's output."""
+    """Return the number of images, and the root mean square of each of the two parts of every reader's output."""
     layers = [reading.layer for reading in network.attachment.readers]
     sums = {layer: np.zeros(3) for layer in layers}
     for layer, reader in zip(layers, network.readers(), strict=True):

@@ -188,7 +188,7 @@ def _measured(meter: Any, job: dict[str, Any]) -> Measurement:
 
 
 def _missing(device: str) -> str:
-    """Return why a worker cannot compute on its device; empty if the worker can."""
+    """Return why a worker cannot compute on its device; empty if there is no problem."""
     import torch  # noqa: PLC0415
 
     if device == "cpu" or torch.cuda.is_available():

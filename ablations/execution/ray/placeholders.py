@@ -104,7 +104,7 @@ class Placeholders:
         return node.held(slot) if node is not None else 0.0
 
     def tick(self, used: Mapping[Slot, float]) -> None:
-        """Take the next step; this is called often.
+        """Take the next step towards occupying the GPUs; called often.
 
         Parameters
         ----------

@@ -85,7 +85,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return what has happened since the last call; wait until something happens."""
+        """Return the events since the last call; if there are none, wait for an event."""
         if self._thread is None:
             self._begin()
         events = [self._wait()]
@@ -184,7 +184,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return self._pause.is_set()
 
     def _wait(self) -> dict[str, Any]:
-        """Return the next event, or a heartbeat; end the process if the run produces neither."""
+        """Return the next event or a heartbeat; end the process if the run hangs."""
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
             if self._drain.seen():

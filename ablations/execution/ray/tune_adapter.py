@@ -357,7 +357,7 @@ def _run_id(trial: Any) -> str:
 
 
 def report_of_death(trial: Any) -> str:
-    """Return everything that Ray knows about the end of a worker; empty if it knows nothing."""
+    """Return everything that Ray knows about the end of a worker; empty if Ray knows nothing."""
     try:
         with open(trial.error_file, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- Tune's own path
             return file.read()

@@ -44,7 +44,7 @@ ONE_ARM = {"seeds": 1, "base.training.epochs": 3}
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry immediately, count errors even if they follow each other immediately, and start as a new process does."""
+    """Retry without a delay, count errors even in quick succession, and start each test like a new process."""
     monkeypatch.setattr(retry_policy, "_DEVICE_DELAY_S", 0.01)
     monkeypatch.setattr(device_failures, "_SAME_FAULT_S", 0.0)
     monkeypatch.setattr(device_references, "_computed", {})

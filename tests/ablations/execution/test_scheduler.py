@@ -342,7 +342,7 @@ def test_a_lack_of_host_memory_is_attributed_to_the_machine(kind: str) -> None:
     ],
 )
 def test_an_error_in_the_device_has_its_own_ending(failure: DeviceFailure | None, end: str, spent: bool) -> None:
-    """A device-side assert is an error in the user's code, but the process cannot be used again in this case either."""
+    """A device-side assert is an error in the user's code, but the process still cannot be used again."""
     ending = ending_of(raised(RuntimeError("CUDA error: x")), failure)
     assert (ending.end, ending.process_spent) == (end, spent)
     assert ending.held_by_others == (failure is not None and failure.held_by_others)

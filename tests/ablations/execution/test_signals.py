@@ -35,7 +35,7 @@ def test_the_first_signal_asks_sessions_to_save_and_the_second_interrupts() -> N
         with pytest.raises(Interrupted) as early:
             signal.raise_signal(signal.SIGTERM)  # no session has started
         assert (early.value.code, stop.requested) == (143, False)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does with its own handler
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray sets its own handler in the same way
         with stop.gentle():
             signal.raise_signal(signal.SIGTERM)
             assert (stop.reason, stop.code, stop.urgent) == ("SIGTERM", 143, True)

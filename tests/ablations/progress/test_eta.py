@@ -45,7 +45,7 @@ def test_the_time_left_agrees_with_its_closed_form() -> None:
     assert shown.seconds_left() is None
     shown.handle(RunStarted(run_id(1)))
     clock.now += 1.5
-    shown.handle(EpochEnded(run_id(1), row(1, seconds=1.0)))  # half a second for starting up
+    shown.handle(EpochEnded(run_id(1), row(1, seconds=1.0)))  # each run takes half a second to start
     # 1 run of `quick` has 3 epochs left, 2 have 4; 2 runs of `slow`, about which nothing is known, have not started.
     assert shown.seconds_left() == pytest.approx(3 * 1.0 + 4 * (4 * 1.0 + 0.5))
     clock.now += 0.4

@@ -1,4 +1,4 @@
-"""The state of a session counts every event, and its cost does not grow with the study."""
+"""The state of a session counts every event, and the cost of an update does not grow with the study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ProgressReporter`: lines without a terminal, states for other processes, and no effect on the session."""
+"""`ProgressReporter`: lines without a terminal, states for other processes, and errors that do not end the session."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_the_violation_is_computed_from_the_built_network(study: StudyMaker, tmp
 def test_constraints_that_cannot_be_met_are_reported_before_the_search_with_the_closest_value(
     study: StudyMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_SAMPLED", 15)  # the parameters of one network per sample must be counted
+    monkeypatch.setattr(checks, "_SAMPLED", 15)  # needs the number of parameters of one network per sample
     few = {RATE: [0.001, 0.002], "training.batch_size": [8, 16], "model.placement": PLACES[:2]}
     finite = {"over": list(few), "ranges": few, "when": {}, "sampler": "grid", "trials": 8, "batch": 4}
     said = problem(study, **finite, constraints=["parameters <= 10"])

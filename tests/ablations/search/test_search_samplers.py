@@ -67,7 +67,7 @@ def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screeni
 
 
 def interrupted(path: Path, out: Path, epochs: tuple[int, ...], **options: Any) -> screening.Screening:
-    """Kill the search repeatedly, each time after this many computed epochs, and then let it finish."""
+    """Kill the search repeatedly, each time after the given number of computed epochs, and then let it finish."""
     for life in epochs:
         with pytest.raises(Killed):
             searched(path, out, FakeLauncher(life=life, **options))

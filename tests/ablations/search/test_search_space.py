@@ -115,7 +115,7 @@ def test_options_are_drawn_only_if_their_plugin_was_chosen() -> None:
             "model.read_init": "own",
         }
     )
-    drawn = suggest(fixed, parameters)  # any method that `fixed` lacks would raise an error
+    drawn = suggest(fixed, parameters)  # calling any method that `fixed` lacks raises an error
     assert drawn == {
         "model": {
             "memory": {"name": "dense_ones", "channels": 32, "inputs": 7, "initial_scale": 0.5},
@@ -333,8 +333,8 @@ def test_a_repeatedly_killed_search_has_the_same_result(
 
 
 def test_configurations_that_cannot_be_built_are_skipped(study: StudyMaker, tmp_path: Path) -> None:
-    """With `input_only`, no layer reads after an update. Such a draw is refused with the reason, and does not count as
-    a trial."""
+    """With `input_only`, no layer reads after an update. A draw with both is refused with the reason, and does not
+    count as a trial."""
     over = ["model.placement", "model.update"]
     path = study({"search": {**SEARCH, "over": over, "trials": 5, "sampler": "random"}, "seeds": [0]})
     found = screening.screen(read_study(path), tmp_path / "out", FakeLauncher())

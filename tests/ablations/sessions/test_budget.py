@@ -29,7 +29,7 @@ SMALL = {"base/training/epochs": 1}
 
 @pytest.fixture
 def an_hour_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change every stored run's duration to one hour on each of its CPUs."""
+    """Change the duration of every stored run to one hour on each of its CPUs."""
     stored = budget._rows
     monkeypatch.setattr(budget, "_rows", lambda store: stored(store).assign(seconds=3600.0))
 

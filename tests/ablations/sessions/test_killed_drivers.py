@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 4, "seeds"
 
 @pytest.fixture(scope="module")
 def undisturbed(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
-    """Return a study file, the results of its runs without interruption, and the time that they take in seconds."""
+    """Return a study file, the results of its runs without interruption, and the seconds that these runs take."""
     folder = tmp_path_factory.mktemp("undisturbed")
     path = write(folder, changed(SMALL))
     began = time.monotonic()

@@ -1,5 +1,4 @@
-"""Possible launch errors: trusting a worker on a different disk, replacing a plan without running it, mislabeling a
-design."""
+"""A launch does not trust a worker on a different disk, replace a plan without running it, or mislabel a design."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def driven(
     planned: Sequence[int] = (),
     sessions: Sequence[SessionResult] = (),
 ) -> tuple[list[list[int]], SessionResult, str]:
-    """Return the seeds that were run, the session and its messages, if these comparisons are open at the looks."""
+    """Return the computed seeds, the session and its messages for looks at which these comparisons are open."""
     runs: list[list[int]] = []
     found, given = iter(looks), iter(sessions)
 

@@ -71,7 +71,7 @@ class Clock:
 
 
 def after(placeholders: Placeholders, node: Node, clock: Clock, used: dict[Slot, float], seconds: float) -> None:
-    """Advance after some time has passed."""
+    """Advance the clock in steps of 0.25 s, and let the node and the placeholders act after every step."""
     until = clock.now + seconds
     while clock.now < until:
         clock.now += 0.25
