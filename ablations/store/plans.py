@@ -65,9 +65,15 @@ def read(folder: Folder) -> dict[str, Any] | None:
 def damage(folder: Folder, plan: dict[str, Any]) -> str:
     """Return why the current plan is damaged; empty if it is intact.
 
-    A plan of an earlier version has no checksum. But if a stored plan has one, the current plan was written with one.
+    A plan of an earlier version has no checksum. But if a stored plan has one, a current plan of this version was also
+    written with one.
     """
-    if DOCUMENT_KEY not in plan and any(_has_checksum(folder, name) for name in folder.names(PLANS, FILE_NAMES[PLANS])):
+    is_ours = plan.get(_VERSION) == SCHEMA_VERSION
+    if (
+        is_ours
+        and DOCUMENT_KEY not in plan
+        and any(_has_checksum(folder, name) for name in folder.names(PLANS, FILE_NAMES[PLANS]))
+    ):
         return plan_damage(plan) or "its checksum is missing"
     return plan_damage(plan)
 
