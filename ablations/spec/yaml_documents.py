@@ -160,10 +160,10 @@ _REMEDIES = (
             ),
             ("could not find expected ':'", "write key: value, with a colon and a space"),
             ("mapping values are not allowed", "put a value that contains a colon in quotes, or begin a new line"),
-            ("', but got '?'", "put a text with a question mark in quotes"),
+            ("', but got '?'", "put text that contains a question mark in quotes"),
             (
                 "', but got ':'",
-                "close the bracket that was opened before this place, or put a text with a colon in quotes",
+                "close the bracket that was opened before this place, or put text that contains a colon in quotes",
             ),
             ("expected ',' or", "close the bracket that was opened before this place, or add a comma"),
             ("cannot start any token", "indent with spaces, and put a value that begins with this character in quotes"),

@@ -74,7 +74,7 @@ def _normal(rng: np.random.Generator, studies: int, pairs: int, sd: float) -> Ar
 
 
 def _marked(treated: Numbers, control: Numbers) -> Marks:
-    """Return in which studies a run of either arm is marked."""
+    """Return a mask of the studies in which a run of either arm is marked."""
     of_treatment, of_control = collapsed(treated, control, DELTA)
     return np.asarray((of_treatment | of_control).any(axis=1))
 

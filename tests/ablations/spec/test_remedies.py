@@ -81,8 +81,11 @@ def test_texts_in_parentheses_are_unchanged() -> None:
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("a: {question: Is it more than regularisation?, options: {}}", "put a text with a question mark in quotes"),
-        ("a: {question: this: that, options: {}}", "or put a text with a colon in quotes"),
+        (
+            "a: {question: Is it more than regularisation?, options: {}}",
+            "put text that contains a question mark in quotes",
+        ),
+        ("a: {question: this: that, options: {}}", "or put text that contains a colon in quotes"),
     ],
 )
 def test_text_with_a_special_character_in_braces_must_be_quoted(text: str, remedy: str) -> None:

@@ -127,7 +127,7 @@ def test_chance_is_judged_by_the_exact_bound():
     assert baseline_trains(judged, "y") is None
 
 
-def test_failures_are_compared_by_the_fisher_exact_test(make_study):
+def test_failures_are_compared_with_fishers_exact_test(make_study):
     status = {("aim", seed): "diverged" for seed in range(4)}
     findings = examine(make_study(seeds=6, status=status))
     table = findings.failures.set_index("arm")
