@@ -136,9 +136,8 @@ def _become_child(parent: int, writing: int) -> None:
     ctypes.CDLL(None).prctl(_DIES_WITH_ITS_PARENT, signal.SIGKILL)
     if os.getppid() != parent:  # the parent ended before prctl took effect
         os._exit(128 + signal.SIGKILL)
-    signals.ignore_repeated(
-        0.5
-    )  # a scheduler that signals every process of a job reaches the child both directly and through the parent
+    # A scheduler that signals every process of a job reaches the child both directly and through the parent.
+    signals.ignore_repeated(0.5)
     os.set_inheritable(writing, False)
     atexit.register(os.write, writing, b".")
 

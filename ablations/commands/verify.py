@@ -146,9 +146,8 @@ def verify(
     if rerun < 0:
         raise UsageError(f"rerun: give the number of runs to compute again, 0 or more; got {rerun}")
     _enter(plugin, trust)
-    ledger, frozen = store_repair.ledger_of(
-        where
-    )  # read before the rows, because each row exists before its ledger entry
+    # Read before the rows, because each row exists before its ledger entry.
+    ledger, frozen = store_repair.ledger_of(where)
     plan, unreadable = _plan(where)
     stored, proofs, stated = StoredRows(), RowProofs(where, plan), set[str]()
 

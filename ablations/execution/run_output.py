@@ -94,9 +94,8 @@ class RunOutput:
     def captured(self) -> Iterator[None]:
         """Capture what this thread, and any threads started in the meantime, write to stdout and stderr."""
         self._others = set(threading.enumerate()) - {threading.current_thread()}
-        warnings.simplefilter(
-            "ignore", _NoWarning
-        )  # Python again shows warnings that were already shown in earlier runs
+        # Python again shows warnings that were already shown in earlier runs.
+        warnings.simplefilter("ignore", _NoWarning)
         with _attached(self):
             try:
                 yield

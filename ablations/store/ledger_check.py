@@ -147,9 +147,8 @@ def _under(ledger: Ledger, stored: StoredRows, plan: str | None, head: str) -> l
 
 def _unknown_joins(ledger: Ledger, entries: Collection[Entry]) -> list[str]:
     hashes = {each.hash for each in ledger.entries}
-    recorded = {
-        each.what.partition(".")[0] for each in entries if each.kind == "gap"
-    }  # gaps that were known when the head was printed
+    # Gaps that were known when the head was printed.
+    recorded = {each.what.partition(".")[0] for each in entries if each.kind == "gap"}
     return [
         f"{LEDGER}/{each.what}: the head covers entries of this session that the ledger no longer contains"
         for each in entries

@@ -76,9 +76,8 @@ def repair(
     """
     folder = folder_at(place(where), terms or Terms())
     refuse_newer(folder)
-    found = inspect(
-        folder, networks=networks
-    )  # without the lock, because the sessions of many drivers may begin at the same time
+    # Without the lock, because the sessions of many drivers may begin at the same time.
+    found = inspect(folder, networks=networks)
     lines = [found.without_checksums] if found.without_checksums else []
     if not found.damages:
         return lines

@@ -73,9 +73,8 @@ class KerasResNet(StagedResNet):
         self.conv1 = nn.Conv2d(channels, stem, 7, stride=config.stem_stride, padding=3)
         self.bn1 = norm(stem)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(
-            3, stride=2, padding=1
-        )  # Keras pads with zeros instead; after a ReLU, the result is the same
+        # Keras pads with zeros instead; after a ReLU, the result is the same.
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
         def block(in_channels: int, width: int, stride: int, first: bool) -> nn.Module:
             return KerasBottleneck(in_channels, width, stride, norm, shortcut=first)

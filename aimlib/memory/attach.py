@@ -95,9 +95,8 @@ class AimNetwork(nn.Module):
         self.static_memory: CurrentMemory | None = None
         if static is not None:
             self.static_source, self.static_memory = static
-        names = [
-            name.replace(".", "/") for name in attachment.updates
-        ]  # keyed by place, so that an update in the same place has the same initial values
+        # Keyed by place, so that an update in the same place has the same initial values.
+        names = [name.replace(".", "/") for name in attachment.updates]
         self.updates = nn.ModuleDict(dict(zip(names, updates, strict=True)))
         self.carry = carry
         self.attachment = attachment

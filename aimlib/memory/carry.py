@@ -43,9 +43,8 @@ class Carry(nn.Module):
 
     def mix(self, start_NCHW: Tensor) -> Tensor:
         """Return the memory that a forward pass starts from: a mix of the source's memory and the carried memory."""
-        share = torch.where(self.batches > 0, self.config.share, 0.0).to(
-            start_NCHW.dtype
-        )  # unlike an `if`, this does not wait for the device
+        # Unlike an `if`, this does not wait for the device.
+        share = torch.where(self.batches > 0, self.config.share, 0.0).to(start_NCHW.dtype)
         return torch.lerp(start_NCHW, self.carried_1CHW.to(start_NCHW.dtype), share)
 
     @torch.no_grad()

@@ -58,9 +58,8 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
     if known is not None:
         text = known.sub(HIDDEN, text)
     text = _FORMS.sub(HIDDEN, _QUERY.sub(rf"\1{HIDDEN}", without_login(text)))
-    return _BEARER.sub(
-        rf"\1 {HIDDEN}", _ASSIGNED.sub(rf"\1{HIDDEN}", text)
-    )  # known formats come first, because a private key contains spaces
+    # Known formats come first, because a private key contains spaces.
+    return _BEARER.sub(rf"\1 {HIDDEN}", _ASSIGNED.sub(rf"\1{HIDDEN}", text))
 
 
 def without_login(text: str) -> str:

@@ -56,9 +56,8 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         config, folder = RunConfig.parse(order["config"]), Path(order["folder"])
         data = noise(shape_of(config), _BATCHES * config.training.batch_size)
-        asked = [
-            0
-        ]  # number of calls since the end of the first epoch; the first call is before the second epoch starts
+        # Number of calls since the end of the first epoch; the first call is before the second epoch starts.
+        asked = [0]
 
         def pause() -> bool:
             asked[0] += asked[0] > 0

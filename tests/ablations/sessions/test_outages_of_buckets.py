@@ -157,9 +157,8 @@ def test_an_unavailable_server_does_not_end_any_run(rig: Rig, name: str, seconds
     finally:
         driver.kill()
     log = rig.log.read_text()
-    assert log.count("the storage is unavailable: ") in (
-        range(3) if name == "filled" else (1,)
-    )  # the server was restarted twice
+    # The server was restarted twice.
+    assert log.count("the storage is unavailable: ") in (range(3) if name == "filled" else (1,))
     assert log.count("the storage is available again after") == log.count("the storage is unavailable: ")
     assert "2 of 2 runs settled" in log
     assert "retried" not in log

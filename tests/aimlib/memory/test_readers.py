@@ -282,9 +282,8 @@ print(f"the same {passes} times")
 """
 
 
-@pytest.mark.parametrize(
-    "passes", [8, pytest.param(60, marks=pytest.mark.slow)]
-)  # more chances for a rare fault to occur
+# More chances for a rare fault to occur.
+@pytest.mark.parametrize("passes", [8, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_strided_reader_with_few_channels_survives_many_backward_passes(passes: int) -> None:
     # The code is executed in a separate process, because the fault writes beyond a workspace and can crash the process.
     done = subprocess.run(

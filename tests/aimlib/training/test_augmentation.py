@@ -224,9 +224,8 @@ def test_draws_depend_on_the_seed_the_epoch_and_the_image() -> None:
     assert tuple(table.shape) == (3, 4, 6)
     assert torch.equal(draws(0, 1, images[::-1].copy(), AugmentationConfig(passes=3)).flip(1), table)
     assert torch.equal(draws(0, 1, images[2:3], AugmentationConfig(passes=3)), table[:, 2:3])
-    assert torch.equal(
-        draws(0, 1, images, AugmentationConfig()), table[:1]
-    )  # a second pass does not change the first one
+    # A second pass does not change the first one.
+    assert torch.equal(draws(0, 1, images, AugmentationConfig()), table[:1])
     for other in (
         draws(1, 1, images, AugmentationConfig(passes=3)),
         draws(0, 2, images, AugmentationConfig(passes=3)),

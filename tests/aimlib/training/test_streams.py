@@ -35,9 +35,8 @@ def draws(of: RunConfig) -> dict[str, Any]:
     parameters = [value.detach().numpy().copy() for value in run.network.parameters()]
     batch = np.arange(4, dtype=np.int64)
     chance = run.inputs(batch, 1).draws_PBD
-    run.training = np.arange(
-        len(run.data.train.labels), dtype=np.int64
-    )  # only the order, regardless of what is held out
+    # Only the order, regardless of what is held out.
+    run.training = np.arange(len(run.data.train.labels), dtype=np.int64)
     order = run._order(1)
 
     Epoch(1, of.seed_of("layers"), DEVICE)

@@ -258,9 +258,8 @@ def test_several_studies_together_contain_each_run_once_and_all_factors(study, t
     assert set(shared["directory"]) == {str(study)}
     assert set(shared["also_in"]) == {str(second)}
     assert "early_stopping.patience" in studies.runs  # differs between the studies, but not within the first study
-    assert (
-        len(studies.where("batch_size == 100")) == 1
-    )  # three of its four run ids are those of arm 1 in the first study
+    # Three of its four run ids are those of arm 1 in the first study.
+    assert len(studies.where("batch_size == 100")) == 1
     pd.testing.assert_frame_equal(
         analysis.load([study]).runs.drop(columns=["directory", "also_in"]), analysis.load(study).runs
     )
